@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 # Makes what the rig boots: build/rig/{root.img,sysroot,keys,kernel-*}. Each part is made beside its place and moved there when
 # complete, with a stamp of what it was made from, so that an interrupted run leaves nothing half-made in use.
-# With a directory as argument: makes the rig's boot files for the kernel tree installed there (see debug-kernel.sh).
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -10,7 +9,7 @@ HERE=$TOP/scripts/rig
 
 # Nothing in a guest runs on real hardware: these are most of a kernel's modules by size.
 UNUSED_MODULES="sound net/wireless net/mac80211 net/bluetooth drivers/gpu drivers/media drivers/staging drivers/iio drivers/hid
-drivers/input drivers/usb drivers/bluetooth drivers/net/wireless drivers/net/ethernet drivers/scsi drivers/ata drivers/mfd
+drivers/input drivers/usb drivers/bluetooth drivers/net/wireless drivers/scsi drivers/ata drivers/mfd
 drivers/hwmon drivers/platform drivers/mtd drivers/isdn drivers/video drivers/thunderbolt drivers/leds drivers/power"
 
 mkdir -p "$RIG"
@@ -47,8 +46,15 @@ build_part() {
 	tmp=
 }
 
+# hash_of FUNCTION... -- FILE...: of what makes a part and what it is made from.
 hash_of() {
-	cat "$@" | sha256sum | cut -c 1-32
+	local f=()
+	while [ "$1" != -- ]; do
+		f+=("$1")
+		shift
+	done
+	shift
+	{ declare -f "${f[@]}"; cat /dev/null "$@"; } | sha256sum | cut -c 1-32
 }
 
 # disk_make DIR IMAGE SIZE: sparse, and with its tables written out, so that the guest's kernel does not do it at each boot.
@@ -112,6 +118,8 @@ kernel_build() {
 	for m in $UNUSED_MODULES; do
 		rm -rf "$tmp/k/lib/modules/$release/kernel/$m"
 	done
+	find "$tmp/k/lib/modules/$release/kernel/drivers/net/ethernet" -mindepth 1 -maxdepth 1 ! -name mellanox \
+		-exec rm -rf {} +
 	rm -f "$tmp/k/lib/modules/$release"/{build,source}
 	cp "$tmp/k/boot/vmlinuz-$release" "$out/vmlinuz"
 	cp "$tmp/k/boot/config-$release" "$out/config"
@@ -139,13 +147,20 @@ initrd_build() {
 kernel_parts() {
 	local series=$1 build=$2 stamp
 	if [ "$series" != debug ]; then
-		build_part "kernel-$series" "$build $(hash_of "$HERE/build.sh")" kernel_build "$series" "$build"
+		stamp="$build $(hash_of kernel_build modules_finish disk_make --) $(md5sum <<< "$UNUSED_MODULES")"
+		build_part "kernel-$series" "$stamp" kernel_build "$series" "$build"
 	fi
-	stamp="$(cat "$RIG/kernel-$series.stamp") $(hash_of "$HERE"/guest/* "$RIG"/keys/* "$HERE/build.sh")"
+	stamp="$(cat "$RIG/kernel-$series.stamp") $(hash_of initrd_build -- "$HERE"/guest/* "$RIG"/keys/*)"
 	build_part "initrd-$series" "$stamp" initrd_build "$series"
 }
 
-build_part root "$(hash_of "$HERE/packages" "$HERE/build.sh")" root_build
+# For debug-kernel.sh, whose modules get the same treatment.
+if [ "${1:-}" = --modules ]; then
+	modules_finish "$2" "$3" "$4"
+	exit
+fi
+
+build_part root "$(hash_of root_build disk_make -- "$HERE/packages")" root_build
 build_part keys 1 keys_build
 for s in $KERNEL_SERIES; do
 	release=$(kernel_release_installed "$s")
