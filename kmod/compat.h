@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* What differs between the kernels this module builds against: 6.1 to 6.12. */
+#ifndef MITOSIS_COMPAT_H
+#define MITOSIS_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/version.h>
+#include <net/genetlink.h>
+
+static inline long compat_gup_remote(struct mm_struct *mm, unsigned long start,
+				     unsigned long npages, unsigned int flags,
+				     struct page **pages, int *locked)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return get_user_pages_remote(mm, start, npages, flags, pages, NULL, locked);
+#else
+	return get_user_pages_remote(mm, start, npages, flags, pages, locked);
+#endif
+}
+
+/* The caller holds the mmap lock for writing; 6.3 added per-VMA locks and flag accessors. */
+static inline void compat_vma_start_write(struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	vma_start_write(vma);
+#endif
+}
+
+static inline void compat_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_set(vma, flags);
+#else
+	vma->vm_flags |= flags;
+#endif
+}
+
+static inline void compat_vm_flags_clear(struct vm_area_struct *vma, unsigned long flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_clear(vma, flags);
+#else
+	vma->vm_flags &= ~flags;
+#endif
+}
+
+/* Only one of the two is exported in each kernel. */
+static inline void compat_zap_range(struct vm_area_struct *vma, unsigned long start,
+				    unsigned long size)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	zap_page_range_single(vma, start, size, NULL);
+#else
+	zap_page_range(vma, start, size);
+#endif
+}
+
+static inline struct nlattr **compat_dump_attrs(struct netlink_callback *cb)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return genl_dumpit_info(cb)->info.attrs;
+#else
+	return genl_dumpit_info(cb)->attrs;
+#endif
+}
+
+#ifndef VM_DROPPABLE
+#define VM_DROPPABLE 0UL
+#endif
+#ifndef VM_SHADOW_STACK
+#define VM_SHADOW_STACK 0UL
+#endif
+
+#endif

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The background drain: reads what is pending with several reads in flight, near the latest fault first, and
+ * turns the address space into an ordinary one when nothing is pending any more.
+ */
+#include <linux/delay.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+
+#include "netlink.h"
+#include "pager.h"
+#include "stats.h"
+#include "trace.h"
+
+static uint drain_depth = 6;
+module_param(drain_depth, uint, 0644);
+MODULE_PARM_DESC(drain_depth, "Reads of up to 128 KiB that the drain of one process keeps in flight (1 to 32)");
+
+#define DRAIN_DEPTH_MAX 32
+
+struct drain {
+	struct attach *at;
+	unsigned long cursor;		/* present address where to go on */
+	u64 hint;			/* the fault that was followed last */
+	bool found;			/* something in this pass */
+	struct pager_read *fly[DRAIN_DEPTH_MAX];
+	unsigned int head, n;
+};
+
+/* Where the latest fault is now, if it has not been followed yet. mmap lock held. */
+static void drain_follow(struct drain *d)
+{
+	struct attach *at = d->at;
+	u64 hint = READ_ONCE(at->hint);
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, at->mm, 0);
+
+	if (hint == d->hint)
+		return;
+	d->hint = hint;
+	for_each_vma(vmi, vma) {
+		if (pager_armed(vma, at) && hint >= vma->vm_pgoff &&
+		    hint < vma->vm_pgoff + vma_pages(vma)) {
+			d->cursor = vma->vm_start + ((hint - vma->vm_pgoff) << PAGE_SHIFT);
+			return;
+		}
+	}
+}
+
+/* The next pages to read from the cursor on; false at the end of the pass. mmap lock held. */
+static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned int *n)
+{
+	struct attach *at = d->at;
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, at->mm, d->cursor);
+
+	for_each_vma(vmi, vma) {
+		u64 end;
+
+		if (!pager_armed(vma, at))
+			continue;
+		*addr = max(d->cursor, vma->vm_start);
+		*pg = pager_pg(vma, *addr);
+		end = vma->vm_pgoff + vma_pages(vma);
+		*n = pager_next(at, pg, end, XPRT_READ_MAX);
+		if (*n) {
+			*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Waits for the oldest read and installs it. */
+static int drain_land(struct drain *d)
+{
+	struct pager_read *pr = d->fly[d->head];
+	struct attach *at = d->at;
+	struct mm_struct *mm = at->mm;
+	struct vm_area_struct *vma = NULL;
+	unsigned int i;
+	int ret;
+
+	d->head = (d->head + 1) % DRAIN_DEPTH_MAX;
+	d->n--;
+	wait_for_completion(&pr->arrived);
+	ret = pr->err;
+	if (ret)
+		goto out;
+	mmap_write_lock(mm);
+	for (i = 0; i < pr->n; i++) {
+		unsigned long addr = pr->addr + ((unsigned long)i << PAGE_SHIFT);
+
+		if (!vma || addr >= vma->vm_end) {
+			vma = find_vma(mm, addr);
+			if (!vma)
+				break;
+		}
+		/* what has moved meanwhile is found by the next pass */
+		if (addr < vma->vm_start || !pager_armed(vma, at) ||
+		    pager_pg(vma, addr) != pr->pg + i)
+			continue;
+		ret = pager_install_page(at, vma, addr, pr->page + i);
+		if (ret < 0)
+			break;
+		if (ret > 0) {
+			atomic_long_inc(&at->ndrain);
+			mitosis_stat_add(MITOSIS_STAT_PAGES_DRAIN, 1);
+		}
+		ret = 0;
+	}
+	mmap_write_unlock(mm);
+out:
+	pager_read_put(pr);
+	return ret;
+}
+
+/* Keeps the link busy for one pass over the address space. */
+static int drain_pass(struct drain *d)
+{
+	struct attach *at = d->at;
+	unsigned int depth = clamp(READ_ONCE(drain_depth), 1U, (unsigned int)DRAIN_DEPTH_MAX);
+	bool more = true;
+	int ret = 0, err;
+
+	d->cursor = 0;
+	d->found = false;
+	while (more && !ret) {
+		while (more && d->n < depth) {
+			struct pager_read *pr;
+			unsigned long addr;
+			unsigned int n;
+			u64 pg;
+
+			mmap_read_lock(at->mm);
+			drain_follow(d);
+			more = drain_pick(d, &pg, &addr, &n);
+			mmap_read_unlock(at->mm);
+			if (!more)
+				break;
+			d->found = true;
+			pr = pager_read_start(at, pg, n, addr);
+			if (IS_ERR(pr)) {
+				ret = PTR_ERR(pr);
+				break;
+			}
+			/* it may be a smaller one, or one that a fault has asked for */
+			d->cursor = addr + ((unsigned long)(pr->pg + pr->n - pg) << PAGE_SHIFT);
+			d->fly[(d->head + d->n++) % DRAIN_DEPTH_MAX] = pr;
+		}
+		if (d->n) {
+			err = drain_land(d);
+			ret = ret ? : err;
+		}
+		cond_resched();
+	}
+	while (d->n) {
+		err = drain_land(d);
+		ret = ret ? : err;
+	}
+	return ret;
+}
+
+/* Nothing is pending in any armed mapping: whether that is still so, and then the switch. */
+static bool drain_finish(struct drain *d)
+{
+	struct attach *at = d->at;
+	unsigned long addr;
+	unsigned int n;
+	bool done;
+	u64 pg;
+
+	mmap_write_lock(at->mm);
+	d->cursor = 0;
+	done = !drain_pick(d, &pg, &addr, &n);
+	if (done)
+		pager_disarm(at);
+	mmap_write_unlock(at->mm);
+	return done;
+}
+
+void drain_work(struct work_struct *work)
+{
+	struct attach *at = container_of(work, struct attach, drain);
+	struct drain *d;
+	u64 pages;
+	int ret;
+
+	if (at->drained_ns || !mmget_not_zero(at->mm))
+		goto out;
+	/* An allocation failure only delays: the process goes on by faults meanwhile. */
+	while (!(d = kzalloc(sizeof(*d), GFP_KERNEL)))
+		msleep(100);
+	d->at = at;
+	if (!at->drain_ns)
+		at->drain_ns = ktime_get_ns();
+	for (;;) {
+		ret = drain_pass(d);
+		/* nobody else uses the address space any more: it must be allowed to go */
+		if (atomic_read(&at->mm->mm_users) == 1)
+			break;
+		if (ret == -ENOLINK || ret == -EREMOTEIO || at->broken)
+			break;
+		if (ret)
+			msleep(50);
+		else if (!d->found && drain_finish(d))
+			break;
+	}
+	if (!ret && atomic_read(&at->mm->mm_users) > 1) {
+		at->drained_ns = ktime_get_ns();
+		pages = atomic_long_read(&at->ndrain);
+		mitosis_stat_add(MITOSIS_STAT_DRAINED, 1);
+		trace_mitosis_drain(at->link->id, at->mm_id, pages);
+		netlink_event(MITOSIS_EVENT_DRAINED, at->link->id, at->mm_id, at->pid, 0);
+	}
+	kfree(d);
+	mmput(at->mm);
+out:
+	attach_put(at);
+}

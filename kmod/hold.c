@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/random.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "hold.h"
+#include "netlink.h"
+#include "stats.h"
+#include "trace.h"
+
+#define HOLD_BLOCK_PAGES (1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT))
+
+static LIST_HEAD(hold_list);
+static DEFINE_MUTEX(hold_lock);		/* hold_list */
+static struct workqueue_struct *hold_wq;
+static atomic_long_t hold_pages_now;
+
+static ulong max_held_mb;
+module_param(max_held_mb, ulong, 0644);
+MODULE_PARM_DESC(max_held_mb, "Most memory that all snapshots together may hold, MiB (0: no limit)");
+
+static void hold_free(struct kref *kref)
+{
+	struct hold *hold = container_of(kref, struct hold, kref);
+
+	memzero_explicit(hold->key, sizeof(hold->key));
+	mutex_destroy(&hold->lock);
+	kfree(hold);
+}
+
+void hold_put(struct hold *hold)
+{
+	kref_put(&hold->kref, hold_free);
+}
+
+struct hold *hold_get(u64 id)
+{
+	struct hold *hold;
+
+	mutex_lock(&hold_lock);
+	list_for_each_entry(hold, &hold_list, list) {
+		if (hold->id == id) {
+			kref_get(&hold->kref);
+			mutex_unlock(&hold_lock);
+			return hold;
+		}
+	}
+	mutex_unlock(&hold_lock);
+	return NULL;
+}
+
+int hold_for_each(int (*fn)(struct hold *hold, void *arg), void *arg)
+{
+	struct hold *hold;
+	int ret = 0;
+
+	mutex_lock(&hold_lock);
+	list_for_each_entry(hold, &hold_list, list) {
+		ret = fn(hold, arg);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&hold_lock);
+	return ret;
+}
+
+static void hold_peer_up(void *priv)
+{
+	struct hold *hold = priv;
+
+	atomic_inc(&hold->npeers);
+	netlink_event(MITOSIS_EVENT_PEER, hold->id, 0, 0, 0);
+}
+
+static void hold_peer_gone(void *priv)
+{
+	struct hold *hold = priv;
+
+	atomic_dec(&hold->npeers);
+	netlink_event(MITOSIS_EVENT_PEER_GONE, hold->id, 0, 0, 0);
+}
+
+/* Runs inside the exposure that a release destroys, hence the detour. */
+static void hold_peer_done(void *priv)
+{
+	struct hold *hold = priv;
+
+	if (!(hold->flags & MITOSIS_HOLD_F_ONESHOT))
+		return;
+	kref_get(&hold->kref);
+	if (!queue_work(hold_wq, &hold->done))
+		hold_put(hold);
+}
+
+static const struct xprt_expose_ops hold_expose_ops = {
+	.peer_up = hold_peer_up,
+	.peer_gone = hold_peer_gone,
+	.peer_done = hold_peer_done,
+};
+
+static void hold_done_work(struct work_struct *work)
+{
+	struct hold *hold = container_of(work, struct hold, done);
+
+	hold_release(hold, 0);
+	hold_put(hold);
+}
+
+static void hold_expire_work(struct work_struct *work)
+{
+	struct hold *hold = container_of(to_delayed_work(work), struct hold, expire);
+
+	hold_release(hold, ETIME);
+	hold_put(hold);
+}
+
+struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_text,
+			 const char *name, u32 lease, u32 flags, u32 owner)
+{
+	struct hold *hold;
+	int ret;
+
+	hold = kzalloc(sizeof(*hold), GFP_KERNEL);
+	if (!hold)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&hold->kref);
+	mutex_init(&hold->lock);
+	INIT_LIST_HEAD(&hold->mms);
+	INIT_DELAYED_WORK(&hold->expire, hold_expire_work);
+	INIT_WORK(&hold->done, hold_done_work);
+	do {
+		hold->id = get_random_u64();
+	} while (!hold->id);
+	get_random_bytes(hold->key, sizeof(hold->key));
+	strscpy(hold->name, name ? name : "", sizeof(hold->name));
+	strscpy(hold->addr, addr_text, sizeof(hold->addr));
+	hold->flags = flags;
+	hold->owner = owner;
+	hold->created_ns = ktime_get_ns();
+
+	hold->exposure = xprt_expose_create(addr, hold->id, hold->key, &hold_expose_ops, hold);
+	if (IS_ERR(hold->exposure)) {
+		ret = PTR_ERR(hold->exposure);
+		hold_put(hold);
+		return ERR_PTR(ret);
+	}
+	mitosis_stat_add(MITOSIS_STAT_SNAPSHOTS, 1);
+	kref_get(&hold->kref);		/* the list's */
+	mutex_lock(&hold_lock);
+	list_add_tail(&hold->list, &hold_list);
+	mutex_unlock(&hold_lock);
+	if (lease) {
+		hold->expires_ns = hold->created_ns + (u64)lease * NSEC_PER_SEC;
+		kref_get(&hold->kref);	/* the timer's */
+		queue_delayed_work(hold_wq, &hold->expire, (unsigned long)lease * HZ);
+	}
+	return hold;
+}
+
+static struct hold_mm *hold_find_mm(struct hold *hold, u32 mm)
+{
+	struct hold_mm *hm;
+
+	list_for_each_entry(hm, &hold->mms, list)
+		if (hm->mm == mm)
+			return hm;
+	return NULL;
+}
+
+int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone)
+{
+	struct hold_mm *hm;
+	int ret;
+
+	hm = kzalloc(sizeof(*hm), GFP_KERNEL);
+	if (!hm)
+		return -ENOMEM;
+	hm->mm = mm;
+	hm->first = HOLD_BLOCK_PAGES;
+	INIT_LIST_HEAD(&hm->regions);
+	hm->fill = kcalloc(HOLD_BLOCK_PAGES, sizeof(*hm->fill), GFP_KERNEL);
+	ret = -ENOMEM;
+	if (!hm->fill)
+		goto err_free;
+
+	ret = -ESRCH;
+	hm->orig = get_task_mm(task);
+	if (!hm->orig)
+		goto err_free;
+	if (clone) {
+		hm->clone = get_task_mm(clone);
+		if (!hm->clone)
+			goto err_mm;
+		ret = -EINVAL;
+		if (hm->clone == hm->orig)
+			goto err_clone;
+	}
+
+	mutex_lock(&hold->lock);
+	if (hold->state != MITOSIS_HOLD_OPEN)
+		ret = -EBUSY;
+	else if (hold_find_mm(hold, mm))
+		ret = -EEXIST;
+	else
+		ret = 0;
+	if (!ret)
+		list_add_tail(&hm->list, &hold->mms);
+	mutex_unlock(&hold->lock);
+	if (!ret)
+		return 0;
+err_clone:
+	if (hm->clone)
+		mmput(hm->clone);
+err_mm:
+	mmput(hm->orig);
+err_free:
+	kfree(hm->fill);
+	kfree(hm);
+	return ret;
+}
+
+static int hold_gup(struct mm_struct *mm, u64 va, unsigned int n, struct page **pages)
+{
+	int locked = 1;
+	long got;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	/* FOLL_GET, not FOLL_PIN: a pin would unshare, that is copy, every page. */
+	got = compat_gup_remote(mm, va, n, FOLL_FORCE, pages, &locked);
+	if (locked)
+		mmap_read_unlock(mm);
+	if (got == 0)
+		return -EFAULT;
+	return got;
+}
+
+/*
+ * What the clone does not have, VM_DONTCOPY and VM_WIPEONFORK, is copied: the process's own pages do not
+ * stand still once it runs on or dies.
+ */
+static int hold_copy(struct mm_struct *mm, u64 va, struct page **page)
+{
+	struct page *src, *dst;
+	int ret;
+
+	ret = hold_gup(mm, va, 1, &src);
+	if (ret < 0)
+		return ret;
+	dst = alloc_page(GFP_HIGHUSER);
+	if (dst)
+		copy_highpage(dst, src);
+	put_page(src);
+	if (!dst)
+		return -ENOMEM;
+	*page = dst;
+	return 1;
+}
+
+/* Finds how much from @va on is in one mapping of the process, and whether the clone has it. */
+static int hold_extent(struct hold_mm *hm, u64 va, u64 *end, bool *copy)
+{
+	struct vm_area_struct *vma;
+	int ret = -EFAULT;
+
+	*copy = !hm->clone;
+	if (mmap_read_lock_killable(hm->orig))
+		return -EINTR;
+	vma = find_vma(hm->orig, va);
+	if (vma && vma->vm_start <= va) {
+		*end = vma->vm_end;
+		if (vma->vm_flags & (VM_DONTCOPY | VM_WIPEONFORK))
+			*copy = true;
+		ret = 0;
+	}
+	mmap_read_unlock(hm->orig);
+	return ret;
+}
+
+static void hold_put_pages(struct page **pages, unsigned int n)
+{
+	long held = 0;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		if (!pages[i] || pages[i] == ZERO_PAGE(0))
+			continue;
+		put_page(pages[i]);
+		held++;
+	}
+	atomic_long_sub(held, &hold_pages_now);
+	mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, -held);
+}
+
+/* Closes the region that is being filled. */
+static int hold_close_region(struct hold *hold, struct hold_mm *hm)
+{
+	struct hold_region *region;
+	unsigned int i, n;
+	int ret;
+
+	if (hm->first > hm->last)
+		return 0;
+	n = hm->last - hm->first + 1;
+	region = kvzalloc(struct_size(region, pages, n), GFP_KERNEL);
+	if (!region)
+		return -ENOMEM;
+	region->start = (hm->block << MITOSIS_REGION_SHIFT) + ((u64)hm->first << PAGE_SHIFT);
+	region->npages = n;
+	for (i = 0; i < n; i++)
+		region->pages[i] = hm->fill[hm->first + i] ? : ZERO_PAGE(0);
+	ret = xprt_expose_region(hold->exposure, region->start, region->pages, n, &region->rkey);
+	if (ret) {
+		kvfree(region);
+		return ret;
+	}
+	list_add_tail(&region->list, &hm->regions);
+	hold->nregions++;
+	mitosis_stat_add(MITOSIS_STAT_REGIONS, 1);
+	memset(hm->fill, 0, HOLD_BLOCK_PAGES * sizeof(*hm->fill));
+	hm->first = HOLD_BLOCK_PAGES;
+	hm->last = 0;
+	return 0;
+}
+
+/* Takes [va, end), which lies within one block and one mapping. */
+static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, bool copy)
+{
+	unsigned int i = (va >> PAGE_SHIFT) % HOLD_BLOCK_PAGES;
+	unsigned int n = (end - va) >> PAGE_SHIFT;
+	int got;
+
+	if (max_held_mb &&
+	    atomic_long_read(&hold_pages_now) + n > (max_held_mb << (20 - PAGE_SHIFT)))
+		return -EDQUOT;
+	hm->block = va >> MITOSIS_REGION_SHIFT;
+	hm->first = min(hm->first, i);
+	while (n) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (copy)
+			got = hold_copy(hm->orig, va, &hm->fill[i]);
+		else
+			got = hold_gup(hm->clone, va, n, &hm->fill[i]);
+		if (got <= 0)
+			return got ? : -EFAULT;
+		hm->last = i + got - 1;
+		hold->npages += got;
+		atomic_long_add(got, &hold_pages_now);
+		mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, got);
+		i += got;
+		n -= got;
+		va += (u64)got << PAGE_SHIFT;
+		cond_resched();
+	}
+	return 0;
+}
+
+int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n)
+{
+	struct hold_mm *hm;
+	unsigned int i;
+	bool copy;
+	int ret;
+
+	mutex_lock(&hold->lock);
+	ret = -EBUSY;
+	if (hold->state != MITOSIS_HOLD_OPEN)
+		goto out;
+	ret = -ENOENT;
+	hm = hold_find_mm(hold, mm);
+	if (!hm)
+		goto out;
+	for (i = 0; i < n; i++) {
+		u64 va = runs[i].start, end, extent, stop;
+
+		ret = -EINVAL;
+		if (!PAGE_ALIGNED(va) || !runs[i].npages || va < hm->next ||
+		    runs[i].npages > (TASK_SIZE_MAX >> PAGE_SHIFT))
+			goto out;
+		end = va + (runs[i].npages << PAGE_SHIFT);
+		if (end > TASK_SIZE_MAX)
+			goto out;
+		hm->next = end;
+		while (va < end) {
+			ret = hold_extent(hm, va, &extent, &copy);
+			if (ret)
+				goto out;
+			extent = min(extent, end);
+			while (va < extent) {
+				if (va >> MITOSIS_REGION_SHIFT != hm->block) {
+					ret = hold_close_region(hold, hm);
+					if (ret)
+						goto out;
+				}
+				stop = ((va >> MITOSIS_REGION_SHIFT) + 1) << MITOSIS_REGION_SHIFT;
+				stop = min(extent, stop);
+				ret = hold_take(hold, hm, va, stop, copy);
+				if (ret)
+					goto out;
+				va = stop;
+			}
+		}
+	}
+	ret = 0;
+out:
+	mutex_unlock(&hold->lock);
+	return ret;
+}
+
+static void hold_drop_mms(struct hold *hold)
+{
+	struct hold_mm *hm;
+
+	list_for_each_entry(hm, &hold->mms, list) {
+		if (hm->clone)
+			mmput(hm->clone);
+		if (hm->orig)
+			mmput(hm->orig);
+		hm->clone = NULL;
+		hm->orig = NULL;
+	}
+}
+
+int hold_seal(struct hold *hold)
+{
+	struct hold_mm *hm;
+	int ret;
+
+	mutex_lock(&hold->lock);
+	ret = -EBUSY;
+	if (hold->state != MITOSIS_HOLD_OPEN)
+		goto out;
+	list_for_each_entry(hm, &hold->mms, list) {
+		ret = hold_close_region(hold, hm);
+		if (ret)
+			goto out;
+	}
+	hold_drop_mms(hold);
+	hold->state = MITOSIS_HOLD_SEALED;
+	xprt_expose_open(hold->exposure);
+	trace_mitosis_hold(hold->id, hold->npages, hold->nregions);
+	ret = 0;
+out:
+	mutex_unlock(&hold->lock);
+	return ret;
+}
+
+void hold_release(struct hold *hold, int error)
+{
+	struct hold_region *region, *next_region;
+	struct hold_mm *hm, *next;
+
+	mutex_lock(&hold->lock);
+	if (hold->state == MITOSIS_HOLD_RELEASED) {
+		mutex_unlock(&hold->lock);
+		return;
+	}
+	hold->state = MITOSIS_HOLD_RELEASED;
+	xprt_expose_destroy(hold->exposure);
+	hold->exposure = NULL;
+	hold_drop_mms(hold);
+	list_for_each_entry_safe(hm, next, &hold->mms, list) {
+		list_for_each_entry_safe(region, next_region, &hm->regions, list) {
+			hold_put_pages(region->pages, region->npages);
+			kvfree(region);
+			cond_resched();
+		}
+		hold_put_pages(hm->fill, HOLD_BLOCK_PAGES);
+		kfree(hm->fill);
+		kfree(hm);
+	}
+	INIT_LIST_HEAD(&hold->mms);
+	mitosis_stat_add(MITOSIS_STAT_REGIONS, -(long)hold->nregions);
+	mutex_unlock(&hold->lock);
+
+	if (cancel_delayed_work(&hold->expire))
+		hold_put(hold);
+	mutex_lock(&hold_lock);
+	list_del(&hold->list);
+	mutex_unlock(&hold_lock);
+	mitosis_stat_add(MITOSIS_STAT_SNAPSHOTS, -1);
+	mitosis_stat_add(MITOSIS_STAT_RELEASED, 1);
+	trace_mitosis_release(hold->id, error);
+	netlink_event(MITOSIS_EVENT_RELEASED, hold->id, 0, 0, error);
+	hold_put(hold);
+}
+
+static struct hold *hold_first(u32 owner, bool any)
+{
+	struct hold *hold, *found = NULL;
+
+	mutex_lock(&hold_lock);
+	list_for_each_entry(hold, &hold_list, list) {
+		/* The state is read unlocked: an owner that is gone cannot seal it any more. */
+		if (READ_ONCE(hold->state) == MITOSIS_HOLD_RELEASED)
+			continue;
+		if (any || (hold->owner == owner && READ_ONCE(hold->state) == MITOSIS_HOLD_OPEN)) {
+			kref_get(&hold->kref);
+			found = hold;
+			break;
+		}
+	}
+	mutex_unlock(&hold_lock);
+	return found;
+}
+
+void hold_release_all(void)
+{
+	struct hold *hold;
+
+	while ((hold = hold_first(0, true))) {
+		hold_release(hold, 0);
+		hold_put(hold);
+	}
+}
+
+void hold_owner_gone(u32 owner)
+{
+	struct hold *hold;
+
+	while ((hold = hold_first(owner, false))) {
+		hold_release(hold, EOWNERDEAD);
+		hold_put(hold);
+	}
+}
+
+int hold_init(void)
+{
+	hold_wq = alloc_workqueue("mitosis-hold", WQ_UNBOUND, 0);
+	return hold_wq ? 0 : -ENOMEM;
+}
+
+/* No hold can be created any more. */
+void hold_exit(void)
+{
+	hold_release_all();
+	destroy_workqueue(hold_wq);
+}

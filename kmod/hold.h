@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Source: the held pages of snapshots. A hold is made by one caller that adds address spaces and pages,
+ * then sealed; from then on it does not change until it is released.
+ */
+#ifndef MITOSIS_HOLD_H
+#define MITOSIS_HOLD_H
+
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/workqueue.h>
+
+#include "mitosis.h"
+#include "transport.h"
+
+struct task_struct;
+
+/* Pages of one region, all in one block of 2 MiB; holes are the zero page. */
+struct hold_region {
+	struct list_head list;
+	u64 start;
+	u32 npages;
+	u32 rkey;
+	struct page *pages[];
+};
+
+struct hold_mm {
+	struct list_head list;
+	u32 mm;				/* CRIU's pid */
+	struct mm_struct *orig, *clone;	/* NULL once sealed; clone may be NULL before */
+	struct list_head regions;	/* ascending */
+	u64 next;			/* first address that may follow */
+	/* the region being filled */
+	u64 block;
+	u32 first, last;		/* page index in the block; first > last: empty */
+	struct page **fill;
+};
+
+struct hold {
+	struct kref kref;
+	struct list_head list;		/* hold_lock */
+	u64 id;
+	u8 key[MITOSIS_KEY_LEN];
+	char name[MITOSIS_NAME_LEN];
+	char addr[64];
+	u32 flags;
+	u32 owner;			/* netlink port that created it: while open, its close releases it */
+	u64 created_ns;
+	u64 expires_ns;			/* 0: never */
+	atomic_t npeers;
+	struct delayed_work expire;
+	struct work_struct done;	/* a peer of a one-shot hold has drained */
+
+	struct mutex lock;		/* all below, and calls into the exposure */
+	enum mitosis_hold_state state;
+	struct list_head mms;
+	u64 npages, nregions;
+	struct xprt_exposure *exposure;
+};
+
+int hold_init(void);
+void hold_exit(void);
+
+/* Returns a referenced hold or an ERR_PTR. */
+struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_text,
+			 const char *name, u32 lease, u32 flags, u32 owner);
+struct hold *hold_get(u64 id);
+void hold_put(struct hold *hold);
+
+int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone);
+int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n);
+int hold_seal(struct hold *hold);
+/* When it returns no peer can read and the pages are free. @error goes into the event. */
+void hold_release(struct hold *hold, int error);
+void hold_release_all(void);
+void hold_owner_gone(u32 owner);
+
+/* Calls @fn under the lock of the list of holds with every hold; stops when it returns non-zero. */
+int hold_for_each(int (*fn)(struct hold *hold, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <linux/delay.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+
+#include "link.h"
+#include "netlink.h"
+#include "pager.h"
+#include "stats.h"
+#include "trace.h"
+
+#define LINK_IDLE_SECONDS 600
+#define LINK_RETRY_MS 500
+#define LINK_RECONNECT_MS 5000
+
+static LIST_HEAD(link_list);
+static DEFINE_MUTEX(link_lock);		/* link_list; nests outside link->mutex */
+static struct workqueue_struct *link_wq;
+
+static void link_free(struct kref *kref)
+{
+	struct link *link = container_of(kref, struct link, kref);
+
+	memzero_explicit(link->key, sizeof(link->key));
+	mutex_destroy(&link->mutex);
+	kfree(link);
+}
+
+void link_put(struct link *link)
+{
+	kref_put(&link->kref, link_free);
+}
+
+void link_ref(struct link *link)
+{
+	kref_get(&link->kref);
+}
+
+struct link *link_get(u64 id)
+{
+	struct link *link;
+
+	mutex_lock(&link_lock);
+	list_for_each_entry(link, &link_list, list) {
+		if (link->id == id) {
+			kref_get(&link->kref);
+			mutex_unlock(&link_lock);
+			return link;
+		}
+	}
+	mutex_unlock(&link_lock);
+	return NULL;
+}
+
+int link_for_each(int (*fn)(struct link *link, void *arg), void *arg)
+{
+	struct link *link;
+	int ret = 0;
+
+	mutex_lock(&link_lock);
+	list_for_each_entry(link, &link_list, list) {
+		ret = fn(link, arg);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&link_lock);
+	return ret;
+}
+
+bool link_lost(struct link *link)
+{
+	return READ_ONCE(link->state) == MITOSIS_LINK_LOST;
+}
+
+/* Queues work that owns a reference. */
+static void link_queue(struct link *link, struct delayed_work *work, unsigned int ms)
+{
+	kref_get(&link->kref);
+	if (!queue_delayed_work(link_wq, work, msecs_to_jiffies(ms)))
+		link_put(link);
+}
+
+/* The transport's word that the connection is gone. Any context. */
+static void link_conn_error(void *priv, int err)
+{
+	struct link *link = priv;
+	unsigned long flags;
+	bool down;
+
+	spin_lock_irqsave(&link->lock, flags);
+	down = link->state == MITOSIS_LINK_UP;
+	if (down) {
+		link->state = MITOSIS_LINK_DOWN;
+		link->down_ns = ktime_get_ns();
+	}
+	spin_unlock_irqrestore(&link->lock, flags);
+	if (!down)
+		return;
+	mitosis_stat_add(MITOSIS_STAT_LINK_DOWN, 1);
+	trace_mitosis_link(link->id, MITOSIS_LINK_DOWN, err);
+	pr_warn_ratelimited("mitosis: snapshot %016llx: link to %s lost (%d); connecting again for %u s\n",
+			    link->id, link->peer_text, err, link->give_up);
+	link_queue(link, &link->work, 0);
+}
+
+static const struct xprt_conn_ops link_conn_ops = {
+	.error = link_conn_error,
+};
+
+/* Gives the link up: whoever waits for pages is killed rather than let misread. Sleeps. */
+static void link_lose(struct link *link, int error)
+{
+	struct link_read *lr, *next;
+	LIST_HEAD(parked);
+
+	spin_lock_irq(&link->lock);
+	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
+		spin_unlock_irq(&link->lock);
+		return;
+	}
+	link->state = MITOSIS_LINK_LOST;
+	link->error = error;
+	list_splice_init(&link->parked, &parked);
+	spin_unlock_irq(&link->lock);
+
+	mitosis_stat_add(MITOSIS_STAT_LINK_LOST, 1);
+	trace_mitosis_link(link->id, MITOSIS_LINK_LOST, -error);
+	pr_err("mitosis: snapshot %016llx: link to %s given up (%d): %s; processes that miss pages of it are killed\n",
+	       link->id, link->peer_text, -error,
+	       error == EACCES || error == EREMOTEIO ? "the source has released it or refuses the key" :
+	       "the source did not answer in time");
+	mutex_lock(&link->mutex);
+	pager_kill_all(link);
+	mutex_unlock(&link->mutex);
+	list_for_each_entry_safe(lr, next, &parked, rd.list) {
+		list_del(&lr->rd.list);
+		lr->done(lr, -ENOLINK);
+	}
+	netlink_event(MITOSIS_EVENT_LINK_LOST, link->id, 0, 0, error);
+}
+
+static void link_read_done(struct xprt_read *rd, int err)
+{
+	struct link_read *lr = container_of(rd, struct link_read, rd);
+	struct link *link = lr->link;
+	unsigned long flags;
+	bool refused = false;
+
+	if (!err) {
+		mitosis_stat_add(MITOSIS_STAT_PAGES_READ, rd->npages);
+		lr->done(lr, 0);
+		return;
+	}
+	mitosis_stat_add(MITOSIS_STAT_READ_ERRORS, 1);
+	spin_lock_irqsave(&link->lock, flags);
+	if (err == -EREMOTEIO && !link->error) {
+		link->error = EREMOTEIO;
+		refused = true;
+	}
+	if (link->state != MITOSIS_LINK_LOST) {
+		list_add_tail(&rd->list, &link->parked);
+		lr = NULL;
+	}
+	spin_unlock_irqrestore(&link->lock, flags);
+	if (lr)
+		lr->done(lr, -ENOLINK);
+	/* A refusal leaves the connection useless as well, but says more: give up. */
+	if (refused)
+		link_queue(link, &link->work, 0);
+	else
+		link_conn_error(link, err);
+}
+
+void link_read(struct link *link, struct link_read *lr)
+{
+	struct xprt_conn *conn = NULL;
+	unsigned long flags;
+	bool lost = false;
+
+	lr->link = link;
+	lr->rd.done = link_read_done;
+	spin_lock_irqsave(&link->lock, flags);
+	if (link->state == MITOSIS_LINK_UP) {
+		conn = link->conn;
+		link->conn_users++;
+	} else if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
+		lost = true;
+	} else {
+		list_add_tail(&lr->rd.list, &link->parked);
+	}
+	spin_unlock_irqrestore(&link->lock, flags);
+	if (lost)
+		lr->done(lr, -ENOLINK);
+	if (!conn)
+		return;
+	mitosis_stat_add(MITOSIS_STAT_READS, 1);
+	xprt_conn_read(conn, &lr->rd);
+	spin_lock_irqsave(&link->lock, flags);
+	if (!--link->conn_users)
+		wake_up(&link->users_wait);
+	spin_unlock_irqrestore(&link->lock, flags);
+}
+
+/* Takes the connection away from readers and closes it. Sleeps. */
+static void link_drop_conn(struct link *link)
+{
+	struct xprt_conn *conn;
+
+	spin_lock_irq(&link->lock);
+	conn = link->conn;
+	link->conn = NULL;
+	if (link->state == MITOSIS_LINK_UP)
+		link->state = MITOSIS_LINK_DOWN;
+	wait_event_lock_irq(link->users_wait, !link->conn_users, link->lock);
+	spin_unlock_irq(&link->lock);
+	if (conn)
+		xprt_conn_close(conn);
+}
+
+static void link_repost(struct link *link, struct list_head *reads)
+{
+	struct link_read *lr;
+
+	while ((lr = list_first_entry_or_null(reads, struct link_read, rd.list))) {
+		list_del(&lr->rd.list);
+		link_read(link, lr);
+	}
+}
+
+static void link_reconnect_work(struct work_struct *work)
+{
+	struct link *link = container_of(to_delayed_work(work), struct link, work);
+	struct xprt_conn *conn;
+	LIST_HEAD(parked);
+	u64 down_ns;
+	int ret;
+
+	spin_lock_irq(&link->lock);
+	ret = link->error;
+	down_ns = link->down_ns;
+	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
+		spin_unlock_irq(&link->lock);
+		goto out;
+	}
+	spin_unlock_irq(&link->lock);
+	link_drop_conn(link);
+	if (ret == EREMOTEIO) {
+		link_lose(link, ret);
+		goto out;
+	}
+	if (!down_ns)
+		goto out;
+	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
+	conn = xprt_conn_open(link->have_local ? &link->local : NULL, &link->peer, link->id,
+			      link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
+	if (!IS_ERR(conn)) {
+		spin_lock_irq(&link->lock);
+		link->conn = conn;
+		link->state = MITOSIS_LINK_UP;
+		link->down_ns = 0;
+		list_splice_init(&link->parked, &parked);
+		spin_unlock_irq(&link->lock);
+		mitosis_stat_add(MITOSIS_STAT_LINK_RECOVERED, 1);
+		trace_mitosis_link(link->id, MITOSIS_LINK_UP, 0);
+		pr_info("mitosis: snapshot %016llx: link to %s is back\n", link->id,
+			link->peer_text);
+		netlink_event(MITOSIS_EVENT_LINK_UP, link->id, 0, 0, 0);
+		link_repost(link, &parked);
+	} else if (PTR_ERR(conn) == -EACCES) {
+		link_lose(link, EACCES);
+	} else if (ktime_get_ns() - down_ns > (u64)link->give_up * NSEC_PER_SEC) {
+		link_lose(link, ETIMEDOUT);
+	} else if (!READ_ONCE(link->closing)) {
+		link_queue(link, &link->work, LINK_RETRY_MS);
+	}
+out:
+	link_put(link);
+}
+
+/* Takes the link off the list; the list's reference is the caller's then. */
+static bool link_unlist(struct link *link)
+{
+	bool listed;
+
+	mutex_lock(&link_lock);
+	listed = !list_empty(&link->list);
+	list_del_init(&link->list);
+	mutex_unlock(&link_lock);
+	return listed;
+}
+
+static void link_shut(struct link *link)
+{
+	if (!link_unlist(link))
+		return;
+	if (cancel_delayed_work_sync(&link->work))
+		link_put(link);
+	if (cancel_delayed_work(&link->idle))
+		link_put(link);
+	link_drop_conn(link);
+	mitosis_stat_add(MITOSIS_STAT_LINKS, -1);
+	while (!list_empty(&link->mms)) {
+		struct link_mm *lm = list_first_entry(&link->mms, struct link_mm, list);
+
+		list_del(&lm->list);
+		link_mm_free(lm);
+	}
+	link_put(link);
+}
+
+static void link_idle_work(struct work_struct *work)
+{
+	struct link *link = container_of(to_delayed_work(work), struct link, idle);
+
+	if (!link_close(link))
+		pr_info("mitosis: snapshot %016llx: link closed, nothing was attached in %u s\n",
+			link->id, LINK_IDLE_SECONDS);
+	link_put(link);
+}
+
+/* Nothing is attached any more: if that is because all has arrived or ended, the source may let go. */
+static void link_fin_work(struct work_struct *work)
+{
+	struct link *link = container_of(work, struct link, fin);
+	struct xprt_conn *conn = NULL;
+	bool done;
+	int ret = 0;
+
+	mutex_lock(&link->mutex);
+	done = link->draining;
+	if (link->nattached || (!done && !link->had_attached)) {
+		mutex_unlock(&link->mutex);
+		goto out;
+	}
+	WRITE_ONCE(link->closing, true);
+	mutex_unlock(&link->mutex);
+
+	if (done) {
+		spin_lock_irq(&link->lock);
+		if (link->state == MITOSIS_LINK_UP) {
+			conn = link->conn;
+			link->conn_users++;
+		}
+		spin_unlock_irq(&link->lock);
+		ret = -ENOTCONN;
+		if (conn) {
+			ret = xprt_conn_done(conn);
+			spin_lock_irq(&link->lock);
+			if (!--link->conn_users)
+				wake_up(&link->users_wait);
+			spin_unlock_irq(&link->lock);
+		}
+		if (ret && !link_lost(link)) {
+			/* The source holds the memory until it hears: keep trying while it may come back. */
+			WRITE_ONCE(link->closing, false);
+			if (!link->drained_ns)
+				link->drained_ns = ktime_get_ns();
+			if (ktime_get_ns() - link->drained_ns < (u64)link->give_up * NSEC_PER_SEC) {
+				msleep(LINK_RETRY_MS);
+				kref_get(&link->kref);
+				if (!queue_work(link_wq, &link->fin))
+					link_put(link);
+				goto out;
+			}
+			pr_warn("mitosis: snapshot %016llx is drained, but %s could not be told (%d): release it there with mitosis-cli release\n",
+				link->id, link->peer_text, ret);
+		}
+		spin_lock_irq(&link->lock);
+		if (link->state != MITOSIS_LINK_LOST)
+			link->state = MITOSIS_LINK_DONE;
+		spin_unlock_irq(&link->lock);
+	}
+	link_shut(link);
+	if (done && !link_lost(link)) {
+		trace_mitosis_link(link->id, MITOSIS_LINK_DONE, ret);
+		netlink_event(MITOSIS_EVENT_LINK_DONE, link->id, 0, 0, -ret);
+	}
+out:
+	link_put(link);
+}
+
+struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *local,
+		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up)
+{
+	struct link *link, *other;
+	int ret;
+
+	link = kzalloc(sizeof(*link), GFP_KERNEL);
+	if (!link)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&link->kref);
+	INIT_LIST_HEAD(&link->list);
+	spin_lock_init(&link->lock);
+	mutex_init(&link->mutex);
+	INIT_LIST_HEAD(&link->parked);
+	INIT_LIST_HEAD(&link->mms);
+	INIT_LIST_HEAD(&link->attached);
+	init_waitqueue_head(&link->users_wait);
+	INIT_DELAYED_WORK(&link->work, link_reconnect_work);
+	INIT_DELAYED_WORK(&link->idle, link_idle_work);
+	INIT_WORK(&link->fin, link_fin_work);
+	link->id = id;
+	memcpy(link->key, key, sizeof(link->key));
+	link->peer = *peer;
+	link->have_local = local;
+	if (local)
+		link->local = *local;
+	strscpy(link->peer_text, peer_text, sizeof(link->peer_text));
+	link->give_up = give_up;
+	link->created_ns = ktime_get_ns();
+	link->state = MITOSIS_LINK_CONNECTING;
+
+	mutex_lock(&link_lock);
+	list_for_each_entry(other, &link_list, list) {
+		if (other->id == id) {
+			mutex_unlock(&link_lock);
+			link_put(link);
+			return ERR_PTR(-EEXIST);
+		}
+	}
+	kref_get(&link->kref);
+	list_add_tail(&link->list, &link_list);
+	mutex_unlock(&link_lock);
+	mitosis_stat_add(MITOSIS_STAT_LINKS, 1);
+
+	link->conn = xprt_conn_open(local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
+				    &link_conn_ops, link);
+	if (IS_ERR(link->conn)) {
+		ret = PTR_ERR(link->conn);
+		link->conn = NULL;
+		link_shut(link);
+		link_put(link);
+		return ERR_PTR(ret);
+	}
+	spin_lock_irq(&link->lock);
+	link->state = MITOSIS_LINK_UP;
+	spin_unlock_irq(&link->lock);
+	trace_mitosis_link(id, MITOSIS_LINK_UP, 0);
+	link_queue(link, &link->idle, LINK_IDLE_SECONDS * MSEC_PER_SEC);
+	return link;
+}
+
+int link_close(struct link *link)
+{
+	mutex_lock(&link->mutex);
+	if (link->nattached || link->closing) {
+		mutex_unlock(&link->mutex);
+		return -EBUSY;
+	}
+	WRITE_ONCE(link->closing, true);
+	mutex_unlock(&link->mutex);
+	link_shut(link);
+	return 0;
+}
+
+void link_mm_free(struct link_mm *lm)
+{
+	if (!lm)
+		return;
+	kvfree(lm->runs);
+	kvfree(lm->regions);
+	kfree(lm);
+}
+
+static void *link_grow(void *old, size_t size, unsigned long n, unsigned int add, const void *from)
+{
+	void *mem;
+
+	/* Doubling: calls for one address space are many. */
+	if (n && roundup_pow_of_two(n) >= n + add) {
+		memcpy(old + n * size, from, add * size);
+		return old;
+	}
+	mem = kvmalloc_array(roundup_pow_of_two(n + add), size, GFP_KERNEL);
+	if (!mem)
+		return NULL;
+	if (n)
+		memcpy(mem, old, n * size);
+	memcpy(mem + n * size, from, add * size);
+	kvfree(old);
+	return mem;
+}
+
+static int link_check(const struct link_mm *lm, const struct mitosis_run *runs, unsigned int nruns,
+		      const struct mitosis_region *regions, unsigned int nregions)
+{
+	u64 next = 0;
+	unsigned int i;
+
+	if (lm->nruns)
+		next = lm->runs[lm->nruns - 1].start + (lm->runs[lm->nruns - 1].npages << PAGE_SHIFT);
+	for (i = 0; i < nruns; i++) {
+		if (!PAGE_ALIGNED(runs[i].start) || runs[i].start < next || !runs[i].npages ||
+		    runs[i].npages > TASK_SIZE_MAX >> PAGE_SHIFT ||
+		    runs[i].start >= TASK_SIZE_MAX)
+			return -EINVAL;
+		next = runs[i].start + (runs[i].npages << PAGE_SHIFT);
+		if (next > TASK_SIZE_MAX)
+			return -EINVAL;
+	}
+	next = 0;
+	if (lm->nregions)
+		next = (lm->regions[lm->nregions - 1].start >> MITOSIS_REGION_SHIFT) + 1;
+	for (i = 0; i < nregions; i++) {
+		u64 block = regions[i].start >> MITOSIS_REGION_SHIFT;
+
+		if (!PAGE_ALIGNED(regions[i].start) || !regions[i].npages ||
+		    regions[i].npages > 1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT) ||
+		    regions[i].start >= TASK_SIZE_MAX || block < next ||
+		    (regions[i].start + ((u64)regions[i].npages << PAGE_SHIFT) - 1) >>
+		    MITOSIS_REGION_SHIFT != block)
+			return -EINVAL;
+		next = block + 1;
+	}
+	return 0;
+}
+
+int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+	     const struct mitosis_region *regions, unsigned int nregions)
+{
+	struct link_mm *lm;
+	void *mem;
+	int ret = 0;
+
+	mutex_lock(&link->mutex);
+	list_for_each_entry(lm, &link->mms, list)
+		if (lm->mm == mm)
+			goto found;
+	lm = kzalloc(sizeof(*lm), GFP_KERNEL);
+	if (!lm) {
+		ret = -ENOMEM;
+		goto out;
+	}
+	lm->mm = mm;
+	list_add_tail(&lm->list, &link->mms);
+found:
+	ret = link_check(lm, runs, nruns, regions, nregions);
+	if (ret)
+		goto out;
+	ret = -ENOMEM;
+	if (nruns) {
+		mem = link_grow(lm->runs, sizeof(*runs), lm->nruns, nruns, runs);
+		if (!mem)
+			goto out;
+		lm->runs = mem;
+		lm->nruns += nruns;
+	}
+	if (nregions) {
+		mem = link_grow(lm->regions, sizeof(*regions), lm->nregions, nregions, regions);
+		if (!mem)
+			goto out;
+		lm->regions = mem;
+		lm->nregions += nregions;
+	}
+	ret = 0;
+out:
+	mutex_unlock(&link->mutex);
+	return ret;
+}
+
+struct link_mm *link_take(struct link *link, u32 mm)
+{
+	struct link_mm *lm, *found = NULL;
+
+	mutex_lock(&link->mutex);
+	list_for_each_entry(lm, &link->mms, list) {
+		if (lm->mm == mm) {
+			list_del(&lm->list);
+			found = lm;
+			break;
+		}
+	}
+	mutex_unlock(&link->mutex);
+	return found;
+}
+
+void link_attached(struct link *link)
+{
+	link->nattached++;
+	link->had_attached = true;
+	mitosis_stat_add(MITOSIS_STAT_ATTACHED, 1);
+}
+
+void link_detached(struct link *link)
+{
+	mitosis_stat_add(MITOSIS_STAT_ATTACHED, -1);
+	if (--link->nattached)
+		return;
+	kref_get(&link->kref);
+	if (!queue_work(link_wq, &link->fin))
+		link_put(link);
+}
+
+int link_drain(struct link *link)
+{
+	mutex_lock(&link->mutex);
+	if (!link->draining) {
+		link->draining = true;
+		link->drain_ns = ktime_get_ns();
+		pager_drain_all(link);
+		if (!link->nattached) {
+			kref_get(&link->kref);
+			if (!queue_work(link_wq, &link->fin))
+				link_put(link);
+		}
+	}
+	mutex_unlock(&link->mutex);
+	return 0;
+}
+
+int link_init(void)
+{
+	link_wq = alloc_workqueue("mitosis-link", WQ_UNBOUND, 0);
+	return link_wq ? 0 : -ENOMEM;
+}
+
+/* Attachments hold module references, so what is left here has none. */
+void link_exit(void)
+{
+	struct link *link;
+
+	for (;;) {
+		mutex_lock(&link_lock);
+		link = list_first_entry_or_null(&link_list, struct link, list);
+		if (link)
+			kref_get(&link->kref);
+		mutex_unlock(&link_lock);
+		if (!link)
+			break;
+		WRITE_ONCE(link->closing, true);
+		link_shut(link);
+		link_put(link);
+	}
+	destroy_workqueue(link_wq);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Destination: a connection to one snapshot of a source, its loss and recovery. Reads that fail because the connection
+ * went away are kept and repeated on the next one; they fail for good only when the link is given up or the source refuses.
+ */
+#ifndef MITOSIS_LINK_H
+#define MITOSIS_LINK_H
+
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "mitosis.h"
+#include "transport.h"
+
+struct link;
+
+struct link_read {
+	struct xprt_read rd;
+	struct link *link;
+	/* Atomic context. err: 0, -EREMOTEIO the source refused, -ENOLINK given up. */
+	void (*done)(struct link_read *lr, int err);
+};
+
+/* What the source holds of one address space, collected before it is armed. */
+struct link_mm {
+	struct list_head list;
+	u32 mm;
+	struct mitosis_run *runs;
+	struct mitosis_region *regions;
+	unsigned long nruns, nregions;
+};
+
+struct link {
+	struct kref kref;
+	struct list_head list;		/* link_lock */
+	u64 id;
+	u8 key[MITOSIS_KEY_LEN];
+	struct sockaddr_storage local, peer;
+	bool have_local;
+	char peer_text[64];
+	u32 give_up;			/* seconds */
+	u64 created_ns;
+
+	spinlock_t lock;		/* state to nparked; taken in softirq */
+	enum mitosis_link_state state;
+	int error;			/* positive errno of LOST */
+	struct xprt_conn *conn;
+	unsigned int conn_users;
+	struct list_head parked;	/* reads that wait for a connection */
+	u64 down_ns;			/* since when; 0: not down */
+	wait_queue_head_t users_wait;
+
+	struct mutex mutex;		/* mms, attachments, draining, closing */
+	struct list_head mms;
+	struct list_head attached;	/* struct attach */
+	u32 nattached;
+	bool draining, closing, had_attached;
+	u64 drain_ns, drained_ns;
+
+	struct delayed_work work;	/* reconnects */
+	struct delayed_work idle;	/* closes a link that gets no attachment */
+	struct work_struct fin;		/* nothing attached any more */
+};
+
+int link_init(void);
+void link_exit(void);
+
+/* Connects. Returns a referenced link or an ERR_PTR. */
+struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *local,
+		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up);
+struct link *link_get(u64 id);
+void link_ref(struct link *link);
+void link_put(struct link *link);
+int link_close(struct link *link);
+
+/* Collects runs and regions of an address space; mutex not held. */
+int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+	     const struct mitosis_region *regions, unsigned int nregions);
+/* Takes what was collected; the caller frees it. */
+struct link_mm *link_take(struct link *link, u32 mm);
+void link_mm_free(struct link_mm *lm);
+
+int link_drain(struct link *link);
+/* Any context. lr's rd and done are filled in; done is always called. */
+void link_read(struct link *link, struct link_read *lr);
+/* Whether the link is lost for good. */
+bool link_lost(struct link *link);
+/* An attachment has come or gone; may sleep, mutex held. */
+void link_attached(struct link *link);
+void link_detached(struct link *link);
+
+int link_for_each(int (*fn)(struct link *link, void *arg), void *arg);
+
+#endif

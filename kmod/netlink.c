@@ -1,0 +1,808 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <linux/capability.h>
+#include <linux/inet.h>
+#include <linux/module.h>
+#include <linux/nsproxy.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/sched/task.h>
+#include <linux/time_namespace.h>
+#include <net/genetlink.h>
+#include <net/ipv6.h>
+
+#include "compat.h"
+#include "hold.h"
+#include "hooks.h"
+#include "link.h"
+#include "netlink.h"
+#include "pager.h"
+#include "stats.h"
+
+#define NETLINK_MAX_SECONDS (366 * 86400)
+#define ARRAY(t) { .type = NLA_BINARY, .len = MITOSIS_MAX_ARRAY * sizeof(t) }
+
+static const struct nla_policy netlink_policy[MITOSIS_A_MAX + 1] = {
+	[MITOSIS_A_SNAPSHOT]		= { .type = NLA_U64 },
+	[MITOSIS_A_KEY]			= NLA_POLICY_EXACT_LEN(MITOSIS_KEY_LEN),
+	[MITOSIS_A_NAME]		= { .type = NLA_NUL_STRING, .len = MITOSIS_NAME_LEN - 1 },
+	[MITOSIS_A_ADDR]		= { .type = NLA_NUL_STRING, .len = 63 },
+	[MITOSIS_A_PEER_ADDR]		= { .type = NLA_NUL_STRING, .len = 63 },
+	[MITOSIS_A_PORT]		= NLA_POLICY_MIN(NLA_U16, 1),
+	[MITOSIS_A_FLAGS]		= { .type = NLA_U32 },
+	[MITOSIS_A_LEASE]		= { .type = NLA_U32 },
+	[MITOSIS_A_GIVE_UP]		= NLA_POLICY_MIN(NLA_U32, 1),
+	[MITOSIS_A_MM]			= { .type = NLA_U32 },
+	[MITOSIS_A_PID]			= { .type = NLA_U32 },
+	[MITOSIS_A_START_TIME]		= { .type = NLA_U64 },
+	[MITOSIS_A_CLONE_PID]		= { .type = NLA_U32 },
+	[MITOSIS_A_CLONE_START_TIME]	= { .type = NLA_U64 },
+	[MITOSIS_A_RUNS]		= ARRAY(struct mitosis_run),
+	[MITOSIS_A_REGIONS]		= ARRAY(struct mitosis_region),
+	[MITOSIS_A_EAGER]		= ARRAY(struct mitosis_run),
+	[MITOSIS_A_KEEP]		= ARRAY(struct mitosis_keep),
+};
+
+static struct genl_family netlink_family;
+
+#define netlink_say(info, ret, text) ({ GENL_SET_ERR_MSG(info, text); (ret); })
+
+static bool netlink_may(struct sk_buff *skb)
+{
+	return netlink_capable(skb, CAP_SYS_ADMIN);
+}
+
+static int netlink_need(struct genl_info *info, int attr)
+{
+	if (info->attrs[attr])
+		return 0;
+	NL_SET_ERR_ATTR_MISS(info->extack, NULL, attr);
+	return netlink_say(info, -EINVAL, "a required attribute is missing");
+}
+
+static int netlink_addr(struct genl_info *info, int attr, u16 port, struct sockaddr_storage *ss)
+{
+	const char *text = nla_data(info->attrs[attr]);
+	char service[8];
+
+	snprintf(service, sizeof(service), "%u", port);
+	if (inet_pton_with_scope(&init_net, AF_UNSPEC, text, service, ss))
+		return netlink_say(info, -EINVAL, "the address is not a numeric IPv4 or IPv6 address");
+	return 0;
+}
+
+/* Elements in an array attribute, which must be whole ones. */
+static int netlink_array(struct genl_info *info, int attr, size_t size, const void **data)
+{
+	struct nlattr *nla = info->attrs[attr];
+
+	*data = NULL;
+	if (!nla)
+		return 0;
+	if (nla_len(nla) % size)
+		return netlink_say(info, -EINVAL, "an array attribute has a broken last element");
+	*data = nla_data(nla);
+	return nla_len(nla) / size;
+}
+
+/* /proc/PID/stat's start time as the caller's time namespace shows it. */
+static u64 netlink_start_time(struct task_struct *task)
+{
+	return nsec_to_clock_t(timens_add_boottime_ns(task->start_boottime));
+}
+
+static struct task_struct *netlink_task(struct genl_info *info, int pid_attr, int time_attr)
+{
+	struct task_struct *task = NULL;
+	struct pid *pid;
+
+	if (netlink_need(info, pid_attr) || netlink_need(info, time_attr))
+		return ERR_PTR(-EINVAL);
+	pid = find_get_pid(nla_get_u32(info->attrs[pid_attr]));
+	if (pid)
+		task = get_pid_task(pid, PIDTYPE_TGID);
+	put_pid(pid);
+	if (task && netlink_start_time(task) != nla_get_u64(info->attrs[time_attr])) {
+		put_task_struct(task);
+		task = NULL;
+	}
+	if (!task)
+		return ERR_PTR(netlink_say(info, -ESRCH,
+					   "there is no process with this pid and start time"));
+	if (task == current->group_leader) {
+		put_task_struct(task);
+		return ERR_PTR(netlink_say(info, -EINVAL, "a process cannot name itself"));
+	}
+	return task;
+}
+
+static struct hold *netlink_hold(struct genl_info *info)
+{
+	struct hold *hold;
+
+	if (netlink_need(info, MITOSIS_A_SNAPSHOT))
+		return ERR_PTR(-EINVAL);
+	hold = hold_get(nla_get_u64(info->attrs[MITOSIS_A_SNAPSHOT]));
+	return hold ? : ERR_PTR(netlink_say(info, -ENOENT, "there is no such snapshot here"));
+}
+
+static struct link *netlink_link(struct genl_info *info)
+{
+	struct link *link;
+
+	if (netlink_need(info, MITOSIS_A_SNAPSHOT))
+		return ERR_PTR(-EINVAL);
+	link = link_get(nla_get_u64(info->attrs[MITOSIS_A_SNAPSHOT]));
+	return link ? : ERR_PTR(netlink_say(info, -ENOENT, "there is no link to such a snapshot here"));
+}
+
+static struct sk_buff *netlink_reply_new(struct genl_info *info, u8 cmd, void **hdr)
+{
+	struct sk_buff *skb = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
+
+	if (!skb)
+		return NULL;
+	*hdr = genlmsg_put_reply(skb, info, &netlink_family, 0, cmd);
+	if (!*hdr) {
+		nlmsg_free(skb);
+		return NULL;
+	}
+	return skb;
+}
+
+static u16 netlink_port(void)
+{
+	return xprt_rc_port();
+}
+
+static int netlink_info_get(struct sk_buff *req, struct genl_info *info)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	skb = netlink_reply_new(info, MITOSIS_CMD_INFO_GET, &hdr);
+	if (!skb)
+		return -ENOMEM;
+	if (nla_put_string(skb, MITOSIS_A_VERSION, MITOSIS_VERSION) ||
+	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
+	    nla_put_u8(skb, MITOSIS_A_HOOKS, hooks_ok())) {
+		nlmsg_free(skb);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, hdr);
+	return genlmsg_reply(skb, info);
+}
+
+static int netlink_selftest(struct sk_buff *req, struct genl_info *info)
+{
+	hooks_selftest_begin();
+	return 0;
+}
+
+static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
+{
+	struct sockaddr_storage addr;
+	struct nlattr **a = info->attrs;
+	struct hold *hold;
+	struct sk_buff *skb;
+	void *hdr;
+	int ret;
+
+	ret = netlink_need(info, MITOSIS_A_ADDR) ? : netlink_addr(info, MITOSIS_A_ADDR, 0, &addr);
+	if (ret)
+		return ret;
+	if (a[MITOSIS_A_LEASE] && nla_get_u32(a[MITOSIS_A_LEASE]) > NETLINK_MAX_SECONDS)
+		return netlink_say(info, -ERANGE, "the lease is longer than a year");
+	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) & ~MITOSIS_HOLD_F_ONESHOT)
+		return netlink_say(info, -EINVAL, "unknown flags");
+	hold = hold_create(&addr, nla_data(a[MITOSIS_A_ADDR]),
+			   a[MITOSIS_A_NAME] ? nla_data(a[MITOSIS_A_NAME]) : NULL,
+			   a[MITOSIS_A_LEASE] ? nla_get_u32(a[MITOSIS_A_LEASE]) : 0,
+			   a[MITOSIS_A_FLAGS] ? nla_get_u32(a[MITOSIS_A_FLAGS]) : 0,
+			   info->snd_portid);
+	if (IS_ERR(hold)) {
+		ret = PTR_ERR(hold);
+		if (ret == -EADDRNOTAVAIL || ret == -ENODEV)
+			return netlink_say(info, ret, "no RDMA device has this address: see rdma link and ip addr");
+		if (ret == -EOPNOTSUPP)
+			return netlink_say(info, ret, "the RDMA device lacks fast memory registration");
+		return ret;
+	}
+	skb = netlink_reply_new(info, MITOSIS_CMD_HOLD_CREATE, &hdr);
+	if (!skb) {
+		ret = -ENOMEM;
+		goto err;
+	}
+	if (nla_put_u64_64bit(skb, MITOSIS_A_SNAPSHOT, hold->id, MITOSIS_A_PAD) ||
+	    nla_put(skb, MITOSIS_A_KEY, sizeof(hold->key), hold->key) ||
+	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port())) {
+		nlmsg_free(skb);
+		ret = -EMSGSIZE;
+		goto err;
+	}
+	genlmsg_end(skb, hdr);
+	ret = genlmsg_reply(skb, info);
+err:
+	if (ret)
+		hold_release(hold, -ret);
+	hold_put(hold);
+	return ret;
+}
+
+static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
+{
+	struct task_struct *task, *clone = NULL;
+	struct hold *hold;
+	int ret;
+
+	ret = netlink_need(info, MITOSIS_A_MM);
+	if (ret)
+		return ret;
+	hold = netlink_hold(info);
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	task = netlink_task(info, MITOSIS_A_PID, MITOSIS_A_START_TIME);
+	ret = PTR_ERR_OR_ZERO(task);
+	if (ret)
+		goto out_hold;
+	if (info->attrs[MITOSIS_A_CLONE_PID]) {
+		clone = netlink_task(info, MITOSIS_A_CLONE_PID, MITOSIS_A_CLONE_START_TIME);
+		ret = PTR_ERR_OR_ZERO(clone);
+		if (ret)
+			goto out_task;
+	}
+	ret = hold_add_mm(hold, nla_get_u32(info->attrs[MITOSIS_A_MM]), task, clone);
+	if (ret == -EBUSY)
+		GENL_SET_ERR_MSG(info, "the snapshot is sealed");
+	else if (ret == -EEXIST)
+		GENL_SET_ERR_MSG(info, "this address space is in the snapshot already");
+	if (clone)
+		put_task_struct(clone);
+out_task:
+	put_task_struct(task);
+out_hold:
+	hold_put(hold);
+	return ret;
+}
+
+static int netlink_hold_pages(struct sk_buff *req, struct genl_info *info)
+{
+	struct hold *hold;
+	const void *runs;
+	int ret, n;
+
+	ret = netlink_need(info, MITOSIS_A_MM) ? : netlink_need(info, MITOSIS_A_RUNS);
+	if (ret)
+		return ret;
+	n = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
+	if (n < 0)
+		return n;
+	hold = netlink_hold(info);
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	ret = hold_add_pages(hold, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, n);
+	if (ret == -EINVAL)
+		GENL_SET_ERR_MSG(info, "the runs are not ascending whole pages of user address space");
+	else if (ret == -EFAULT)
+		GENL_SET_ERR_MSG(info, "a page of the process cannot be read");
+	else if (ret == -EDQUOT)
+		GENL_SET_ERR_MSG(info, "the snapshots would hold more than the module's max_held_mb");
+	else if (ret == -ENOENT)
+		GENL_SET_ERR_MSG(info, "this address space is not in the snapshot");
+	hold_put(hold);
+	return ret;
+}
+
+static int netlink_hold_seal(struct sk_buff *req, struct genl_info *info)
+{
+	struct hold *hold = netlink_hold(info);
+	int ret;
+
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	ret = hold_seal(hold);
+	if (ret == -EBUSY)
+		GENL_SET_ERR_MSG(info, "the snapshot is sealed or released");
+	hold_put(hold);
+	return ret;
+}
+
+static int netlink_release(struct sk_buff *req, struct genl_info *info)
+{
+	struct hold *hold;
+
+	if (info->attrs[MITOSIS_A_FLAGS] &&
+	    nla_get_u32(info->attrs[MITOSIS_A_FLAGS]) == MITOSIS_RELEASE_ALL) {
+		hold_release_all();
+		return 0;
+	}
+	hold = netlink_hold(info);
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	hold_release(hold, 0);
+	hold_put(hold);
+	return 0;
+}
+
+static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
+{
+	struct sockaddr_storage local, peer;
+	struct nlattr **a = info->attrs;
+	struct link *link;
+	int ret;
+
+	ret = netlink_need(info, MITOSIS_A_SNAPSHOT) ? : netlink_need(info, MITOSIS_A_KEY) ? :
+	      netlink_need(info, MITOSIS_A_PEER_ADDR) ? : netlink_need(info, MITOSIS_A_PORT);
+	if (ret)
+		return ret;
+	ret = netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer);
+	if (!ret && a[MITOSIS_A_ADDR])
+		ret = netlink_addr(info, MITOSIS_A_ADDR, 0, &local);
+	if (ret)
+		return ret;
+	if (a[MITOSIS_A_GIVE_UP] && nla_get_u32(a[MITOSIS_A_GIVE_UP]) > NETLINK_MAX_SECONDS)
+		return netlink_say(info, -ERANGE, "the time to give up is longer than a year");
+	if (!hooks_ok())
+		return netlink_say(info, -ENOTCONN,
+				   "the self-test of the memory hooks has not passed on this kernel");
+	link = link_open(nla_get_u64(a[MITOSIS_A_SNAPSHOT]), nla_data(a[MITOSIS_A_KEY]),
+			 a[MITOSIS_A_ADDR] ? &local : NULL, &peer, nla_data(a[MITOSIS_A_PEER_ADDR]),
+			 a[MITOSIS_A_GIVE_UP] ? nla_get_u32(a[MITOSIS_A_GIVE_UP]) :
+			 MITOSIS_GIVE_UP_DEFAULT);
+	if (!IS_ERR(link)) {
+		link_put(link);
+		return 0;
+	}
+	ret = PTR_ERR(link);
+	if (ret == -EACCES)
+		GENL_SET_ERR_MSG(info, "the source has no such snapshot or refuses the key");
+	else if (ret == -EEXIST)
+		GENL_SET_ERR_MSG(info, "a link to this snapshot is open already");
+	else
+		GENL_SET_ERR_MSG(info, "the source cannot be reached over RDMA at this address");
+	return ret;
+}
+
+static int netlink_link_drain(struct sk_buff *req, struct genl_info *info)
+{
+	struct link *link = netlink_link(info);
+	int ret;
+
+	if (IS_ERR(link))
+		return PTR_ERR(link);
+	ret = link_drain(link);
+	link_put(link);
+	return ret;
+}
+
+static int netlink_link_close(struct sk_buff *req, struct genl_info *info)
+{
+	struct link *link = netlink_link(info);
+	int ret;
+
+	if (IS_ERR(link))
+		return PTR_ERR(link);
+	ret = link_close(link);
+	if (ret == -EBUSY)
+		GENL_SET_ERR_MSG(info, "processes are attached to this link");
+	link_put(link);
+	return ret;
+}
+
+static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
+{
+	const void *runs, *regions;
+	struct link *link;
+	int ret, nruns, nregions;
+
+	ret = netlink_need(info, MITOSIS_A_MM);
+	if (ret)
+		return ret;
+	nruns = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
+	if (nruns < 0)
+		return nruns;
+	nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &regions);
+	if (nregions < 0)
+		return nregions;
+	link = netlink_link(info);
+	if (IS_ERR(link))
+		return PTR_ERR(link);
+	ret = link_add(link, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, nruns, regions, nregions);
+	if (ret == -EINVAL)
+		GENL_SET_ERR_MSG(info, "runs or regions are not ascending whole pages of user address space");
+	link_put(link);
+	return ret;
+}
+
+static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
+{
+	const void *eager, *keep;
+	struct task_struct *task;
+	struct link *link;
+	int ret, neager, nkeep;
+
+	ret = netlink_need(info, MITOSIS_A_MM);
+	if (ret)
+		return ret;
+	neager = netlink_array(info, MITOSIS_A_EAGER, sizeof(struct mitosis_run), &eager);
+	if (neager < 0)
+		return neager;
+	nkeep = netlink_array(info, MITOSIS_A_KEEP, sizeof(struct mitosis_keep), &keep);
+	if (nkeep < 0)
+		return nkeep;
+	link = netlink_link(info);
+	if (IS_ERR(link))
+		return PTR_ERR(link);
+	task = netlink_task(info, MITOSIS_A_PID, MITOSIS_A_START_TIME);
+	ret = PTR_ERR_OR_ZERO(task);
+	if (ret)
+		goto out;
+	ret = pager_arm(link, nla_get_u32(info->attrs[MITOSIS_A_MM]), task, eager, neager, keep,
+			nkeep);
+	if (ret == -ENOENT)
+		GENL_SET_ERR_MSG(info, "nothing was added for this address space");
+	else if (ret == -EEXIST)
+		GENL_SET_ERR_MSG(info, "the process is attached already");
+	else if (ret == -EINVAL)
+		GENL_SET_ERR_MSG(info, "a page of the runs is in no region");
+	else if (ret == -EFAULT)
+		GENL_SET_ERR_MSG(info, "the process does not have the mappings that the snapshot is of");
+	else if (ret)
+		GENL_SET_ERR_MSG(info, "the first pages could not be read from the source");
+	put_task_struct(task);
+out:
+	link_put(link);
+	return ret;
+}
+
+static int netlink_stats_get(struct sk_buff *req, struct genl_info *info)
+{
+	u64 stats[__MITOSIS_STAT_MAX];
+	struct sk_buff *skb;
+	void *hdr;
+	int i;
+
+	for (i = 0; i < __MITOSIS_STAT_MAX; i++)
+		stats[i] = mitosis_stat_get(i);
+	skb = netlink_reply_new(info, MITOSIS_CMD_STATS_GET, &hdr);
+	if (!skb)
+		return -ENOMEM;
+	if (nla_put(skb, MITOSIS_A_STATS, sizeof(stats), stats)) {
+		nlmsg_free(skb);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, hdr);
+	return genlmsg_reply(skb, info);
+}
+
+/*
+ * Dumps: cb->args[0] counts the objects that have been sent. An object that comes or goes between
+ * two messages can make a listing miss another one; listings are for people.
+ */
+struct netlink_dump {
+	struct sk_buff *skb;
+	struct netlink_callback *cb;
+	u64 snapshot;			/* 0: all */
+	long seen;
+};
+
+static int netlink_dump_begin(struct netlink_callback *cb)
+{
+	return netlink_may(cb->skb) ? 0 : -EPERM;
+}
+
+static u64 netlink_dump_snapshot(struct netlink_callback *cb)
+{
+	struct nlattr *nla = compat_dump_attrs(cb)[MITOSIS_A_SNAPSHOT];
+
+	return nla ? nla_get_u64(nla) : 0;
+}
+
+static void *netlink_dump_put(struct netlink_dump *d, u8 cmd)
+{
+	return genlmsg_put(d->skb, NETLINK_CB(d->cb->skb).portid, d->cb->nlh->nlmsg_seq,
+			   &netlink_family, NLM_F_MULTI, cmd);
+}
+
+static int netlink_put_u64(struct sk_buff *skb, int attr, u64 value)
+{
+	return nla_put_u64_64bit(skb, attr, value, MITOSIS_A_PAD);
+}
+
+static int netlink_dump_hold(struct hold *hold, void *arg)
+{
+	struct netlink_dump *d = arg;
+	struct sk_buff *skb = d->skb;
+	u64 now = ktime_get_ns();
+	void *hdr;
+
+	if ((d->snapshot && d->snapshot != hold->id) || d->seen++ < d->cb->args[0])
+		return 0;
+	hdr = netlink_dump_put(d, MITOSIS_CMD_HOLD_GET);
+	if (!hdr)
+		return 1;
+	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, hold->id) ||
+	    nla_put_string(skb, MITOSIS_A_NAME, hold->name) ||
+	    nla_put_string(skb, MITOSIS_A_ADDR, hold->addr) ||
+	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
+	    nla_put_u32(skb, MITOSIS_A_FLAGS, hold->flags) ||
+	    nla_put_u32(skb, MITOSIS_A_STATE, READ_ONCE(hold->state)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_HELD, READ_ONCE(hold->npages)) ||
+	    netlink_put_u64(skb, MITOSIS_A_NREGIONS, READ_ONCE(hold->nregions)) ||
+	    nla_put_u32(skb, MITOSIS_A_NPEERS, atomic_read(&hold->npeers)) ||
+	    netlink_put_u64(skb, MITOSIS_A_AGE_MS, (now - hold->created_ns) / NSEC_PER_MSEC) ||
+	    (hold->expires_ns && nla_put_u32(skb, MITOSIS_A_LEASE, hold->expires_ns > now ?
+					     (hold->expires_ns - now) / NSEC_PER_SEC : 0))) {
+		genlmsg_cancel(skb, hdr);
+		return 1;
+	}
+	genlmsg_end(skb, hdr);
+	d->cb->args[0]++;
+	return 0;
+}
+
+static int netlink_dump_link(struct link *link, void *arg)
+{
+	struct netlink_dump *d = arg;
+	struct sk_buff *skb = d->skb;
+	u64 now = ktime_get_ns(), down = READ_ONCE(link->down_ns), drain = READ_ONCE(link->drain_ns);
+	void *hdr;
+
+	if ((d->snapshot && d->snapshot != link->id) || d->seen++ < d->cb->args[0])
+		return 0;
+	hdr = netlink_dump_put(d, MITOSIS_CMD_LINK_GET);
+	if (!hdr)
+		return 1;
+	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, link->id) ||
+	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
+	    nla_put_u32(skb, MITOSIS_A_STATE, READ_ONCE(link->state)) ||
+	    nla_put_u32(skb, MITOSIS_A_ERROR, READ_ONCE(link->error)) ||
+	    nla_put_u32(skb, MITOSIS_A_GIVE_UP, link->give_up) ||
+	    nla_put_u32(skb, MITOSIS_A_NATTACHED, READ_ONCE(link->nattached)) ||
+	    netlink_put_u64(skb, MITOSIS_A_AGE_MS, (now - link->created_ns) / NSEC_PER_MSEC) ||
+	    netlink_put_u64(skb, MITOSIS_A_DOWN_MS, down ? (now - down) / NSEC_PER_MSEC : 0) ||
+	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, now - drain))) {
+		genlmsg_cancel(skb, hdr);
+		return 1;
+	}
+	genlmsg_end(skb, hdr);
+	d->cb->args[0]++;
+	return 0;
+}
+
+static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
+{
+	struct sk_buff *skb = d->skb;
+	u64 now = ktime_get_ns(), drain = READ_ONCE(at->drain_ns), drained = READ_ONCE(at->drained_ns);
+	void *hdr;
+
+	if (d->seen++ < d->cb->args[0])
+		return 0;
+	hdr = netlink_dump_put(d, MITOSIS_CMD_ATTACH_GET);
+	if (!hdr)
+		return 1;
+	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, at->link->id) ||
+	    nla_put_u32(skb, MITOSIS_A_MM, at->mm_id) ||
+	    nla_put_u32(skb, MITOSIS_A_PID, at->pid) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_TOTAL, at->ntotal) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_PENDING, atomic_long_read(&at->npending)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_FAULT, atomic_long_read(&at->nfault)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_DRAIN, atomic_long_read(&at->ndrain)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_EAGER, atomic_long_read(&at->neager)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_DEAD, atomic_long_read(&at->ndead)) ||
+	    netlink_put_u64(skb, MITOSIS_A_BUSY_NS, READ_ONCE(at->busy_ns)) ||
+	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, (drained ? : now) - drain))) {
+		genlmsg_cancel(skb, hdr);
+		return 1;
+	}
+	genlmsg_end(skb, hdr);
+	d->cb->args[0]++;
+	return 0;
+}
+
+static int netlink_dump_attach(struct link *link, void *arg)
+{
+	struct netlink_dump *d = arg;
+	struct attach *at;
+	int ret = 0;
+
+	if (d->snapshot && d->snapshot != link->id)
+		return 0;
+	mutex_lock(&link->mutex);
+	list_for_each_entry(at, &link->attached, list) {
+		ret = netlink_dump_attach_one(d, at);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&link->mutex);
+	return ret;
+}
+
+static int netlink_hold_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
+
+	hold_for_each(netlink_dump_hold, &d);
+	return skb->len;
+}
+
+static int netlink_link_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
+
+	link_for_each(netlink_dump_link, &d);
+	return skb->len;
+}
+
+static int netlink_attach_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
+
+	link_for_each(netlink_dump_attach, &d);
+	return skb->len;
+}
+
+/* args[0] counts regions; a message carries those of one address space, as many as fit. */
+static int netlink_region_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
+	struct hold *hold = hold_get(d.snapshot);
+	struct hold_region *region;
+	struct mitosis_region r = {};
+	struct hold_mm *hm;
+	struct nlattr *nest = NULL;
+	void *hdr = NULL;
+	int ret = 0;
+
+	if (!hold)
+		return -ENOENT;
+	mutex_lock(&hold->lock);
+	if (hold->state != MITOSIS_HOLD_SEALED) {
+		ret = -EBUSY;
+		goto out;
+	}
+	list_for_each_entry(hm, &hold->mms, list) {
+		list_for_each_entry(region, &hm->regions, list) {
+			if (d.seen++ < cb->args[0])
+				continue;
+			if (!hdr) {
+				hdr = netlink_dump_put(&d, MITOSIS_CMD_REGION_GET);
+				if (!hdr)
+					goto out;
+				if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm))
+					goto full;
+				nest = nla_reserve(skb, MITOSIS_A_REGIONS, 0);
+				if (!nest)
+					goto full;
+			}
+			r.start = region->start;
+			r.npages = region->npages;
+			r.rkey = region->rkey;
+			if (nla_append(skb, sizeof(r), &r))
+				goto full;
+			nest->nla_len += sizeof(r);
+			cb->args[0]++;
+		}
+		if (hdr) {
+			genlmsg_end(skb, hdr);
+			hdr = NULL;
+		}
+	}
+	goto out;
+full:
+	if (nest && nest->nla_len > NLA_HDRLEN)
+		genlmsg_end(skb, hdr);
+	else
+		genlmsg_cancel(skb, hdr);
+out:
+	mutex_unlock(&hold->lock);
+	hold_put(hold);
+	return ret ? : skb->len;
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define genl_split_ops genl_ops		/* what pre_doit() gets; unused here */
+#endif
+
+static int netlink_pre_doit(const struct genl_split_ops *ops, struct sk_buff *skb,
+			    struct genl_info *info)
+{
+	if (netlink_may(skb))
+		return 0;
+	return netlink_say(info, -EPERM, "CAP_SYS_ADMIN is needed in the initial user namespace");
+}
+
+#define NETLINK_DO(c, f) { .cmd = c, .doit = f }
+#define NETLINK_DUMP(c, f) { .cmd = c, .start = netlink_dump_begin, .dumpit = f }
+
+static const struct genl_ops netlink_ops[] = {
+	NETLINK_DO(MITOSIS_CMD_INFO_GET, netlink_info_get),
+	NETLINK_DO(MITOSIS_CMD_SELFTEST, netlink_selftest),
+	NETLINK_DO(MITOSIS_CMD_HOLD_CREATE, netlink_hold_create),
+	NETLINK_DO(MITOSIS_CMD_HOLD_MM, netlink_hold_mm),
+	NETLINK_DO(MITOSIS_CMD_HOLD_PAGES, netlink_hold_pages),
+	NETLINK_DO(MITOSIS_CMD_HOLD_SEAL, netlink_hold_seal),
+	NETLINK_DUMP(MITOSIS_CMD_HOLD_GET, netlink_hold_get),
+	NETLINK_DUMP(MITOSIS_CMD_REGION_GET, netlink_region_get),
+	NETLINK_DO(MITOSIS_CMD_RELEASE, netlink_release),
+	NETLINK_DO(MITOSIS_CMD_LINK_OPEN, netlink_link_open),
+	NETLINK_DO(MITOSIS_CMD_LINK_DRAIN, netlink_link_drain),
+	NETLINK_DO(MITOSIS_CMD_LINK_CLOSE, netlink_link_close),
+	NETLINK_DUMP(MITOSIS_CMD_LINK_GET, netlink_link_get),
+	NETLINK_DO(MITOSIS_CMD_ATTACH_ADD, netlink_attach_add),
+	NETLINK_DO(MITOSIS_CMD_ATTACH_ARM, netlink_attach_arm),
+	NETLINK_DUMP(MITOSIS_CMD_ATTACH_GET, netlink_attach_get),
+	NETLINK_DO(MITOSIS_CMD_STATS_GET, netlink_stats_get),
+};
+
+static const struct genl_multicast_group netlink_groups[] = {
+	{ .name = MITOSIS_MCGRP_EVENTS },
+};
+
+static struct genl_family netlink_family __ro_after_init = {
+	.name = MITOSIS_GENL_NAME,
+	.version = MITOSIS_GENL_VERSION,
+	.maxattr = MITOSIS_A_MAX,
+	.policy = netlink_policy,
+	.pre_doit = netlink_pre_doit,
+	.ops = netlink_ops,
+	.n_ops = ARRAY_SIZE(netlink_ops),
+	.resv_start_op = MITOSIS_CMD_UNSPEC + 1,
+	.mcgrps = netlink_groups,
+	.n_mcgrps = ARRAY_SIZE(netlink_groups),
+	.module = THIS_MODULE,
+	.parallel_ops = true,
+};
+
+void netlink_event(enum mitosis_event event, u64 snapshot, u32 mm, u32 pid, int error)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	skb = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	if (!skb)
+		return;
+	hdr = genlmsg_put(skb, 0, 0, &netlink_family, 0, MITOSIS_CMD_EVENT);
+	if (!hdr || nla_put_u32(skb, MITOSIS_A_EVENT, event) ||
+	    netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, snapshot) ||
+	    (mm && nla_put_u32(skb, MITOSIS_A_MM, mm)) ||
+	    (pid && nla_put_u32(skb, MITOSIS_A_PID, pid)) ||
+	    (error && nla_put_u32(skb, MITOSIS_A_ERROR, error))) {
+		nlmsg_free(skb);
+		return;
+	}
+	genlmsg_end(skb, hdr);
+	genlmsg_multicast(&netlink_family, skb, 0, 0, GFP_KERNEL);
+}
+
+/* A caller that went away before it sealed its snapshot leaves nothing behind. */
+static int netlink_notify(struct notifier_block *nb, unsigned long state, void *data)
+{
+	struct netlink_notify *n = data;
+
+	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC)
+		hold_owner_gone(n->portid);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block netlink_nb = {
+	.notifier_call = netlink_notify,
+};
+
+int netlink_init(void)
+{
+	int ret;
+
+	ret = netlink_register_notifier(&netlink_nb);
+	if (ret)
+		return ret;
+	ret = genl_register_family(&netlink_family);
+	if (ret)
+		netlink_unregister_notifier(&netlink_nb);
+	return ret;
+}
+
+void netlink_exit(void)
+{
+	genl_unregister_family(&netlink_family);
+	netlink_unregister_notifier(&netlink_nb);
+}

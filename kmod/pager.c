@@ -1,0 +1,1130 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/userfaultfd_k.h>
+#include <asm/syscall.h>
+
+#include "compat.h"
+#include "netlink.h"
+#include "pager.h"
+#include "stats.h"
+#include "trace.h"
+
+/*
+ * No plain mapping has both readahead hints, or the high bit, set: no merge between armed and
+ * plain ones. The hints also keep the multi-generational LRU's walk away from mappings without a file
+ * that are not vma_is_anonymous(). The high bit is for when madvise(MADV_NORMAL) clears them.
+ */
+#define PAGER_VM_HINTS (VM_SEQ_READ | VM_RAND_READ)
+#define PAGER_VM_TAG (1UL << 50)
+#define PAGER_VM_FLAGS (PAGER_VM_TAG | PAGER_VM_HINTS)
+
+/* How long a fault that may not drop the mmap lock waits for a page. */
+#define PAGER_NORETRY_MS 20000
+
+static LIST_HEAD(pager_all);
+static DEFINE_SPINLOCK(pager_lock);	/* pager_all */
+static struct workqueue_struct *pager_wq;
+static struct page *pager_zero;		/* only ever copied from, never mapped */
+
+static const struct vm_operations_struct pager_vm_ops;
+
+bool pager_armed(const struct vm_area_struct *vma, const struct attach *at)
+{
+	return vma->vm_ops == &pager_vm_ops && (!at || vma->vm_private_data == at);
+}
+
+u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr)
+{
+	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+}
+
+/* Index of the first block at or after page @pg. */
+static unsigned long pager_lower(const struct attach *at, u64 pg)
+{
+	u64 block = pg >> PAGER_BLOCK_SHIFT;
+	unsigned long lo = 0, hi = at->nblocks;
+
+	while (lo < hi) {
+		unsigned long mid = lo + (hi - lo) / 2;
+
+		if (at->blocks[mid].block < block)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static struct pager_block *pager_find_block(struct attach *at, u64 pg)
+{
+	unsigned long i = pager_lower(at, pg);
+
+	if (i < at->nblocks && at->blocks[i].block == pg >> PAGER_BLOCK_SHIFT)
+		return &at->blocks[i];
+	return NULL;
+}
+
+static bool pager_pending(struct attach *at, u64 pg)
+{
+	struct pager_block *b = pager_find_block(at, pg);
+
+	return b && test_bit(pg % PAGER_BLOCK_PAGES, b->pending);
+}
+
+/* Clears the bit; whether it was set. */
+static bool pager_settle(struct attach *at, u64 pg)
+{
+	struct pager_block *b = pager_find_block(at, pg);
+	unsigned long flags;
+	bool was;
+
+	if (!b)
+		return false;
+	spin_lock_irqsave(&at->lock, flags);
+	was = __test_and_clear_bit(pg % PAGER_BLOCK_PAGES, b->pending);
+	spin_unlock_irqrestore(&at->lock, flags);
+	if (was)
+		atomic_long_dec(&at->npending);
+	return was;
+}
+
+/* [pg, pg + n) reads zero from now on. Atomic context; lock held. */
+static void pager_dead_locked(struct attach *at, u64 pg, u64 n)
+{
+	u64 end = pg + n;
+	unsigned long i;
+	long cleared = 0;
+
+	at->dead_seq++;
+	for (i = pager_lower(at, pg); i < at->nblocks; i++) {
+		struct pager_block *b = &at->blocks[i];
+		u64 first = b->block << PAGER_BLOCK_SHIFT;
+		unsigned int from, to;
+
+		if (first >= end)
+			break;
+		from = pg > first ? pg - first : 0;
+		to = min_t(u64, end - first, PAGER_BLOCK_PAGES);
+		if (from >= to)
+			continue;
+		for_each_set_bit_from(from, b->pending, to) {
+			__clear_bit(from, b->pending);
+			cleared++;
+		}
+	}
+	if (cleared) {
+		atomic_long_sub(cleared, &at->npending);
+		atomic_long_add(cleared, &at->ndead);
+		mitosis_stat_add(MITOSIS_STAT_PAGES_DEAD, cleared);
+	}
+}
+
+static void pager_dead(struct attach *at, u64 pg, u64 n)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&at->lock, flags);
+	pager_dead_locked(at, pg, n);
+	spin_unlock_irqrestore(&at->lock, flags);
+}
+
+void notrace pager_zap(struct vm_area_struct *vma, unsigned long address, unsigned long size)
+{
+	if (vma->vm_ops != &pager_vm_ops)
+		return;
+	pager_dead(vma->vm_private_data, pager_pg(vma, address), PAGE_ALIGN(size) >> PAGE_SHIFT);
+}
+
+void notrace pager_move(struct vm_area_struct *vma, unsigned long address, unsigned long size)
+{
+	struct attach *at;
+	unsigned long flags;
+
+	if (vma->vm_ops != &pager_vm_ops)
+		return;
+	at = vma->vm_private_data;
+	spin_lock_irqsave(&at->lock, flags);
+	at->skip_task = current;
+	at->skip_pg = pager_pg(vma, address);
+	at->skip_n = size >> PAGE_SHIFT;
+	spin_unlock_irqrestore(&at->lock, flags);
+}
+
+/* Killing is how a page that cannot be had is answered: SIGBUS would be EFAULT in a system call. */
+void pager_kill(struct attach *at, const char *why)
+{
+	struct task_struct *p;
+	bool any = false;
+	u32 pid = 0;
+
+	rcu_read_lock();
+	for_each_process(p) {
+		struct task_struct *t;
+
+		/* the leader may have exited before its threads */
+		for_each_thread(p, t) {
+			if (READ_ONCE(t->mm) != at->mm)
+				continue;
+			pid = task_tgid_nr(p);
+			send_sig_info(SIGKILL, SEND_SIG_PRIV, p);
+			any = true;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	if (!any)
+		return;
+	mitosis_stat_add(MITOSIS_STAT_KILLED, 1);
+	pr_err("mitosis: snapshot %016llx: killed process %u (mm %u): %s\n", at->link->id, pid,
+	       at->mm_id, why);
+}
+
+void pager_kill_all(struct link *link)
+{
+	struct attach *at;
+
+	list_for_each_entry(at, &link->attached, list)
+		if (atomic_long_read(&at->npending)) {
+			pager_kill(at, "pages of it cannot be had any more");
+			netlink_event(MITOSIS_EVENT_KILLED, link->id, at->mm_id, at->pid, 0);
+		}
+}
+
+void pager_drain_all(struct link *link)
+{
+	struct attach *at;
+
+	list_for_each_entry(at, &link->attached, list)
+		if (at->ready)
+			drain_start(at);
+}
+
+static void attach_free(struct attach *at)
+{
+	mmdrop(at->mm);
+	link_put(at->link);
+	kvfree(at->blocks);
+	kfree(at);
+	module_put(THIS_MODULE);
+}
+
+/* The module reference is dropped here, never by close(): the workqueue is destroyed before the code goes. */
+static void pager_release_work(struct work_struct *work)
+{
+	struct attach *at = container_of(work, struct attach, release);
+	struct link *link = at->link;
+
+	mutex_lock(&link->mutex);
+	if (at->listed) {
+		at->listed = false;
+		list_del(&at->list);
+		link_detached(link);
+	}
+	mutex_unlock(&link->mutex);
+	attach_free(at);
+}
+
+void attach_put(struct attach *at)
+{
+	unsigned long flags;
+
+	if (!refcount_dec_and_test(&at->ref))
+		return;
+	spin_lock_irqsave(&pager_lock, flags);
+	list_del(&at->all);
+	spin_unlock_irqrestore(&pager_lock, flags);
+	queue_work(pager_wq, &at->release);
+}
+
+static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsigned long nblocks)
+{
+	struct attach *at;
+
+	at = kzalloc(sizeof(*at), GFP_KERNEL);
+	if (!at)
+		return NULL;
+	at->blocks = kvcalloc(max(nblocks, 1UL), sizeof(*at->blocks), GFP_KERNEL);
+	if (!at->blocks) {
+		kfree(at);
+		return NULL;
+	}
+	at->nblocks = nblocks;
+	refcount_set(&at->ref, 1);
+	spin_lock_init(&at->lock);
+	INIT_LIST_HEAD(&at->list);
+	INIT_LIST_HEAD(&at->installs);
+	INIT_LIST_HEAD(&at->reads);
+	INIT_WORK(&at->drain, drain_work);
+	INIT_WORK(&at->release, pager_release_work);
+	link_ref(link);
+	at->link = link;
+	mmgrab(mm);
+	at->mm = mm;
+	__module_get(THIS_MODULE);
+	return at;
+}
+
+static void attach_list(struct attach *at)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&pager_lock, flags);
+	list_add(&at->all, &pager_all);
+	spin_unlock_irqrestore(&pager_lock, flags);
+
+	mutex_lock(&at->link->mutex);
+	at->listed = true;
+	list_add_tail(&at->list, &at->link->attached);
+	link_attached(at->link);
+	if (at->ready && at->link->draining)
+		drain_start(at);
+	mutex_unlock(&at->link->mutex);
+}
+
+static struct attach *attach_find(struct mm_struct *mm)
+{
+	struct attach *at, *found = NULL;
+	unsigned long flags;
+
+	spin_lock_irqsave(&pager_lock, flags);
+	list_for_each_entry(at, &pager_all, all) {
+		if (at->mm == mm && refcount_inc_not_zero(&at->ref)) {
+			found = at;
+			break;
+		}
+	}
+	spin_unlock_irqrestore(&pager_lock, flags);
+	return found;
+}
+
+void drain_start(struct attach *at)
+{
+	refcount_inc(&at->ref);
+	if (!queue_work(pager_wq, &at->drain))
+		attach_put(at);
+}
+
+/* A forked child is a lazy process of its own, with its parent's missing pages. */
+static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
+{
+	struct attach *at = attach_alloc(from->link, mm, from->nblocks);
+	unsigned long flags;
+
+	if (!at) {
+		/* open() cannot fail; a child that cannot be served is killed at its first fault */
+		at = attach_alloc(from->link, mm, 0);
+		if (!at)
+			return NULL;
+		at->broken = true;
+	}
+	at->mm_id = from->mm_id;
+	if (!at->broken) {
+		spin_lock_irqsave(&from->lock, flags);
+		memcpy(at->blocks, from->blocks, from->nblocks * sizeof(*at->blocks));
+		atomic_long_set(&at->npending, atomic_long_read(&from->npending));
+		spin_unlock_irqrestore(&from->lock, flags);
+	}
+	at->ntotal = atomic_long_read(&at->npending);
+	at->ready = true;
+	attach_list(at);
+	return at;
+}
+
+static void pager_read_done(struct link_read *lr, int err)
+{
+	struct pager_read *pr = container_of(lr, struct pager_read, lr);
+
+	struct attach *at = pr->at;
+	unsigned long flags;
+
+	spin_lock_irqsave(&at->lock, flags);
+	if (!--at->outstanding)
+		at->busy_ns += ktime_get_ns() - at->busy_since;
+	spin_unlock_irqrestore(&at->lock, flags);
+	pr->err = err;
+	complete_all(&pr->arrived);
+	pager_read_put(pr);
+}
+
+void pager_read_put(struct pager_read *pr)
+{
+	struct attach *at = pr->at;
+	unsigned long flags;
+	unsigned int i;
+
+	if (!refcount_dec_and_test(&pr->ref))
+		return;
+	spin_lock_irqsave(&at->lock, flags);
+	list_del(&pr->list);
+	spin_unlock_irqrestore(&at->lock, flags);
+	for (i = 0; i < pr->n; i++)
+		__free_page(pr->page + i);
+	kfree(pr);
+	attach_put(at);
+}
+
+static struct pager_read *pager_read_find_locked(struct attach *at, u64 pg)
+{
+	struct pager_read *pr;
+
+	list_for_each_entry(pr, &at->reads, list)
+		if (pg >= pr->pg && pg < pr->pg + pr->n && refcount_inc_not_zero(&pr->ref))
+			return pr;
+	return NULL;
+}
+
+/*
+ * Asks for [pg, pg + n), which lie in one region, unless pg is on its way already. Returns a
+ * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented.
+ */
+struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr)
+{
+	struct pager_block *b = pager_find_block(at, pg);
+	struct pager_read *pr, *other;
+	unsigned int order = 0, i;
+	unsigned long flags;
+
+	if (!b)
+		return ERR_PTR(-EINVAL);
+	spin_lock_irqsave(&at->lock, flags);
+	other = pager_read_find_locked(at, pg);
+	spin_unlock_irqrestore(&at->lock, flags);
+	if (other)
+		return other;
+
+	pr = kzalloc(sizeof(*pr), GFP_KERNEL);
+	if (!pr)
+		return ERR_PTR(-ENOMEM);
+	if (n > 1) {
+		order = ilog2(roundup_pow_of_two(n));
+		pr->page = alloc_pages(GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY, order);
+	}
+	if (pr->page) {
+		/* READ wants them contiguous, the fault handler wants each for itself */
+		split_page(pr->page, order);
+		for (i = n; i < 1U << order; i++)
+			__free_page(pr->page + i);
+	} else {
+		n = 1;
+		pr->page = alloc_page(GFP_HIGHUSER);
+		if (!pr->page) {
+			kfree(pr);
+			return ERR_PTR(-ENOMEM);
+		}
+	}
+	refcount_set(&pr->ref, 2);	/* the caller's and the read's */
+	refcount_inc(&at->ref);
+	pr->at = at;
+	pr->pg = pg;
+	pr->n = n;
+	pr->addr = addr;
+	init_completion(&pr->arrived);
+	pr->lr.done = pager_read_done;
+	pr->lr.rd.raddr = pg << PAGE_SHIFT;
+	pr->lr.rd.rkey = b->rkey;
+	pr->lr.rd.npages = n;
+	pr->lr.rd.page = pr->page;
+
+	spin_lock_irqsave(&at->lock, flags);
+	other = pager_read_find_locked(at, pg);
+	if (!other) {
+		list_add_tail(&pr->list, &at->reads);
+		if (!at->outstanding++)
+			at->busy_since = ktime_get_ns();
+	}
+	spin_unlock_irqrestore(&at->lock, flags);
+	if (other) {
+		for (i = 0; i < n; i++)
+			__free_page(pr->page + i);
+		kfree(pr);
+		attach_put(at);
+		return other;
+	}
+	link_read(at->link, &pr->lr);
+	return pr;
+}
+
+/*
+ * Hands @page (NULL: nothing) to the fault that handle_mm_fault() makes at @addr. FAULT_FLAG_WRITE, so that the
+ * kernel's own copy-on-write puts anonymous memory there, whatever the protection.
+ */
+static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
+		      struct page *page)
+{
+	struct pager_install in = {
+		.task = current,
+		.page = page,
+		.pg = pager_pg(vma, addr),
+	};
+	unsigned long flags;
+	vm_fault_t ret;
+
+	spin_lock_irqsave(&at->lock, flags);
+	list_add(&in.list, &at->installs);
+	spin_unlock_irqrestore(&at->lock, flags);
+	ret = handle_mm_fault(vma, addr, FAULT_FLAG_WRITE | FAULT_FLAG_REMOTE, NULL);
+	spin_lock_irqsave(&at->lock, flags);
+	list_del(&in.list);
+	spin_unlock_irqrestore(&at->lock, flags);
+	if (ret & VM_FAULT_OOM)
+		return -ENOMEM;
+	if (ret & VM_FAULT_ERROR)
+		return -EFAULT;
+	return 0;
+}
+
+int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
+		       struct page *page)
+{
+	u64 pg = pager_pg(vma, addr);
+	int ret;
+
+	/* an madvise() may have cleared them */
+	if ((vma->vm_flags & PAGER_VM_HINTS) != PAGER_VM_HINTS) {
+		compat_vma_start_write(vma);
+		compat_vm_flags_set(vma, PAGER_VM_HINTS);
+	}
+	if (page && !pager_pending(at, pg))
+		return 0;
+	ret = pager_feed(at, vma, addr, page ? : pager_zero);
+	if (ret)
+		return ret;
+	return page ? pager_settle(at, pg) : 1;
+}
+
+static struct pager_install *pager_installing(struct attach *at)
+{
+	struct pager_install *in;
+	unsigned long flags;
+
+	spin_lock_irqsave(&at->lock, flags);
+	list_for_each_entry(in, &at->installs, list) {
+		if (in->task == current) {
+			spin_unlock_irqrestore(&at->lock, flags);
+			return in;
+		}
+	}
+	spin_unlock_irqrestore(&at->lock, flags);
+	return NULL;
+}
+
+/* The mmap lock is not held. Waits as the fault's flags allow; 0, -EINTR or why the page cannot be had. */
+static int pager_wait(struct pager_read *pr, unsigned int flags)
+{
+	int ret = 0;
+
+	/* In a system call only a fatal signal helps: with others the core would fault again at once. */
+	if ((flags & FAULT_FLAG_INTERRUPTIBLE) && (flags & FAULT_FLAG_USER))
+		ret = wait_for_completion_interruptible(&pr->arrived);
+	else if (flags & FAULT_FLAG_KILLABLE)
+		ret = wait_for_completion_killable(&pr->arrived);
+	else
+		wait_for_completion(&pr->arrived);
+	if (ret)
+		return -EINTR;
+	return pr->err;
+}
+
+/*
+ * Brings in the page for a fault that may drop the mmap lock, and returns with it dropped: 0 when the fault should be
+ * tried again, else -errno.
+ */
+static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long addr, u64 pg,
+		       unsigned int flags)
+{
+	struct vm_area_struct *vma;
+	struct pager_read *pr = NULL;
+	u64 t0 = ktime_get_ns();
+	int ret = 0;
+
+	if (pager_pending(at, pg)) {
+		WRITE_ONCE(at->hint, pg + 1);
+		pr = pager_read_start(at, pg, 1, addr);
+		if (IS_ERR(pr))
+			return PTR_ERR(pr);
+		ret = pager_wait(pr, flags);
+		if (ret)
+			goto out;
+	}
+	if (flags & FAULT_FLAG_KILLABLE) {
+		ret = mmap_write_lock_killable(mm) ? -EINTR : 0;
+		if (ret)
+			goto out;
+	} else {
+		mmap_write_lock(mm);
+	}
+	vma = find_vma(mm, addr);
+	if (vma && vma->vm_start <= addr && pager_armed(vma, at) && pager_pg(vma, addr) == pg) {
+		if (!pager_pending(at, pg)) {
+			/* zero, or somebody else has brought it in: feeding leaves what is there alone */
+			ret = pager_install_page(at, vma, addr, NULL);
+		} else if (pr) {
+			ret = pager_install_page(at, vma, addr, pr->page + (pg - pr->pg));
+			if (ret > 0)
+				atomic_long_inc(&at->nfault);
+		}
+		ret = min(ret, 0);
+	}
+	mmap_write_unlock(mm);
+out:
+	if (pr) {
+		u64 ns = ktime_get_ns() - t0;
+
+		mitosis_stat_add(MITOSIS_STAT_FAULTS_READ, 1);
+		mitosis_stat_add(MITOSIS_STAT_FAULT_NS, ns);
+		trace_mitosis_fault(at->link->id, at->mm_id, pg << PAGE_SHIFT, ns, ret);
+		pager_read_put(pr);
+	} else {
+		mitosis_stat_add(MITOSIS_STAT_FAULTS_ZERO, 1);
+	}
+	return ret;
+}
+
+/*
+ * The answer to faults that may not drop the mmap lock: ptrace, /proc/PID/mem, uprobes, long-term pins. The page is installed under the
+ * lock held for reading; a MADV_DONTNEED of another thread can come between, and then nobody can tell which of the two contents
+ * is right: dead_seq shows it, and the process is killed rather than left to misread.
+ */
+static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	u64 pg = vmf->pgoff;
+	struct pager_read *pr;
+	unsigned long seq;
+	int ret;
+
+	mitosis_stat_add(MITOSIS_STAT_FAULTS_NORETRY, 1);
+	seq = READ_ONCE(at->dead_seq);
+	if (!pager_pending(at, pg)) {
+		ret = pager_feed(at, vma, addr, pager_zero);
+		return ret ? (ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS) : VM_FAULT_NOPAGE;
+	}
+	pr = pager_read_start(at, pg, 1, addr);
+	if (IS_ERR(pr))
+		return VM_FAULT_OOM;
+	ret = wait_for_completion_killable_timeout(&pr->arrived,
+						   msecs_to_jiffies(PAGER_NORETRY_MS));
+	if (ret <= 0 || pr->err) {
+		pr_warn_ratelimited("mitosis: snapshot %016llx: an access from outside to %lx of mm %u failed: the page did not arrive\n",
+				    at->link->id, addr, at->mm_id);
+		pager_read_put(pr);
+		return VM_FAULT_SIGBUS;
+	}
+	ret = 0;
+	if (pager_pending(at, pg))
+		ret = pager_feed(at, vma, addr, pr->page + (pg - pr->pg));
+	pager_read_put(pr);
+	if (ret)
+		return ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+	if (pager_settle(at, pg))
+		atomic_long_inc(&at->nfault);
+	else if (READ_ONCE(at->dead_seq) != seq)
+		pager_kill(at, "it discarded a page while a debugger read it");
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t pager_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct attach *at = vma->vm_private_data;
+	struct mm_struct *mm = vma->vm_mm;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	unsigned int flags = vmf->flags;
+	struct pager_install *in;
+	u64 pg = vmf->pgoff;
+	int ret;
+
+	if (unlikely(!at || at->broken)) {
+		if (at)
+			pager_kill(at, "no memory for its state at fork");
+		return VM_FAULT_SIGBUS;
+	}
+	in = pager_installing(at);
+	if (in) {
+		if (!in->page || in->pg != pg)
+			return VM_FAULT_NOPAGE;
+		in->asked = true;
+		get_page(in->page);
+		vmf->page = in->page;
+		return 0;
+	}
+
+	mitosis_stat_add(MITOSIS_STAT_FAULTS, 1);
+	if (!(flags & FAULT_FLAG_ALLOW_RETRY))
+		return pager_fault_noretry(at, vmf);
+	if (!pager_pending(at, pg) && (flags & FAULT_FLAG_WRITE)) {
+		/* settled pages never become pending again: nothing to race with */
+		mitosis_stat_add(MITOSIS_STAT_FAULTS_ZERO, 1);
+		get_page(pager_zero);
+		vmf->page = pager_zero;
+		return 0;
+	}
+	if (flags & FAULT_FLAG_RETRY_NOWAIT) {
+		struct pager_read *pr;
+
+		if (pager_pending(at, pg)) {
+			pr = pager_read_start(at, pg, 1, addr);
+			if (!IS_ERR(pr))
+				pager_read_put(pr);
+		}
+		return VM_FAULT_RETRY;
+	}
+
+	refcount_inc(&at->ref);
+	mmap_read_unlock(mm);
+	ret = pager_bring(at, mm, addr, pg, flags);
+	if (ret == -ENOLINK || ret == -EREMOTEIO)
+		pager_kill(at, "a page of it cannot be had any more");
+	attach_put(at);
+	if (ret == 0 || ret == -EINTR || ret == -ENOLINK || ret == -EREMOTEIO)
+		return VM_FAULT_RETRY;
+	/* errors are returned with the lock held */
+	mmap_read_lock(mm);
+	return ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+}
+
+static void pager_open(struct vm_area_struct *vma)
+{
+	struct attach *at = vma->vm_private_data, *child;
+	struct mm_struct *mm = vma->vm_mm;
+
+	if (!at)
+		return;
+	if (at->mm == mm) {
+		refcount_inc(&at->ref);
+		return;
+	}
+	child = attach_find(mm);
+	if (!child)
+		child = attach_fork(at, mm);
+	vma->vm_private_data = child;
+	if (child && (vma->vm_flags & VM_WIPEONFORK))
+		pager_dead(child, vma->vm_pgoff, vma_pages(vma));
+}
+
+static void pager_close(struct vm_area_struct *vma)
+{
+	struct attach *at = vma->vm_private_data;
+	u64 pg = vma->vm_pgoff, n = vma_pages(vma);
+	unsigned long flags;
+
+	if (!at)
+		return;
+	spin_lock_irqsave(&at->lock, flags);
+	if (at->skip_task == current && at->skip_pg == pg && at->skip_n == n)
+		at->skip_task = NULL;
+	else
+		pager_dead_locked(at, pg, n);
+	spin_unlock_irqrestore(&at->lock, flags);
+	attach_put(at);
+}
+
+/*
+ * Called at the end of mremap() with the new mapping. With MREMAP_DONTUNMAP the old one stays, with the same original
+ * addresses, and must read zero: so bring in what has moved now; then nothing is pending for either. The flags are the
+ * caller's registers; where they cannot be trusted to be mremap()'s, the same is done for good measure.
+ */
+static int pager_mremap(struct vm_area_struct *vma)
+{
+	struct pt_regs *regs = current_pt_regs();
+	struct attach *at = vma->vm_private_data;
+	struct pager_read *pr;
+	unsigned long addr, flags, end;
+	u64 pg, n;
+	int ret;
+
+	if (!at || vma->vm_mm != current->mm)
+		return 0;
+	if (user_64bit_mode(regs) && syscall_get_nr(current, regs) == __NR_mremap &&
+	    !(regs->r10 & MREMAP_DONTUNMAP))
+		return 0;
+	spin_lock_irqsave(&at->lock, flags);
+	pg = at->skip_pg;
+	n = at->skip_task == current ? at->skip_n : 0;
+	at->skip_task = NULL;
+	spin_unlock_irqrestore(&at->lock, flags);
+	addr = vma->vm_start + ((pg - vma->vm_pgoff) << PAGE_SHIFT);
+	end = addr + (n << PAGE_SHIFT);
+	for (; addr < end; addr += PAGE_SIZE, pg++) {
+		if (!pager_pending(at, pg))
+			continue;
+		pr = pager_read_start(at, pg, 1, addr);
+		if (IS_ERR(pr))
+			return PTR_ERR(pr);
+		ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
+		if (!ret)
+			ret = pager_install_page(at, vma, addr, pr->page + (pg - pr->pg));
+		pager_read_put(pr);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static const struct vm_operations_struct pager_vm_ops = {
+	.fault = pager_fault,
+	.open = pager_open,
+	.close = pager_close,
+	.mremap = pager_mremap,
+};
+
+void pager_disarm(struct attach *at)
+{
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, at->mm, 0);
+
+	for_each_vma(vmi, vma) {
+		if (!pager_armed(vma, at))
+			continue;
+		compat_vma_start_write(vma);
+		vma->vm_ops = NULL;
+		vma->vm_private_data = NULL;
+		compat_vm_flags_clear(vma, PAGER_VM_FLAGS);
+		if (!vma->anon_vma)
+			vma->vm_pgoff = vma->vm_start >> PAGE_SHIFT;
+		attach_put(at);
+	}
+}
+
+static int pager_block_build(struct attach *at, const struct link_mm *lm)
+{
+	unsigned long i, b = 0;
+	u64 total = 0;
+
+	for (i = 0; i < lm->nregions; i++) {
+		struct pager_block *block = &at->blocks[i];
+
+		block->block = lm->regions[i].start >> MITOSIS_REGION_SHIFT;
+		block->rkey = lm->regions[i].rkey;
+		block->first = (lm->regions[i].start >> PAGE_SHIFT) % PAGER_BLOCK_PAGES;
+		block->npages = lm->regions[i].npages;
+	}
+	for (i = 0; i < lm->nruns; i++) {
+		u64 pg = lm->runs[i].start >> PAGE_SHIFT, end = pg + lm->runs[i].npages;
+
+		while (pg < end) {
+			u64 block = pg >> PAGER_BLOCK_SHIFT;
+			unsigned int from = pg % PAGER_BLOCK_PAGES, n;
+
+			while (b < at->nblocks && at->blocks[b].block < block)
+				b++;
+			n = min_t(u64, PAGER_BLOCK_PAGES - from, end - pg);
+			/* every page of a run must be readable */
+			if (b == at->nblocks || at->blocks[b].block != block ||
+			    from < at->blocks[b].first ||
+			    from + n > at->blocks[b].first + at->blocks[b].npages)
+				return -EINVAL;
+			bitmap_set(at->blocks[b].pending, from, n);
+			total += n;
+			pg += n;
+		}
+	}
+	atomic_long_set(&at->npending, total);
+	at->ntotal = total;
+	return 0;
+}
+
+static bool pager_can_arm(struct mm_struct *mm, struct vm_area_struct *vma)
+{
+	const unsigned long never = VM_SHARED | VM_HUGETLB | VM_LOCKED | VM_LOCKONFAULT | VM_GROWSDOWN |
+		VM_PFNMAP | VM_MIXEDMAP | VM_IO | VM_SHADOW_STACK | VM_DROPPABLE;
+
+	if (!vma_is_anonymous(vma) || vma->vm_file || (vma->vm_flags & never))
+		return false;
+	if (vma->vm_pgoff != vma->vm_start >> PAGE_SHIFT || userfaultfd_armed(vma))
+		return false;
+	/* /proc/PID/cmdline and environ do not read mappings with operations */
+	if (vma->vm_start < mm->arg_end && vma->vm_end > mm->arg_start)
+		return false;
+	return !(vma->vm_start < mm->env_end && vma->vm_end > mm->env_start);
+}
+
+unsigned int pager_next(struct attach *at, u64 *pg, u64 end, unsigned int max)
+{
+	while (*pg < end) {
+		struct pager_block *b = pager_find_block(at, *pg);
+		u64 stop = min(end, ((*pg >> PAGER_BLOCK_SHIFT) + 1) << PAGER_BLOCK_SHIFT);
+		unsigned int from = *pg % PAGER_BLOCK_PAGES, n = 0, to = from + (stop - *pg);
+
+		if (b) {
+			from = find_next_bit(b->pending, to, from);
+			if (from < to) {
+				*pg = (*pg & ~(u64)(PAGER_BLOCK_PAGES - 1)) + from;
+				while (n < max && from + n < to && test_bit(from + n, b->pending))
+					n++;
+				return n;
+			}
+		}
+		*pg = stop;
+	}
+	return 0;
+}
+
+/* mmap lock held for writing. Discards the run's present content and arms what can be armed. */
+static int pager_arm_vmas(struct attach *at)
+{
+	struct mm_struct *mm = at->mm;
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, mm, 0);
+	int ret;
+
+	for_each_vma(vmi, vma) {
+		u64 pg = vma->vm_start >> PAGE_SHIFT, end = vma->vm_end >> PAGE_SHIFT;
+		unsigned int n;
+
+		if (!pager_next(at, &pg, end, 1) || !pager_can_arm(mm, vma))
+			continue;
+		compat_vma_start_write(vma);
+		for (; (n = pager_next(at, &pg, end, PAGER_BLOCK_PAGES)); pg += n)
+			compat_zap_range(vma, pg << PAGE_SHIFT, (unsigned long)n << PAGE_SHIFT);
+		refcount_inc(&at->ref);
+		vma->vm_private_data = at;
+		vma->vm_ops = &pager_vm_ops;
+		compat_vm_flags_set(vma, PAGER_VM_FLAGS);
+		/* Without an anon_vma fork would not copy what has been brought in, and a core dump leave it out. */
+		if (!vma->anon_vma) {
+			ret = pager_feed(at, vma, vma->vm_start, NULL);
+			if (ret)
+				return ret;
+			if (!vma->anon_vma)
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+/* Writes @page over the page at @addr of a mapping that is not armed. */
+static int pager_fill(struct mm_struct *mm, unsigned long addr, struct page *page)
+{
+	struct page *own;
+	int locked = 1;
+	long got;
+
+	mmap_read_lock(mm);
+	got = compat_gup_remote(mm, addr, 1, FOLL_WRITE | FOLL_FORCE, &own, &locked);
+	if (locked)
+		mmap_read_unlock(mm);
+	if (got != 1)
+		return got < 0 ? got : -EFAULT;
+	copy_highpage(own, page);
+	set_page_dirty_lock(own);
+	put_page(own);
+	return 0;
+}
+
+/* Brings in all pending pages of [pg, end) while the process stands still. */
+static int pager_eager(struct attach *at, u64 pg, u64 end)
+{
+	struct mm_struct *mm = at->mm;
+	struct vm_area_struct *vma;
+	unsigned int n, i;
+	int ret = 0;
+
+	for (; (n = pager_next(at, &pg, end, XPRT_READ_MAX)); pg += n) {
+		struct pager_read *pr = pager_read_start(at, pg, n, pg << PAGE_SHIFT);
+
+		if (IS_ERR(pr))
+			return PTR_ERR(pr);
+		ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
+		n = min_t(unsigned int, n, pr->pg + pr->n - pg);
+		for (i = 0; i < n && !ret; i++) {
+			unsigned long addr = (pg + i) << PAGE_SHIFT;
+			struct page *page = pr->page + (pg + i - pr->pg);
+			bool armed;
+
+			mmap_write_lock(mm);
+			vma = find_vma(mm, addr);
+			armed = vma && vma->vm_start <= addr && pager_armed(vma, at);
+			if (armed)
+				ret = min(pager_install_page(at, vma, addr, page), 0);
+			mmap_write_unlock(mm);
+			if (!armed) {
+				ret = pager_fill(mm, addr, page);
+				if (!ret)
+					pager_settle(at, pg + i);
+			}
+			if (!ret)
+				atomic_long_inc(&at->neager);
+		}
+		pager_read_put(pr);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Brings in what lies in mappings that are not armed. */
+static int pager_eager_unarmed(struct attach *at)
+{
+	struct mm_struct *mm = at->mm;
+	unsigned long addr = 0;
+	int ret;
+
+	for (;;) {
+		struct vm_area_struct *vma;
+		unsigned long start, end;
+		bool armed;
+
+		mmap_read_lock(mm);
+		vma = find_vma(mm, addr);
+		if (vma) {
+			start = vma->vm_start;
+			end = vma->vm_end;
+			armed = pager_armed(vma, at);
+		}
+		mmap_read_unlock(mm);
+		if (!vma)
+			return 0;
+		if (!armed) {
+			ret = pager_eager(at, start >> PAGE_SHIFT, end >> PAGE_SHIFT);
+			if (ret)
+				return ret;
+		}
+		addr = end;
+	}
+}
+
+/* Runs where the process has no mapping at all: the image and the process do not belong together. */
+static int pager_check_mapped(struct attach *at)
+{
+	struct vm_area_struct *vma;
+	u64 pg = 0, last = 0;
+	VMA_ITERATOR(vmi, at->mm, 0);
+
+	for_each_vma(vmi, vma) {
+		pg = last;
+		if (pager_next(at, &pg, vma->vm_start >> PAGE_SHIFT, 1))
+			return -EFAULT;
+		last = vma->vm_end >> PAGE_SHIFT;
+	}
+	pg = last;
+	return pager_next(at, &pg, TASK_SIZE_MAX >> PAGE_SHIFT, 1) ? -EFAULT : 0;
+}
+
+
+int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
+	      const struct mitosis_run *eager, unsigned int neager,
+	      const struct mitosis_keep *keep, unsigned int nkeep)
+{
+	struct attach *at = NULL, *other;
+	struct mm_struct *mm;
+	struct link_mm *lm;
+	u8 **kept = NULL;
+	unsigned int i;
+	int ret;
+
+	lm = link_take(link, mm_id);
+	if (!lm)
+		return -ENOENT;
+	mm = get_task_mm(task);
+	ret = -ESRCH;
+	if (!mm)
+		goto out_lm;
+	ret = -EEXIST;
+	other = attach_find(mm);
+	if (other) {
+		attach_put(other);
+		goto out_mm;
+	}
+	ret = -ENOMEM;
+	at = attach_alloc(link, mm, lm->nregions);
+	if (!at)
+		goto out_mm;
+	at->mm_id = mm_id;
+	at->pid = task_tgid_vnr(task);
+	attach_list(at);
+	ret = pager_block_build(at, lm);
+	if (ret)
+		goto out_at;
+
+	kept = kcalloc(max(nkeep, 1U), sizeof(*kept), GFP_KERNEL);
+	ret = -ENOMEM;
+	if (!kept)
+		goto out_at;
+	for (i = 0; i < nkeep; i++) {
+		ret = -EINVAL;
+		if (!keep[i].len || keep[i].len > PAGE_SIZE ||
+		    offset_in_page(keep[i].start) + keep[i].len > PAGE_SIZE)
+			goto out_at;
+		ret = -ENOMEM;
+		kept[i] = kmalloc(keep[i].len, GFP_KERNEL);
+		if (!kept[i])
+			goto out_at;
+		ret = -EFAULT;
+		if (access_process_vm(task, keep[i].start, kept[i], keep[i].len, FOLL_FORCE) !=
+		    keep[i].len)
+			goto out_at;
+	}
+
+	ret = -EINTR;
+	if (mmap_write_lock_killable(mm))
+		goto out_at;
+	ret = pager_check_mapped(at);
+	if (!ret)
+		ret = pager_arm_vmas(at);
+	mmap_write_unlock(mm);
+	if (ret)
+		goto out_at;
+
+	ret = pager_eager_unarmed(at);
+	for (i = 0; i < neager && !ret; i++) {
+		u64 pg = eager[i].start >> PAGE_SHIFT;
+
+		if (eager[i].npages > TASK_SIZE_MAX >> PAGE_SHIFT)
+			ret = -EINVAL;
+		else
+			ret = pager_eager(at, pg, pg + eager[i].npages);
+	}
+	for (i = 0; i < nkeep && !ret; i++)
+		if (access_process_vm(task, keep[i].start, kept[i], keep[i].len,
+				      FOLL_FORCE | FOLL_WRITE) != keep[i].len)
+			ret = -EFAULT;
+	if (ret)
+		goto out_at;
+	mutex_lock(&link->mutex);
+	at->ready = true;
+	if (link->draining)
+		drain_start(at);
+	mutex_unlock(&link->mutex);
+	trace_mitosis_attach(link->id, mm_id, at->ntotal);
+	netlink_event(MITOSIS_EVENT_ATTACHED, link->id, mm_id, at->pid, 0);
+out_at:
+	/* On failure mappings may be armed already; they go when the caller kills the process. */
+	attach_put(at);
+out_mm:
+	mmput(mm);
+out_lm:
+	if (kept)
+		for (i = 0; i < nkeep; i++)
+			kfree(kept[i]);
+	kfree(kept);
+	link_mm_free(lm);
+	return ret;
+}
+
+int pager_init(void)
+{
+	pager_zero = alloc_page(GFP_HIGHUSER | __GFP_ZERO);
+	if (!pager_zero)
+		return -ENOMEM;
+	pager_wq = alloc_workqueue("mitosis-pager", WQ_UNBOUND, 0);
+	if (!pager_wq) {
+		__free_page(pager_zero);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void pager_exit(void)
+{
+	destroy_workqueue(pager_wq);
+	__free_page(pager_zero);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Destination: address spaces whose missing pages come over a link.
+ *
+ * An armed mapping is a private anonymous one with vm_ops, vm_private_data and three flags of ours; vm_file stays NULL. All armed
+ * mappings of an address space share one struct attach, keyed by the page index of the *original* virtual address: vm_pgoff, which
+ * travels with mremap, split and merge. One bit a page says whether the source's content is still the page's content and
+ * not here yet ("pending"). Who clears it: the installer, when the page has become anonymous memory; MADV_DONTNEED and munmap,
+ * because the page reads zero from then on. It is never set again.
+ *
+ * Pages are installed under the mmap lock held for writing, so MADV_DONTNEED, which holds it for reading, cannot come
+ * between the look at the bit and the page table entry. The exception are faults that may not drop the lock; see pager.c.
+ *
+ * Lock order: mmap_lock, link->mutex, attach->lock, link->lock.
+ */
+#ifndef MITOSIS_PAGER_H
+#define MITOSIS_PAGER_H
+
+#include <linux/completion.h>
+#include <linux/mm.h>
+#include <linux/refcount.h>
+#include <linux/workqueue.h>
+
+#include "link.h"
+#include "mitosis.h"
+
+#define PAGER_BLOCK_SHIFT (MITOSIS_REGION_SHIFT - PAGE_SHIFT)
+#define PAGER_BLOCK_PAGES (1U << PAGER_BLOCK_SHIFT)
+
+/* What is known of one aligned block of 2 MiB of original address space. */
+struct pager_block {
+	u64 block;			/* original page index >> PAGER_BLOCK_SHIFT */
+	u32 rkey;
+	u16 first, npages;		/* of the source's region in it */
+	DECLARE_BITMAP(pending, PAGER_BLOCK_PAGES);
+};
+
+/* A fault under the mmap lock held for reading, or the installer: hands its page to the fault handler. */
+struct pager_install {
+	struct list_head list;
+	struct task_struct *task;
+	struct page *page;		/* NULL: only prepare the mapping */
+	u64 pg;
+	bool asked;
+};
+
+struct attach {
+	refcount_t ref;
+	struct list_head list;		/* link->mutex; link->attached */
+	struct list_head all;		/* pager_lock */
+	struct link *link;
+	struct mm_struct *mm;		/* mmgrab()ed */
+	u32 mm_id, pid;
+	bool listed;			/* link->mutex */
+	bool broken;			/* no memory for the state at fork: killed at the first fault */
+	bool ready;			/* link->mutex; armed: the drain may work on it */
+
+	spinlock_t lock;		/* bitmaps, lists below, skip_* */
+	struct list_head installs;
+	struct list_head reads;		/* struct pager_read in flight or just arrived */
+	unsigned long dead_seq;		/* counts calls that made pages read zero */
+	struct task_struct *skip_task;	/* is moving [skip_pg, + skip_n): the close() that follows spares it */
+	u64 skip_pg, skip_n;
+
+	unsigned long nblocks;
+	struct pager_block *blocks;	/* sorted */
+	atomic_long_t npending;
+	u64 ntotal;
+	atomic_long_t nfault, ndrain, neager, ndead;
+
+	u64 hint;			/* original page index of the latest fault: the drain goes on there */
+	struct work_struct drain;
+	struct work_struct release;
+	unsigned int outstanding;	/* lock, as the next two: reads, and time with at least one */
+	u64 busy_since, busy_ns;
+	u64 drain_ns, drained_ns;
+};
+
+/* Pages on their way; several faults and the drain may wait for one. */
+struct pager_read {
+	struct link_read lr;
+	refcount_t ref;
+	struct list_head list;		/* attach->lock; attach->reads */
+	struct attach *at;
+	u64 pg;				/* original page index of the first */
+	unsigned long addr;		/* its present address when the drain asked */
+	unsigned int n;
+	struct page *page;
+	int err;
+	struct completion arrived;
+};
+
+int pager_init(void);
+void pager_exit(void);
+
+/* Hooks; atomic context, any mapping. */
+void pager_zap(struct vm_area_struct *vma, unsigned long address, unsigned long size);
+void pager_move(struct vm_area_struct *vma, unsigned long address, unsigned long size);
+
+int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
+	      const struct mitosis_run *eager, unsigned int neager,
+	      const struct mitosis_keep *keep, unsigned int nkeep);
+/* link->mutex held. */
+void pager_kill_all(struct link *link);
+void pager_drain_all(struct link *link);
+
+void attach_put(struct attach *at);
+
+/* Between pager.c and drain.c. */
+bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
+u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
+/* First pending page at or after *pg and before @end; returns how many follow it in the same block, at most @max. */
+unsigned int pager_next(struct attach *at, u64 *pg, u64 end, unsigned int max);
+struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
+void pager_read_put(struct pager_read *pr);
+/* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */
+int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
+		       struct page *page);
+/* mmap lock held for writing; nothing is pending: mappings become ordinary. */
+void pager_disarm(struct attach *at);
+void pager_kill(struct attach *at, const char *why);
+void drain_work(struct work_struct *work);
+void drain_start(struct attach *at);
+
+#endif

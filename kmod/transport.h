@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * What a transport must do. It knows nothing of processes: it exposes pages under 64-bit addresses,
+ * and reads from what a peer exposed.
+ *
+ * Source: an exposure belongs to one snapshot. Peers that present its id and key are let in once it
+ * is open; what they can read is its regions and nothing else.
+ * Destination: a connection to one exposure. Reads are asynchronous and may complete in any order.
+ */
+#ifndef MITOSIS_TRANSPORT_H
+#define MITOSIS_TRANSPORT_H
+
+#include <linux/socket.h>
+#include <linux/types.h>
+
+#include "mitosis.h"
+
+struct page;
+
+struct xprt_exposure;
+struct xprt_region;
+struct xprt_conn;
+
+/* Called in process context that may sleep, never after xprt_expose_destroy() has returned. */
+struct xprt_expose_ops {
+	void (*peer_up)(void *priv);
+	void (*peer_gone)(void *priv);
+	void (*peer_done)(void *priv);	/* the peer needs nothing any more */
+};
+
+/*
+ * One read of up to XPRT_READ_MAX contiguous pages. The caller owns it and fills in all but @priv;
+ * the transport owns it from xprt_conn_read() until it calls done(), which runs in softirq or process
+ * context, must not sleep, and may free it.
+ *
+ * err: 0; -EREMOTEIO: the peer refuses this address or key, now and later; -EIO: the
+ * connection is gone, the read may be repeated on another one.
+ */
+#define XPRT_READ_MAX	32
+
+struct xprt_read {
+	u64 raddr;
+	u32 rkey;
+	u32 npages;
+	struct page *page;	/* first of npages physically contiguous pages */
+	void (*done)(struct xprt_read *rd, int err);
+	struct list_head list;	/* of the owner while the transport does not own it */
+	u64 priv[8];		/* of the transport */
+};
+
+/* error() may be called in any context that may not sleep, once; reads fail with -EIO after it. */
+struct xprt_conn_ops {
+	void (*error)(void *priv, int err);
+};
+
+/* Starts and stops listening on @port of every address. */
+int xprt_rc_init(u16 port);
+void xprt_rc_exit(void);
+u16 xprt_rc_port(void);
+
+/*
+ * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
+ * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -EOPNOTSUPP the device lacks fast
+ * registration, -ENOMEM.
+ */
+struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u64 id,
+					 const u8 *key, const struct xprt_expose_ops *ops,
+					 void *priv);
+/*
+ * Makes @npages (at most xprt_expose_max_pages()) readable at [@va, @va + npages * PAGE_SIZE) for peers of @ex. The pages are
+ * the caller's and must stay until xprt_expose_destroy() has returned. The region belongs to @ex.
+ * Sleeps. The caller serialises calls for one exposure.
+ */
+int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct page **pages, unsigned int npages,
+		       u32 *rkey);
+unsigned int xprt_expose_max_pages(struct xprt_exposure *ex);
+/* From now on peers with the right key are accepted. */
+void xprt_expose_open(struct xprt_exposure *ex);
+/* Disconnects peers and invalidates all regions: when it returns nobody can read. Sleeps. */
+void xprt_expose_destroy(struct xprt_exposure *ex);
+
+/*
+ * Connects to exposure @id at @peer (port included), within @timeout_ms. Sleeps, killably: -EINTR.
+ * -EACCES: the peer refused. -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED, -ENODEV: not reached.
+ * @local may be NULL.
+ */
+struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
+				 const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
+				 void *priv);
+/*
+ * Posts a read; may be called in atomic context. Never fails: errors go to done(), which may be called
+ * before it returns. More reads than the queue takes wait inside in order.
+ */
+void xprt_conn_read(struct xprt_conn *conn, struct xprt_read *rd);
+/* Posts a list of reads (linked by ->list, emptied) with one doorbell. */
+void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads);
+/* Tells the source that this peer needs nothing any more; waits until it has been told. Sleeps. */
+int xprt_conn_done(struct xprt_conn *conn);
+/* Fails outstanding reads with -EIO, waits for their done(), frees. Sleeps. */
+void xprt_conn_close(struct xprt_conn *conn);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/*
+ * Generic netlink interface of mitosis.ko, family "mitosis".
+ *
+ * A *snapshot* is memory held at its source: for each address space ("mm", named by the process's
+ * pid as CRIU recorded it) the pages of some runs of virtual addresses. A *link* is this node's
+ * connection to one snapshot of another node (or of this one). An *attachment* is one address
+ * space here whose missing pages come over a link.
+ *
+ * Every command, dumps included, needs CAP_SYS_ADMIN in the initial user namespace: a caller reads
+ * and replaces the memory of any process, of any user, which is more than CAP_SYS_PTRACE in
+ * a namespace gives. A refusal carries a sentence in the extended acknowledgement.
+ *
+ * Processes are named by MITOSIS_A_PID (in the caller's pid namespace) together with
+ * MITOSIS_A_START_TIME (field 22 of /proc/PID/stat, clock ticks); both must match, so a pid that
+ * was reused between look-up and call is refused with ESRCH. A caller reads the start time while
+ * it holds a pidfd of the process and finds the pidfd alive afterwards; modules can not resolve
+ * pidfds themselves, as the kernel does not export that.
+ *
+ * At the source, in this order, while the tasks stand still:
+ *
+ * HOLD_CREATE	ADDR (local address that peers reach), [NAME], [LEASE], [FLAGS]
+ *		-> SNAPSHOT, KEY, PORT
+ *		EADDRNOTAVAIL: no RDMA device has ADDR. EOPNOTSUPP: the device lacks what is needed.
+ * HOLD_MM	SNAPSHOT, MM, PID, START_TIME [, CLONE_PID, CLONE_START_TIME]
+ *		Takes references on the process's address space and on that of its copy-on-write clone, which
+ *		may then exit. Without a clone the process's own pages are copied.
+ * HOLD_PAGES	SNAPSHOT, MM, RUNS (ascending, not overlapping; at most MITOSIS_MAX_ARRAY a call; repeat)
+ *		Takes the pages. EFAULT: a page can not be had; the snapshot is useless then and
+ *		should be released.
+ * HOLD_SEAL	SNAPSHOT
+ *		Registers the last region, drops the address spaces, and lets peers in.
+ * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
+ * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
+ * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
+ *		pages. Synchronous: afterwards no peer can read. ENOENT: no such snapshot.
+ *
+ * At the destination:
+ *
+ * LINK_OPEN	SNAPSHOT, KEY, PEER_ADDR, PORT [, ADDR] [, GIVE_UP]
+ *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
+ *		no such snapshot. EEXIST: already open. A link that gets no attachment within 10 minutes
+ *		is closed.
+ * ATTACH_ADD	SNAPSHOT, MM, RUNS and/or REGIONS (ascending; repeat)
+ *		Collects what the source holds for one address space.
+ * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP]
+ *		All threads must be stopped. Discards what is present in the runs, arms the private anonymous
+ *		mappings and returns when the runs' parts in EAGER ranges, in the stack, in argument and
+ *		environment areas and in mappings that cannot be armed have been read. Bytes in KEEP ranges keep
+ *		their present value (rseq). On error the process has lost memory and must be killed.
+ * LINK_DRAIN	SNAPSHOT: every address space has been attached; read the rest in the background, turn drained
+ *		mappings into ordinary ones, and tell the source when nothing is missing here any more.
+ * LINK_CLOSE	SNAPSHOT: give the link up. EBUSY while something is attached.
+ * LINK_GET	(dump) [SNAPSHOT] -> one message a link
+ * ATTACH_GET	(dump) [SNAPSHOT] -> one message an attachment
+ *
+ * SELFTEST	Opens the self-test of the memory hooks for the calling thread. The caller then maps two
+ *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
+ *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
+ * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded
+ * INFO_GET	-> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed)
+ *
+ * Multicast group "events": messages with command MITOSIS_CMD_EVENT, EVENT and SNAPSHOT, and where it
+ * applies MM, PID, ERROR (positive errno). Events can be lost when a listener is slow (ENOBUFS):
+ * look at the state after subscribing.
+ */
+#ifndef _UAPI_MITOSIS_H
+#define _UAPI_MITOSIS_H
+
+#include <linux/types.h>
+
+#define MITOSIS_GENL_NAME	"mitosis"
+#define MITOSIS_GENL_VERSION	1
+#define MITOSIS_MCGRP_EVENTS	"events"
+
+#define MITOSIS_KEY_LEN		16	/* bytes; random, opens one snapshot */
+#define MITOSIS_NAME_LEN	64	/* bytes, final NUL included */
+#define MITOSIS_PORT		7573	/* default rdma_cm port of the source (RDMA_PS_TCP) */
+#define MITOSIS_MAX_ARRAY	2048	/* entries in one RUNS, REGIONS, EAGER or KEEP attribute */
+#define MITOSIS_REGION_SHIFT	21	/* a region lies within one block of 2 MiB of address space */
+#define MITOSIS_CONNECT_TIMEOUT	20	/* seconds */
+#define MITOSIS_GIVE_UP_DEFAULT	120	/* seconds without the source until its processes are killed */
+
+enum mitosis_cmd {
+	MITOSIS_CMD_UNSPEC,
+	MITOSIS_CMD_INFO_GET,
+	MITOSIS_CMD_HOLD_CREATE,
+	MITOSIS_CMD_HOLD_MM,
+	MITOSIS_CMD_HOLD_PAGES,
+	MITOSIS_CMD_HOLD_SEAL,
+	MITOSIS_CMD_HOLD_GET,
+	MITOSIS_CMD_REGION_GET,
+	MITOSIS_CMD_RELEASE,
+	MITOSIS_CMD_LINK_OPEN,
+	MITOSIS_CMD_LINK_DRAIN,
+	MITOSIS_CMD_LINK_CLOSE,
+	MITOSIS_CMD_LINK_GET,
+	MITOSIS_CMD_ATTACH_ADD,
+	MITOSIS_CMD_ATTACH_ARM,
+	MITOSIS_CMD_ATTACH_GET,
+	MITOSIS_CMD_STATS_GET,
+	MITOSIS_CMD_EVENT,
+	MITOSIS_CMD_SELFTEST,
+	__MITOSIS_CMD_MAX,
+};
+#define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
+
+enum mitosis_attr {
+	MITOSIS_A_UNSPEC,
+	MITOSIS_A_PAD,
+	MITOSIS_A_VERSION,		/* string, the module's version */
+	MITOSIS_A_SNAPSHOT,		/* u64, random, never 0 */
+	MITOSIS_A_KEY,			/* binary, MITOSIS_KEY_LEN */
+	MITOSIS_A_NAME,			/* string */
+	MITOSIS_A_ADDR,			/* string, numeric IPv4 or IPv6 address of this node */
+	MITOSIS_A_PEER_ADDR,		/* string, numeric address of the source */
+	MITOSIS_A_PORT,			/* u16, host order */
+	MITOSIS_A_FLAGS,		/* u32, MITOSIS_HOLD_F_* or MITOSIS_RELEASE_* */
+	MITOSIS_A_LEASE,		/* u32, seconds from now; 0 or absent: until released */
+	MITOSIS_A_GIVE_UP,		/* u32, seconds; absent: MITOSIS_GIVE_UP_DEFAULT */
+	MITOSIS_A_MM,			/* u32, pid of the process as CRIU's images name it */
+	MITOSIS_A_PID,			/* u32 */
+	MITOSIS_A_START_TIME,		/* u64, clock ticks */
+	MITOSIS_A_CLONE_PID,		/* u32 */
+	MITOSIS_A_CLONE_START_TIME,	/* u64, clock ticks */
+	MITOSIS_A_RUNS,			/* struct mitosis_run[] */
+	MITOSIS_A_REGIONS,		/* struct mitosis_region[] */
+	MITOSIS_A_EAGER,		/* struct mitosis_run[] */
+	MITOSIS_A_KEEP,			/* struct mitosis_keep[] */
+	MITOSIS_A_STATE,		/* u32, enum mitosis_hold_state or mitosis_link_state */
+	MITOSIS_A_PAGES_HELD,		/* u64, pages of the snapshot */
+	MITOSIS_A_NREGIONS,		/* u64 */
+	MITOSIS_A_NPEERS,		/* u32, connected peers of a snapshot */
+	MITOSIS_A_AGE_MS,		/* u64, since creation */
+	MITOSIS_A_PAGES_TOTAL,		/* u64, pages this attachment had to get at the start */
+	MITOSIS_A_PAGES_PENDING,	/* u64, of these not here yet */
+	MITOSIS_A_PAGES_FAULT,		/* u64, brought in by a fault */
+	MITOSIS_A_PAGES_DRAIN,		/* u64, brought in by the drain */
+	MITOSIS_A_PAGES_EAGER,		/* u64, brought in while arming */
+	MITOSIS_A_PAGES_DEAD,		/* u64, given up by the process before they were read */
+	MITOSIS_A_EVENT,		/* u32, enum mitosis_event */
+	MITOSIS_A_ERROR,		/* u32, positive errno */
+	MITOSIS_A_STATS,		/* u64[], indexed by enum mitosis_stat */
+	MITOSIS_A_HOOKS,		/* u8 */
+	MITOSIS_A_NATTACHED,		/* u32, attachments of a link, fork children included */
+	MITOSIS_A_DOWN_MS,		/* u64, how long a link has been down; 0: it is not */
+	MITOSIS_A_DRAIN_NS,		/* u64, time from LINK_DRAIN until drained, or until now */
+	MITOSIS_A_BUSY_NS,		/* u64, of DRAIN_NS: time with a read outstanding */
+	__MITOSIS_A_MAX,
+};
+#define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
+
+/* A run of whole pages of virtual address space. */
+struct mitosis_run {
+	__u64 start;		/* bytes, page aligned */
+	__u64 npages;		/* never 0 */
+};
+
+/* What a peer needs to read [start, start + npages * 4096): the address there is the virtual one. */
+struct mitosis_region {
+	__u64 start;		/* bytes, page aligned */
+	__u32 npages;		/* at most 512, all in one aligned block of 2 MiB */
+	__u32 rkey;
+};
+
+struct mitosis_keep {
+	__u64 start;		/* bytes */
+	__u64 len;		/* bytes; must not cross a page boundary */
+};
+
+/* MITOSIS_A_FLAGS of HOLD_CREATE */
+#define MITOSIS_HOLD_F_ONESHOT	(1U << 0)	/* release when a peer reports that it has drained */
+/* MITOSIS_A_FLAGS of RELEASE */
+#define MITOSIS_RELEASE_ALL	(1U << 0)
+
+enum mitosis_hold_state {
+	MITOSIS_HOLD_OPEN,		/* pages are being taken */
+	MITOSIS_HOLD_SEALED,		/* peers may read */
+	MITOSIS_HOLD_RELEASED,		/* going away */
+};
+
+enum mitosis_link_state {
+	MITOSIS_LINK_CONNECTING,
+	MITOSIS_LINK_UP,
+	MITOSIS_LINK_DOWN,		/* lost; being reconnected */
+	MITOSIS_LINK_LOST,		/* given up, or the source released the snapshot */
+	MITOSIS_LINK_DONE,		/* drained; the source has been told */
+};
+
+enum mitosis_event {
+	MITOSIS_EVENT_UNSPEC,
+	MITOSIS_EVENT_RELEASED,		/* source: snapshot is gone; ERROR: ETIME for an expired lease */
+	MITOSIS_EVENT_PEER,		/* source: a peer connected */
+	MITOSIS_EVENT_PEER_GONE,	/* source: a peer disconnected */
+	MITOSIS_EVENT_ATTACHED,		/* destination: MM, PID armed */
+	MITOSIS_EVENT_DRAINED,		/* destination: MM has everything, its mappings are ordinary */
+	MITOSIS_EVENT_LINK_DOWN,
+	MITOSIS_EVENT_LINK_UP,
+	MITOSIS_EVENT_LINK_LOST,	/* ERROR: why; processes that wait are killed */
+	MITOSIS_EVENT_LINK_DONE,
+	MITOSIS_EVENT_KILLED,		/* destination: a process was killed rather than misread */
+};
+
+enum mitosis_stat {
+	MITOSIS_STAT_SNAPSHOTS,		/* now */
+	MITOSIS_STAT_PAGES_HELD,	/* now */
+	MITOSIS_STAT_REGIONS,		/* now */
+	MITOSIS_STAT_PEERS_REFUSED,	/* wrong key, no such snapshot, malformed request */
+	MITOSIS_STAT_PEERS,		/* connections accepted */
+	MITOSIS_STAT_LINKS,		/* now */
+	MITOSIS_STAT_ATTACHED,		/* now */
+	MITOSIS_STAT_FAULTS,		/* faults in armed mappings */
+	MITOSIS_STAT_FAULTS_READ,	/* of these, waited for a page */
+	MITOSIS_STAT_FAULT_NS,		/* sum of their waits */
+	MITOSIS_STAT_FAULTS_ZERO,	/* of FAULTS, answered with a zero page */
+	MITOSIS_STAT_FAULTS_NORETRY,	/* of FAULTS, read under the mmap lock */
+	MITOSIS_STAT_PAGES_READ,	/* pages read over a link */
+	MITOSIS_STAT_PAGES_DRAIN,	/* installed by a drain */
+	MITOSIS_STAT_PAGES_DEAD,
+	MITOSIS_STAT_READS,		/* READ work requests */
+	MITOSIS_STAT_READ_ERRORS,
+	MITOSIS_STAT_LINK_DOWN,
+	MITOSIS_STAT_LINK_RECOVERED,
+	MITOSIS_STAT_LINK_LOST,
+	MITOSIS_STAT_KILLED,
+	MITOSIS_STAT_DRAINED,		/* attachments that became ordinary processes */
+	MITOSIS_STAT_RELEASED,		/* snapshots */
+	MITOSIS_STAT_ACCESS_ERRORS,	/* source: a peer's request the device refused */
+	__MITOSIS_STAT_MAX,
+};
+
+#endif /* _UAPI_MITOSIS_H */
