@@ -5,6 +5,7 @@
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/userfaultfd_k.h>
@@ -734,7 +735,7 @@ static void pager_close(struct vm_area_struct *vma)
  */
 static int pager_mremap(struct vm_area_struct *vma)
 {
-	struct pt_regs *regs = current_pt_regs();
+	struct pt_regs *regs = task_pt_regs(current);
 	struct attach *at = vma->vm_private_data;
 	struct pager_read *pr;
 	unsigned long addr, flags, end;
