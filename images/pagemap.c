@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+#include "images/pagemap.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "images/bounded_alloc.h"
+#include "images/mitosis_image.h"
+#include "pagemap.pb-c.h"
+
+#define MAGIC_COMMON	0x54564319u
+#define MAGIC_PAGEMAP	0x56084025u
+#define RECORD_MAX	4096	/* bytes; CRIU's own stay below 64 */
+
+#define PE_PARENT	(1u << 0)
+#define PE_LAZY		(1u << 1)
+#define PE_PRESENT	(1u << 2)
+
+struct pagemap_cursor {
+	const uint8_t *buf;
+	size_t len;
+	size_t pos;
+	size_t record;		/* offset of the record that was read last, its length word included */
+	uint64_t end;		/* of the entries so far */
+	char *err;
+	size_t errlen;
+};
+
+struct pagemap_item {
+	uint64_t start;
+	uint64_t npages;
+	bool lazy;
+};
+
+__attribute__((format(printf, 2, 3)))
+static int pagemap_refuse(struct pagemap_cursor *c, const char *fmt, ...)
+{
+	char what[160];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	snprintf(c->err, c->errlen, "the pagemap image is damaged at byte %zu (%s): make a new dump",
+		 c->record, what);
+	return -EINVAL;
+}
+
+static uint32_t pagemap_u32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le32toh(v);
+}
+
+/* 1: *p and *n are the next record's; 0: the file ends here. */
+static int pagemap_record(struct pagemap_cursor *c, const uint8_t **p, size_t *n)
+{
+	c->record = c->pos;
+	if (c->pos == c->len)
+		return 0;
+	if (c->len - c->pos < 4)
+		return pagemap_refuse(c, "it ends within a length");
+	*n = pagemap_u32(c->buf + c->pos);
+	if (*n > RECORD_MAX)
+		return pagemap_refuse(c, "a record of %zu bytes", *n);
+	c->pos += 4;
+	if (c->len - c->pos < *n)
+		return pagemap_refuse(c, "it ends within a record");
+	*p = c->buf + c->pos;
+	c->pos += *n;
+	return 1;
+}
+
+static int pagemap_begin(struct pagemap_cursor *c, const void *buf, size_t len, char *err, size_t errlen)
+{
+	struct bounded_alloc ba;
+	Criu__PagemapHead *head;
+	const uint8_t *p = NULL;
+	size_t n = 0;
+	int ret;
+
+	memset(c, 0, sizeof(*c));
+	c->buf = buf;
+	c->len = len;
+	c->err = err;
+	c->errlen = errlen;
+	if (len < 8 || pagemap_u32(c->buf) != MAGIC_COMMON || pagemap_u32(c->buf + 4) != MAGIC_PAGEMAP)
+		return pagemap_refuse(c, "no pagemap magic");
+	c->pos = 8;
+	ret = pagemap_record(c, &p, &n);
+	if (ret <= 0)
+		return ret ? ret : pagemap_refuse(c, "no head");
+	bounded_alloc_init(&ba, 64 * RECORD_MAX);
+	head = criu__pagemap_head__unpack(&ba.pb, n, p);
+	if (!head)
+		return pagemap_refuse(c, "no head");
+	criu__pagemap_head__free_unpacked(head, &ba.pb);
+	return 0;
+}
+
+/* 1: *item is the next entry; 0: that was the last. */
+static int pagemap_next(struct pagemap_cursor *c, struct pagemap_item *item)
+{
+	struct bounded_alloc ba;
+	Criu__PagemapEntry *pe;
+	const uint8_t *p = NULL;
+	uint32_t flags;
+	size_t n = 0;
+	int ret;
+
+	ret = pagemap_record(c, &p, &n);
+	if (ret <= 0)
+		return ret;
+	bounded_alloc_init(&ba, 64 * RECORD_MAX);
+	pe = criu__pagemap_entry__unpack(&ba.pb, n, p);
+	if (!pe)
+		return pagemap_refuse(c, "no entry");
+	item->start = pe->vaddr;
+	item->npages = pe->has_nr_pages ? pe->nr_pages : pe->compat_nr_pages;
+	if (pe->has_in_parent && pe->in_parent)
+		flags = pe->flags | PE_PARENT;
+	else
+		flags = pe->has_flags ? pe->flags : PE_PRESENT;
+	criu__pagemap_entry__free_unpacked(pe, &ba.pb);
+
+	item->lazy = (flags & PE_LAZY) && !(flags & PE_PRESENT);
+	if (item->lazy && (flags & PE_PARENT))
+		return pagemap_refuse(c, "pages that are both lazy and in a parent image");
+	if (item->start & 4095)
+		return pagemap_refuse(c, "address %#" PRIx64 " is within a page", item->start);
+	if (item->start < c->end)
+		return pagemap_refuse(c, "address %#" PRIx64 " is out of order", item->start);
+	if (!item->npages)
+		return pagemap_refuse(c, "an entry of no pages");
+	if (item->start >= MITOSIS_IMAGE_ADDR_END ||
+	    item->npages > (MITOSIS_IMAGE_ADDR_END - item->start) / 4096)
+		return pagemap_refuse(c, "%" PRIu64 " pages at %#" PRIx64 " are not in user space",
+				      item->npages, item->start);
+	c->end = item->start + item->npages * 4096;
+	return 1;
+}
+
+int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, size_t *nruns, char *err,
+		      size_t errlen)
+{
+	struct mitosis_run *list = NULL, *last = NULL, *more;
+	struct pagemap_item item;
+	struct pagemap_cursor c;
+	size_t n = 0, max = 0;
+	int ret;
+
+	*runs = NULL;
+	*nruns = 0;
+	ret = pagemap_begin(&c, buf, len, err, errlen);
+	if (ret)
+		return ret;
+	while ((ret = pagemap_next(&c, &item)) > 0) {
+		if (!item.lazy)
+			continue;
+		if (last && last->start + last->npages * 4096 == item.start) {
+			last->npages += item.npages;
+			continue;
+		}
+		if (n == max) {
+			max = max ? 2 * max : 64;
+			more = reallocarray(list, max, sizeof(*list));
+			if (!more) {
+				snprintf(err, errlen, "the pagemap image can not be read: no memory is left");
+				ret = -ENOMEM;
+				break;
+			}
+			list = more;
+		}
+		last = &list[n++];
+		last->start = item.start;
+		last->npages = item.npages;
+	}
+	if (ret) {
+		free(list);
+		return ret;
+	}
+	*runs = list;
+	*nruns = n;
+	return 0;
+}
+
+int pagemap_strip(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)
+{
+	struct pagemap_item item;
+	struct pagemap_cursor c;
+	size_t n, kept = 0;
+	uint8_t *copy;
+	int ret;
+
+	*out = NULL;
+	*outlen = 0;
+	ret = pagemap_begin(&c, buf, len, err, errlen);
+	if (ret)
+		return ret;
+	copy = malloc(len);
+	if (!copy) {
+		snprintf(err, errlen, "the pagemap image can not be rewritten: no memory is left");
+		return -ENOMEM;
+	}
+	n = c.pos;
+	memcpy(copy, buf, n);
+	while ((ret = pagemap_next(&c, &item)) > 0) {
+		if (item.lazy)
+			continue;
+		memcpy(copy + n, c.buf + c.record, c.pos - c.record);
+		n += c.pos - c.record;
+		kept++;
+	}
+	if (!ret && !kept) {
+		snprintf(err, errlen, "the pagemap image has lazy pages only, which criu can not restore: make a new dump");
+		ret = -ENODATA;
+	}
+	if (ret) {
+		free(copy);
+		return ret;
+	}
+	*out = copy;
+	*outlen = n;
+	return 0;
+}
+
+void pagemap_name(uint32_t pid, char name[PAGEMAP_NAME_LEN])
+{
+	snprintf(name, PAGEMAP_NAME_LEN, "pagemap-%" PRIu32 ".img", pid);
+}
+
+uint32_t pagemap_name_pid(const char *name)
+{
+	char again[PAGEMAP_NAME_LEN];
+	uint32_t pid;
+
+	if (sscanf(name, "pagemap-%9" SCNu32, &pid) != 1)
+		return 0;
+	pagemap_name(pid, again);
+	return strcmp(name, again) ? 0 : pid;
+}
