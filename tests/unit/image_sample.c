@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+#include "tests/unit/image_sample.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void sample_u32(struct sample *s, uint32_t v)
+{
+	memcpy(s->buf + s->len, &v, 4);
+	s->len += 4;
+}
+
+static void sample_varint(struct sample *s, uint64_t v)
+{
+	for (; v > 127; v >>= 7)
+		s->buf[s->len++] = (uint8_t)(v | 128);
+	s->buf[s->len++] = (uint8_t)v;
+}
+
+static void sample_field(struct sample *s, unsigned int field, uint64_t v)
+{
+	s->buf[s->len++] = (uint8_t)(field << 3);
+	sample_varint(s, v);
+}
+
+static void sample_record_end(struct sample *s, size_t begin)
+{
+	uint32_t n = (uint32_t)(s->len - begin - 4);
+
+	memcpy(s->buf + begin, &n, 4);
+}
+
+void sample_pagemap(struct sample *s, const struct sample_entry *e, size_t n, int wide)
+{
+	size_t i, begin;
+
+	s->len = 0;
+	sample_u32(s, 0x54564319);
+	sample_u32(s, 0x56084025);
+	begin = s->len;
+	sample_u32(s, 0);
+	sample_field(s, 1, 1);
+	sample_record_end(s, begin);
+	for (i = 0; i < n; i++) {
+		begin = s->len;
+		sample_u32(s, 0);
+		sample_field(s, 1, e[i].start);
+		sample_field(s, 2, wide ? 0 : (uint32_t)e[i].npages);
+		sample_field(s, 4, e[i].flags);
+		if (wide)
+			sample_field(s, 5, e[i].npages);
+		sample_record_end(s, begin);
+	}
+}
+
+static struct mitosis_image *sample_begin(void)
+{
+	struct mitosis_image *img = mitosis_image_new();
+	size_t i;
+
+	if (!img || mitosis_image_add_addr(img, "10.77.0.1") || mitosis_image_add_addr(img, "fd00::1"))
+		abort();
+	img->snapshot = 0x1122334455667788;
+	for (i = 0; i < sizeof(img->key); i++)
+		img->key[i] = (uint8_t)(0xa0 + i);
+	img->port = MITOSIS_PORT;
+	img->host = strdup("source");
+	img->created = 1700000000;
+	return img;
+}
+
+static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sample_entry *e, size_t n,
+		       const struct mitosis_region *r, size_t nr)
+{
+	struct mitosis_image_mm *mm = mitosis_image_add_mm(img, pid);
+	static struct sample s;
+
+	sample_pagemap(&s, e, n, pid & 1);
+	if (!mm)
+		abort();
+	mm->pagemap = malloc(s.len);
+	mm->regions = calloc(nr, sizeof(*r));
+	if (!mm->pagemap || !mm->regions)
+		abort();
+	memcpy(mm->pagemap, s.buf, s.len);
+	mm->pagemap_len = s.len;
+	memcpy(mm->regions, r, nr * sizeof(*r));
+	mm->nregions = nr;
+}
+
+struct mitosis_image *sample_image(void)
+{
+	static const struct sample_entry e1[] = {
+		{ 0x400000, 3, SAMPLE_LAZY }, { 0x404000, 1, SAMPLE_LAZY }, { 0x7fe000, 4, SAMPLE_LAZY },
+		{ 0x900000, 1, SAMPLE_PRESENT },
+	};
+	static const struct mitosis_region r1[] = {
+		{ 0x400000, 5, 0x1234 }, { 0x7fe000, 2, 0x1235 }, { 0x800000, 2, 0xfffffff0 },
+	};
+	static const struct sample_entry e2[] = {
+		{ 0x7f0000000000, 600, SAMPLE_LAZY }, { 0x7fff00000000, 2, SAMPLE_PRESENT },
+	};
+	static const struct mitosis_region r2[] = {
+		{ 0x7f0000000000, 512, 7 }, { 0x7f0000200000, 88, 0 },
+	};
+	struct mitosis_image *img = sample_begin();
+
+	img->state = MITOSIS_IMAGE_SEALED;
+	img->flags = MITOSIS_HOLD_F_ONESHOT;
+	sample_add(img, 4243, e2, 2, r2, 2);
+	sample_add(img, 4242, e1, 4, r1, 3);
+	return img;
+}
+
+struct mitosis_image *sample_open_image(void)
+{
+	struct mitosis_image *img = sample_begin();
+
+	if (!mitosis_image_add_mm(img, 7) || !mitosis_image_add_mm(img, 9))
+		abort();
+	return img;
+}
+
+struct mitosis_image *sample_big_image(unsigned int mib)
+{
+	struct mitosis_image *img = sample_begin();
+	struct mitosis_region *r = calloc(mib / 2, sizeof(*r));
+	struct sample_entry e[] = {
+		{ 0x7f0000000000, mib * 256ULL, SAMPLE_LAZY }, { 0x7fff00000000, 1, SAMPLE_PRESENT },
+	};
+	unsigned int i;
+
+	img->state = MITOSIS_IMAGE_SEALED;
+	for (i = 0; i < mib / 2; i++) {
+		r[i].start = e[0].start + ((uint64_t)i << MITOSIS_REGION_SHIFT);
+		r[i].npages = 512;
+		r[i].rkey = 0x80000000u + i;
+	}
+	sample_add(img, 99, e, 2, r, mib / 2);
+	free(r);
+	return img;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Images for the unit tests and seeds for the fuzzers. */
+#ifndef TESTS_IMAGE_SAMPLE_H
+#define TESTS_IMAGE_SAMPLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "images/mitosis_image.h"
+
+#define SAMPLE_PARENT	1u
+#define SAMPLE_LAZY	2u
+#define SAMPLE_PRESENT	4u
+
+struct sample_entry {
+	uint64_t start;
+	uint64_t npages;
+	uint32_t flags;
+};
+
+struct sample {
+	uint8_t buf[65536];
+	size_t len;
+};
+
+/* As CRIU writes pagemap-N.img: up to 4.1.1, or from 4.2 (wide). */
+void sample_pagemap(struct sample *s, const struct sample_entry *e, size_t n, int wide);
+
+/* Sealed, with two processes; open, with two processes; sealed, with one process of that size. */
+struct mitosis_image *sample_image(void);
+struct mitosis_image *sample_open_image(void);
+struct mitosis_image *sample_big_image(unsigned int mib);
+
+#endif /* TESTS_IMAGE_SAMPLE_H */

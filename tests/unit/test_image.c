@@ -1,0 +1,816 @@
+// SPDX-License-Identifier: MIT
+/* mitosis.img and pagemap images, right and wrong ones. */
+#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "images/mitosis_image.h"
+#include "images/pagemap.h"
+#include "tests/unit/image_sample.h"
+
+static char err[256];
+
+/* An error is one sentence: it says something, once, without a line end. */
+static void sentence_is_fit(void)
+{
+	CU_ASSERT(strlen(err) > 20);
+	CU_ASSERT(strlen(err) < sizeof(err) - 1);
+	CU_ASSERT_PTR_NULL(strchr(err, '\n'));
+	CU_ASSERT_PTR_NOT_NULL(strchr(err, ':'));
+}
+
+static void refused(const struct mitosis_image *img, const char *word)
+{
+	err[0] = 0;
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), -EINVAL);
+	sentence_is_fit();
+	if (!strstr(err, word))
+		printf("    expected \"%s\" in \"%s\"\n", word, err);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, word));
+}
+
+/* --- pagemap ------------------------------------------------------------------------------------------ */
+
+static void pagemap_runs_are_found(void)
+{
+	static const struct sample_entry e[] = {
+		{ 0x1000, 2, SAMPLE_LAZY }, { 0x3000, 1, SAMPLE_LAZY }, { 0x4000, 1, SAMPLE_PRESENT },
+		{ 0x5000, 1, SAMPLE_LAZY }, { 0x7000, 3, SAMPLE_LAZY }, { 0xa000, 1, SAMPLE_PARENT },
+		{ 0xb000, 1, SAMPLE_LAZY | SAMPLE_PRESENT },
+	};
+	struct mitosis_run *runs;
+	struct sample s;
+	size_t n;
+	int wide;
+
+	for (wide = 0; wide < 2; wide++) {
+		sample_pagemap(&s, e, sizeof(e) / sizeof(e[0]), wide);
+		CU_ASSERT_EQUAL_FATAL(pagemap_lazy_runs(s.buf, s.len, &runs, &n, err, sizeof(err)), 0);
+		CU_ASSERT_EQUAL_FATAL(n, 3);
+		CU_ASSERT(runs[0].start == 0x1000 && runs[0].npages == 3);
+		CU_ASSERT(runs[1].start == 0x5000 && runs[1].npages == 1);
+		CU_ASSERT(runs[2].start == 0x7000 && runs[2].npages == 3);
+		free(runs);
+	}
+}
+
+static void pagemap_without_lazy_pages(void)
+{
+	static const struct sample_entry e[] = { { 0x1000, 2, SAMPLE_PRESENT } };
+	struct mitosis_run *runs;
+	struct sample s;
+	void *out;
+	size_t n;
+
+	sample_pagemap(&s, e, 1, 0);
+	CU_ASSERT_EQUAL_FATAL(pagemap_lazy_runs(s.buf, s.len, &runs, &n, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(n, 0);
+	CU_ASSERT_PTR_NULL(runs);
+	CU_ASSERT_EQUAL_FATAL(pagemap_strip(s.buf, s.len, &out, &n, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(n, s.len);
+	CU_ASSERT(n == s.len && !memcmp(out, s.buf, n));
+	free(out);
+}
+
+static void pagemap_strip_keeps_the_rest(void)
+{
+	static const struct sample_entry e[] = {
+		{ 0x1000, 2, SAMPLE_LAZY }, { 0x4000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_LAZY },
+		{ 0x7000, 3, SAMPLE_PARENT }, { 0xb000, 1, SAMPLE_LAZY | SAMPLE_PRESENT },
+	};
+	static const struct sample_entry kept[] = {
+		{ 0x4000, 1, SAMPLE_PRESENT }, { 0x7000, 3, SAMPLE_PARENT },
+		{ 0xb000, 1, SAMPLE_LAZY | SAMPLE_PRESENT },
+	};
+	struct sample s, want;
+	void *out;
+	size_t n;
+	int wide;
+
+	for (wide = 0; wide < 2; wide++) {
+		sample_pagemap(&s, e, 5, wide);
+		sample_pagemap(&want, kept, 3, wide);
+		CU_ASSERT_EQUAL_FATAL(pagemap_strip(s.buf, s.len, &out, &n, err, sizeof(err)), 0);
+		CU_ASSERT(n == want.len && !memcmp(out, want.buf, n));
+		free(out);
+	}
+}
+
+static void pagemap_strip_keeps_one(void)
+{
+	static const struct sample_entry e[] = { { 0x1000, 2, SAMPLE_LAZY } };
+	struct sample s;
+	void *out;
+	size_t n;
+
+	sample_pagemap(&s, e, 1, 0);
+	CU_ASSERT_EQUAL(pagemap_strip(s.buf, s.len, &out, &n, err, sizeof(err)), -ENODATA);
+	CU_ASSERT_PTR_NULL(out);
+	sentence_is_fit();
+}
+
+static void pagemap_refused(const struct sample *s)
+{
+	struct mitosis_run *runs;
+	void *out;
+	size_t n;
+
+	err[0] = 0;
+	CU_ASSERT_EQUAL(pagemap_lazy_runs(s->buf, s->len, &runs, &n, err, sizeof(err)), -EINVAL);
+	CU_ASSERT_PTR_NULL(runs);
+	sentence_is_fit();
+	CU_ASSERT_EQUAL(pagemap_strip(s->buf, s->len, &out, &n, err, sizeof(err)), -EINVAL);
+	CU_ASSERT_PTR_NULL(out);
+}
+
+static void pagemap_hostile_entries(void)
+{
+	static const struct sample_entry bad[][2] = {
+		{ { 0x1000, 2, SAMPLE_PRESENT }, { 0x2000, 1, SAMPLE_LAZY } },		/* overlap */
+		{ { 0x5000, 1, SAMPLE_PRESENT }, { 0x1000, 1, SAMPLE_LAZY } },		/* descending */
+		{ { 0x5000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_PRESENT } },	/* twice */
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4800, 1, SAMPLE_LAZY } },		/* not a page */
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, 0, SAMPLE_LAZY } },		/* empty */
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, UINT64_MAX, SAMPLE_LAZY } },
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, UINT64_MAX / 4096, SAMPLE_LAZY } },
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, 1ULL << 52, SAMPLE_LAZY } },
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 1ULL << 56, 1, SAMPLE_LAZY } },
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { (1ULL << 56) - 4096, 1, SAMPLE_LAZY } },
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0xfffffffffffff000, 1, SAMPLE_LAZY } },
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, 1, SAMPLE_LAZY | SAMPLE_PARENT } },
+	};
+	struct sample s;
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		sample_pagemap(&s, bad[i], 2, 1);
+		pagemap_refused(&s);
+	}
+}
+
+static void pagemap_last_page_of_user_space(void)
+{
+	static const struct sample_entry e[] = { { (1ULL << 56) - 8192, 1, SAMPLE_LAZY } };
+	struct mitosis_run *runs;
+	struct sample s;
+	size_t n;
+
+	sample_pagemap(&s, e, 1, 0);
+	CU_ASSERT_EQUAL(pagemap_lazy_runs(s.buf, s.len, &runs, &n, err, sizeof(err)), 0);
+	free(runs);
+}
+
+static void pagemap_truncated(void)
+{
+	static const struct sample_entry e[] = {
+		{ 0x1000, 2, SAMPLE_LAZY }, { 0x4000, 1, SAMPLE_PRESENT },
+	};
+	struct mitosis_run *runs;
+	struct sample s, cut;
+	size_t n, len, good = 0;
+
+	sample_pagemap(&s, e, 2, 1);
+	for (len = 0; len < s.len; len++) {
+		cut.len = len;
+		memcpy(cut.buf, s.buf, len);
+		if (!pagemap_lazy_runs(cut.buf, len, &runs, &n, err, sizeof(err))) {
+			free(runs);
+			good++;	/* the end of an entry can not be told from the end of the file */
+		} else {
+			pagemap_refused(&cut);
+		}
+	}
+	CU_ASSERT_EQUAL(good, 2);
+}
+
+static void pagemap_garbage(void)
+{
+	static const struct sample_entry e[] = { { 0x1000, 2, SAMPLE_LAZY } };
+	struct sample s;
+
+	sample_pagemap(&s, e, 1, 0);
+	s.buf[0] ^= 1;
+	pagemap_refused(&s);
+	sample_pagemap(&s, e, 1, 0);
+	s.buf[4] ^= 1;
+	pagemap_refused(&s);
+	sample_pagemap(&s, e, 1, 0);
+	memset(s.buf + 8, 0xff, 4);		/* the head's length */
+	pagemap_refused(&s);
+	sample_pagemap(&s, e, 1, 0);
+	s.len = 8;				/* no head */
+	pagemap_refused(&s);
+}
+
+static void pagemap_names(void)
+{
+	char name[PAGEMAP_NAME_LEN];
+
+	pagemap_name(4321, name);
+	CU_ASSERT_STRING_EQUAL(name, "pagemap-4321.img");
+	CU_ASSERT_EQUAL(pagemap_name_pid(name), 4321);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap-shmem-4321.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap-0.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap--1.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap-+1.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap- 1.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap-01.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap-1.imgx"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pagemap-99999999999.img"), 0);
+	CU_ASSERT_EQUAL(pagemap_name_pid("pages-1.img"), 0);
+}
+
+/* --- mitosis.img: the check --------------------------------------------------------------------------- */
+
+static void image_good_ones(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	mitosis_image_free(img);
+	img = sample_open_image();
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	mitosis_image_free(img);
+	mitosis_image_free(NULL);
+}
+
+static void image_bad_header_fields(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	img->snapshot = 0;
+	refused(img, "snapshot");
+	img->snapshot = 1;
+	img->port = 0;
+	refused(img, "port");
+	img->port = 1;
+	img->flags = ~0u;
+	refused(img, "flags");
+	img->flags = 0;
+	img->state = 0;
+	refused(img, "state");
+	img->state = 3;
+	refused(img, "state");
+	mitosis_image_free(img);
+}
+
+static void image_bad_addresses(void)
+{
+	static const char * const bad[] = {
+		"", "host.example", "10.0.0.1 ", "10.0.0.256", "10.0.0.1;reboot", "fe80::1%eth0", "::g", "10.1",
+	};
+	static const char * const good[] = { "10.0.0.1", "::1", "fd00::1", "::ffff:1.2.3.4" };
+	struct mitosis_image *img = sample_image();
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		free(img->addrs[0]);
+		img->addrs[0] = strdup(bad[i]);
+		refused(img, "address");
+	}
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		free(img->addrs[0]);
+		img->addrs[0] = strdup(good[i]);
+		CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	}
+	for (i = img->naddrs; i < MITOSIS_IMAGE_MAX_ADDRS; i++)
+		CU_ASSERT_EQUAL(mitosis_image_add_addr(img, "::1"), 0);
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(mitosis_image_add_addr(img, "::1"), 0);
+	refused(img, "address");
+	mitosis_image_free(img);
+	img = sample_image();
+	while (img->naddrs)
+		free(img->addrs[--img->naddrs]);
+	refused(img, "address");
+	mitosis_image_free(img);
+}
+
+static void image_bad_host(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	free(img->host);
+	img->host = calloc(1, MITOSIS_IMAGE_MAX_HOST + 1);
+	memset(img->host, 'a', MITOSIS_IMAGE_MAX_HOST);
+	refused(img, "name");
+	img->host[MITOSIS_IMAGE_MAX_HOST - 1] = 0;
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	mitosis_image_free(img);
+}
+
+static void image_bad_processes(void)
+{
+	struct mitosis_image *img = sample_image();
+	uint32_t pid = img->mms[1].pid;
+
+	img->mms[1].pid = img->mms[0].pid;
+	refused(img, "order");
+	img->mms[1].pid = img->mms[0].pid - 1;
+	refused(img, "order");
+	img->mms[1].pid = 0x80000000u;
+	refused(img, "order");
+	img->mms[1].pid = pid;
+	img->mms[0].pid = 0;
+	refused(img, "order");
+	mitosis_image_free(img);
+}
+
+static void image_bad_regions(void)
+{
+	struct mitosis_image *img = sample_image();
+	struct mitosis_region *r = img->mms[0].regions, keep0 = r[0], keep1 = r[1];
+
+	CU_ASSERT_FATAL(img->mms[0].nregions >= 2);
+	r[0].start += 8;
+	refused(img, "within a page");
+	r[0] = keep0;
+	r[0].npages = 0;
+	refused(img, "2 MiB");
+	r[0].npages = 513;
+	refused(img, "2 MiB");
+	r[0].npages = UINT32_MAX;
+	refused(img, "2 MiB");
+	r[0] = keep0;
+	r[1].start = keep0.start;
+	refused(img, "order");
+	r[1].start = keep0.start + (keep0.npages - 1) * 4096ULL;
+	refused(img, "order");
+	r[1] = keep1;
+	r[1].start = (1ULL << 56) - 4096;
+	r[1].npages = 1;
+	refused(img, "user space");
+	r[1].start = 0xfffffffffffff000;
+	refused(img, "user space");
+	r[1].start = 0xffffffffffe00000;
+	r[1].npages = 512;
+	refused(img, "user space");
+	mitosis_image_free(img);
+}
+
+/* A block boundary within a region, though it is small enough. */
+static void image_region_across_blocks(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	img->mms[0].regions[1].start = 0x7ff000;
+	img->mms[0].regions[1].npages = 2;
+	refused(img, "2 MiB");
+	mitosis_image_free(img);
+}
+
+static void image_page_in_no_region(void)
+{
+	struct mitosis_image *img = sample_image();
+	struct mitosis_image_mm *mm = &img->mms[0];
+
+	mm->regions[0].npages--;
+	refused(img, "no region");
+	mm->regions[0].npages++;
+	mm->regions[0].start += 4096;
+	mm->regions[0].npages--;
+	refused(img, "no region");
+	mm->regions[0].start -= 4096;
+	mm->regions[0].npages++;
+	mm->nregions--;
+	refused(img, "no region");
+	mm->nregions = 0;
+	refused(img, "no region");
+	mitosis_image_free(img);
+}
+
+static void image_bad_pagemap(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	img->mms[0].pagemap[0] ^= 0xff;
+	refused(img, "pagemap");
+	img->mms[0].pagemap[0] ^= 0xff;
+	img->mms[0].pagemap_len--;
+	refused(img, "pagemap");
+	img->mms[0].pagemap_len = 0;
+	refused(img, "pagemap");
+	mitosis_image_free(img);
+}
+
+static void image_state_and_contents_agree(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	img->state = MITOSIS_IMAGE_OPEN;
+	refused(img, "before it is sealed");
+	mitosis_image_free(img);
+	img = sample_open_image();
+	img->state = MITOSIS_IMAGE_SEALED;
+	refused(img, "no pagemap");
+	mitosis_image_free(img);
+	img = mitosis_image_new();
+	img->snapshot = 1;
+	img->port = 1;
+	mitosis_image_add_addr(img, "::1");
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	img->state = MITOSIS_IMAGE_SEALED;
+	refused(img, "no process");
+	mitosis_image_free(img);
+}
+
+static void image_mms_are_sorted(void)
+{
+	static const uint32_t pids[] = { 50, 10, 70, 60, 1, 2000000 };
+	struct mitosis_image *img = mitosis_image_new();
+	size_t i;
+
+	for (i = 0; i < sizeof(pids) / sizeof(pids[0]); i++)
+		CU_ASSERT_PTR_NOT_NULL(mitosis_image_add_mm(img, pids[i]));
+	CU_ASSERT_PTR_NULL(mitosis_image_add_mm(img, 60));
+	CU_ASSERT_EQUAL(errno, EEXIST);
+	CU_ASSERT_EQUAL(img->nmms, 6);
+	for (i = 1; i < img->nmms; i++)
+		CU_ASSERT(img->mms[i - 1].pid < img->mms[i].pid);
+	CU_ASSERT_PTR_EQUAL(mitosis_image_find_mm(img, 50), &img->mms[2]);
+	CU_ASSERT_PTR_NULL(mitosis_image_find_mm(img, 51));
+	mitosis_image_free(img);
+}
+
+/* --- mitosis.img: the file ---------------------------------------------------------------------------- */
+
+static void images_are_equal(const struct mitosis_image *a, const struct mitosis_image *b)
+{
+	size_t i;
+
+	CU_ASSERT(a->state == b->state && a->snapshot == b->snapshot && a->port == b->port);
+	CU_ASSERT(a->flags == b->flags && a->created == b->created);
+	CU_ASSERT(!memcmp(a->key, b->key, sizeof(a->key)));
+	CU_ASSERT(!a->host == !b->host);
+	if (a->host && b->host)
+		CU_ASSERT_STRING_EQUAL(a->host, b->host);
+	CU_ASSERT_EQUAL_FATAL(a->naddrs, b->naddrs);
+	for (i = 0; i < a->naddrs; i++)
+		CU_ASSERT_STRING_EQUAL(a->addrs[i], b->addrs[i]);
+	CU_ASSERT_EQUAL_FATAL(a->nmms, b->nmms);
+	for (i = 0; i < a->nmms; i++) {
+		const struct mitosis_image_mm *m = &a->mms[i], *n = &b->mms[i];
+
+		CU_ASSERT_EQUAL(m->pid, n->pid);
+		CU_ASSERT(m->nregions == n->nregions && m->pagemap_len == n->pagemap_len);
+		if (m->nregions && m->nregions == n->nregions)
+			CU_ASSERT(!memcmp(m->regions, n->regions, m->nregions * sizeof(*m->regions)));
+		if (m->pagemap_len && m->pagemap_len == n->pagemap_len)
+			CU_ASSERT(!memcmp(m->pagemap, n->pagemap, m->pagemap_len));
+	}
+}
+
+static void image_survives_the_file(void)
+{
+	struct mitosis_image *in[2] = { sample_image(), sample_open_image() }, *out;
+	void *buf;
+	size_t len;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL_FATAL(mitosis_image_format(in[i], &buf, &len, err, sizeof(err)), 0);
+		CU_ASSERT_EQUAL_FATAL(mitosis_image_parse(buf, len, &out, err, sizeof(err)), 0);
+		images_are_equal(in[i], out);
+		mitosis_image_free(out);
+		mitosis_image_free(in[i]);
+		free(buf);
+	}
+}
+
+static void image_is_small(void)
+{
+	struct mitosis_image *img = sample_big_image(1024);
+	void *buf;
+	size_t len;
+
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &buf, &len, err, sizeof(err)), 0);
+	CU_ASSERT(len < 64 * 1024);
+	free(buf);
+	mitosis_image_free(img);
+}
+
+static void image_not_written_when_bad(void)
+{
+	struct mitosis_image *img = sample_image();
+	void *buf;
+	size_t len;
+
+	img->port = 0;
+	CU_ASSERT_EQUAL(mitosis_image_format(img, &buf, &len, err, sizeof(err)), -EINVAL);
+	CU_ASSERT_PTR_NULL(buf);
+	mitosis_image_free(img);
+}
+
+static void parse_refused(const void *buf, size_t len, int want)
+{
+	struct mitosis_image *img = (void *)1;
+	int ret;
+
+	err[0] = 0;
+	ret = mitosis_image_parse(buf, len, &img, err, sizeof(err));
+	CU_ASSERT_EQUAL(ret, want);
+	CU_ASSERT_PTR_NULL(img);
+	sentence_is_fit();
+}
+
+static void image_truncated_at_every_byte(void)
+{
+	struct mitosis_image *img = sample_image(), *out;
+	uint8_t *buf, *cut;
+	size_t len, n, whole = 0;
+	uint32_t le;
+	void *p;
+
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &p, &len, err, sizeof(err)), 0);
+	buf = p;
+	for (n = 0; n < len; n++) {
+		cut = malloc(n ? n : 1);	/* exactly as long, so that a sanitizer sees the next byte read */
+		memcpy(cut, buf, n);
+		parse_refused(cut, n, -EINVAL);
+		free(cut);
+	}
+	/* The same with a header that agrees, so that the message itself is found short. */
+	for (n = 16; n < len; n++) {
+		cut = malloc(n);
+		memcpy(cut, buf, n);
+		le = (uint32_t)(n - 16);
+		memcpy(cut + 12, &le, 4);
+		if (!mitosis_image_parse(cut, n, &out, err, sizeof(err))) {
+			whole++;
+			mitosis_image_free(out);
+		}
+		free(cut);
+	}
+	/* Without created, without host, and without the second process it is a whole message. */
+	CU_ASSERT_EQUAL(whole, 3);
+	free(buf);
+	mitosis_image_free(img);
+}
+
+static void image_changed_at_every_bit(void)
+{
+	struct mitosis_image *img = sample_image(), *out;
+	uint8_t *buf;
+	size_t len, n;
+	void *p;
+	int bit;
+
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &p, &len, err, sizeof(err)), 0);
+	buf = p;
+	for (n = 0; n < len; n++)
+		for (bit = 0; bit < 8; bit++) {
+			buf[n] ^= 1u << bit;
+			if (!mitosis_image_parse(buf, len, &out, err, sizeof(err))) {
+				CU_ASSERT(n >= 16);
+				CU_ASSERT_EQUAL(mitosis_image_check(out, err, sizeof(err)), 0);
+				mitosis_image_free(out);
+			}
+			buf[n] ^= 1u << bit;
+		}
+	free(buf);
+	mitosis_image_free(img);
+}
+
+static void image_unknown_version(void)
+{
+	struct mitosis_image *img = sample_image();
+	uint8_t *buf;
+	size_t len;
+	void *p;
+
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &p, &len, err, sizeof(err)), 0);
+	buf = p;
+	buf[8] = MITOSIS_IMAGE_VERSION + 1;
+	parse_refused(buf, len, -EPROTONOSUPPORT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 2"));
+	buf[8] = 0;
+	parse_refused(buf, len, -EPROTONOSUPPORT);
+	free(buf);
+	mitosis_image_free(img);
+}
+
+static void image_with_a_tail(void)
+{
+	struct mitosis_image *img = sample_image();
+	uint8_t *buf;
+	size_t len;
+	void *p;
+
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &p, &len, err, sizeof(err)), 0);
+	buf = realloc(p, len + 1);
+	buf[len] = 0;
+	parse_refused(buf, len + 1, -EINVAL);
+	free(buf);
+	mitosis_image_free(img);
+}
+
+/* Messages that are small in the file and large in memory end at the allocator's limit. */
+static void image_bomb(void)
+{
+	size_t len = 8u << 20, i;
+	uint8_t *buf = malloc(len);
+	uint32_t le = (uint32_t)(len - 16);
+
+	memcpy(buf, "MITOSIS\n\1\0\0", 12);
+	memcpy(buf + 12, &le, 4);
+	for (i = 16; i < len; i += 2) {	/* field 7, empty mm */
+		buf[i] = 0x3a;
+		buf[i + 1] = 0;
+	}
+	parse_refused(buf, len, -EINVAL);
+	for (i = 16; i < len; i += 2) {	/* field 15, unknown, empty */
+		buf[i] = 0x7a;
+		buf[i + 1] = 0;
+	}
+	parse_refused(buf, len, -EINVAL);
+	free(buf);
+}
+
+static void image_counts_that_differ(void)
+{
+	/* snapshot, key, address, port, flags, state, and one mm with a page number but no length */
+	static const uint8_t msg[] = {
+		0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x12, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+		0x1a, 3, ':', ':', '1', 0x20, 1, 0x28, 0, 0x30, 1, 0x3a, 5, 0x08, 1, 0x12, 1, 7,
+	};
+	uint8_t buf[16 + sizeof(msg)] = "MITOSIS\n\1";
+
+	buf[12] = sizeof(msg);
+	memcpy(buf + 16, msg, sizeof(msg));
+	parse_refused(buf, sizeof(buf), -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "differ"));
+}
+
+/* --- the directory ------------------------------------------------------------------------------------ */
+
+static int scratch_open(char *path)
+{
+	strcpy(path, "/tmp/mitosis-unit-XXXXXX");
+	return mkdtemp(path) ? open(path, O_RDONLY | O_DIRECTORY) : -1;
+}
+
+static void scratch_close(int dirfd, const char *path)
+{
+	unlinkat(dirfd, MITOSIS_IMAGE_NAME, 0);
+	unlinkat(dirfd, "other", 0);
+	close(dirfd);
+	CU_ASSERT_EQUAL(rmdir(path), 0);	/* nothing temporary is left */
+}
+
+static void file_written_and_read(void)
+{
+	struct mitosis_image *img = sample_image(), *out;
+	char path[64];
+	int dirfd = scratch_open(path);
+	struct stat st;
+
+	umask(0);
+	CU_ASSERT_EQUAL(mitosis_image_write(dirfd, img, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(mitosis_image_write(dirfd, img, err, sizeof(err)), 0);
+	umask(022);
+	CU_ASSERT_EQUAL(fstatat(dirfd, MITOSIS_IMAGE_NAME, &st, AT_SYMLINK_NOFOLLOW), 0);
+	CU_ASSERT_EQUAL(st.st_mode, S_IFREG | 0600);
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_read(dirfd, &out, err, sizeof(err)), 0);
+	images_are_equal(img, out);
+	mitosis_image_free(out);
+	CU_ASSERT_EQUAL(mitosis_image_remove(dirfd), 0);
+	CU_ASSERT_EQUAL(mitosis_image_remove(dirfd), 0);
+	mitosis_image_free(img);
+	scratch_close(dirfd, path);
+}
+
+static void file_absent(void)
+{
+	struct mitosis_image *out = (void *)1;
+	char path[64];
+	int dirfd = scratch_open(path);
+
+	CU_ASSERT_EQUAL(mitosis_image_read(dirfd, &out, err, sizeof(err)), -ENOENT);
+	CU_ASSERT_PTR_NULL(out);
+	sentence_is_fit();
+	scratch_close(dirfd, path);
+}
+
+static void file_links_and_fifos(void)
+{
+	struct mitosis_image *img = sample_image(), *out;
+	char path[64];
+	int dirfd = scratch_open(path);
+	struct stat st;
+
+	CU_ASSERT_EQUAL(symlinkat("/etc/passwd", dirfd, MITOSIS_IMAGE_NAME), 0);
+	CU_ASSERT_EQUAL(mitosis_image_read(dirfd, &out, err, sizeof(err)), -ELOOP);
+	/* Writing replaces the link and does not follow it. */
+	CU_ASSERT_EQUAL(mitosis_image_write(dirfd, img, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(fstatat(dirfd, MITOSIS_IMAGE_NAME, &st, AT_SYMLINK_NOFOLLOW), 0);
+	CU_ASSERT(S_ISREG(st.st_mode));
+	CU_ASSERT_EQUAL(mitosis_image_remove(dirfd), 0);
+	CU_ASSERT_EQUAL(mkfifoat(dirfd, MITOSIS_IMAGE_NAME, 0600), 0);
+	CU_ASSERT_EQUAL(mitosis_image_read(dirfd, &out, err, sizeof(err)), -EINVAL);
+	sentence_is_fit();
+	mitosis_image_free(img);
+	scratch_close(dirfd, path);
+}
+
+static void file_too_large(void)
+{
+	struct mitosis_image *out;
+	char path[64];
+	int dirfd = scratch_open(path), fd;
+
+	fd = openat(dirfd, MITOSIS_IMAGE_NAME, O_CREAT | O_WRONLY, 0600);
+	CU_ASSERT_EQUAL(ftruncate(fd, 1LL << 40), 0);
+	close(fd);
+	CU_ASSERT_EQUAL(mitosis_image_read(dirfd, &out, err, sizeof(err)), -EINVAL);
+	sentence_is_fit();
+	scratch_close(dirfd, path);
+}
+
+static void file_empty(void)
+{
+	struct mitosis_image *out;
+	char path[64];
+	int dirfd = scratch_open(path);
+
+	close(openat(dirfd, MITOSIS_IMAGE_NAME, O_CREAT | O_WRONLY, 0600));
+	CU_ASSERT_EQUAL(mitosis_image_read(dirfd, &out, err, sizeof(err)), -EINVAL);
+	sentence_is_fit();
+	scratch_close(dirfd, path);
+}
+
+static CU_TestInfo pagemap_tests[] = {
+	{ "lazy runs are found and merged", pagemap_runs_are_found },
+	{ "no lazy pages", pagemap_without_lazy_pages },
+	{ "strip keeps the rest", pagemap_strip_keeps_the_rest },
+	{ "strip keeps one entry or refuses", pagemap_strip_keeps_one },
+	{ "hostile entries", pagemap_hostile_entries },
+	{ "the last page of user space", pagemap_last_page_of_user_space },
+	{ "truncated at every byte", pagemap_truncated },
+	{ "garbage", pagemap_garbage },
+	{ "file names", pagemap_names },
+	CU_TEST_INFO_NULL,
+};
+
+static CU_TestInfo check_tests[] = {
+	{ "good ones", image_good_ones },
+	{ "bad header fields", image_bad_header_fields },
+	{ "bad addresses", image_bad_addresses },
+	{ "bad host name", image_bad_host },
+	{ "bad processes", image_bad_processes },
+	{ "bad regions", image_bad_regions },
+	{ "region across blocks", image_region_across_blocks },
+	{ "page in no region", image_page_in_no_region },
+	{ "bad pagemap", image_bad_pagemap },
+	{ "state and contents agree", image_state_and_contents_agree },
+	{ "processes are sorted", image_mms_are_sorted },
+	CU_TEST_INFO_NULL,
+};
+
+static CU_TestInfo format_tests[] = {
+	{ "survives the file", image_survives_the_file },
+	{ "below 64 KiB a GiB", image_is_small },
+	{ "not written when bad", image_not_written_when_bad },
+	{ "truncated at every byte", image_truncated_at_every_byte },
+	{ "changed at every bit", image_changed_at_every_bit },
+	{ "unknown version", image_unknown_version },
+	{ "with a tail", image_with_a_tail },
+	{ "bomb", image_bomb },
+	{ "counts that differ", image_counts_that_differ },
+	CU_TEST_INFO_NULL,
+};
+
+static CU_TestInfo file_tests[] = {
+	{ "written and read", file_written_and_read },
+	{ "absent", file_absent },
+	{ "links and FIFOs", file_links_and_fifos },
+	{ "too large", file_too_large },
+	{ "empty", file_empty },
+	CU_TEST_INFO_NULL,
+};
+
+static CU_SuiteInfo suites[] = {
+	{ "pagemap", NULL, NULL, NULL, NULL, pagemap_tests },
+	{ "mitosis.img check", NULL, NULL, NULL, NULL, check_tests },
+	{ "mitosis.img format", NULL, NULL, NULL, NULL, format_tests },
+	{ "mitosis.img file", NULL, NULL, NULL, NULL, file_tests },
+	CU_SUITE_INFO_NULL,
+};
+
+int main(void)
+{
+	unsigned int failed;
+
+	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
+		return 2;
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failed = CU_get_number_of_tests_failed();
+	CU_cleanup_registry();
+	return failed != 0;
+}
