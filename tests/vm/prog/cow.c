@@ -22,33 +22,33 @@ static void look(char *p, int level)
 		CHECK_CONTENT(p + i * PAGE, PAGE, page_seed(i, level), level ? "child" : "parent");
 }
 
-static void descend(char *p, int level, int ready_fd)
+int main(int argc, char **argv)
 {
 	pid_t child = 0;
+	int fds[2], level = 0;
+	char *p, c;
 
-	if (level) {
+	prog_init(argc, argv);
+	p = map_anon(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE);
+	for (int i = 0; i < NPAGES; i++)
+		content_fill(p + i * PAGE, PAGE, page_seed(i, 0));
+	MUST(pipe(fds));
+	while (level < DEPTH) {
+		child = MUST(fork());
+		if (child)
+			break;
+		level++;
 		for (int i = 0; i < NPAGES; i++)
 			if (page_seed(i, level) != page_seed(i, level - 1))
 				content_fill(p + i * PAGE, PAGE, page_seed(i, level));
 	}
-	if (level < DEPTH) {
-		child = MUST(fork());
-		if (!child)
-			descend(p, level + 1, ready_fd);
-	} else {
-		MUST(write(ready_fd, "", 1));
-		close(ready_fd);
-	}
+	if (level == DEPTH)
+		MUST(write(fds[1], "", 1));
+	close(fds[1]);
 	if (!level) {
-		char c;
-
-		MUST(read(ready_fd - 1, &c, 1));
-		close(ready_fd - 1);
-		close(ready_fd);
+		MUST(read(fds[0], &c, 1));
 		prog_ready();
 	} else {
-		close(ready_fd);
-		close(ready_fd - 1);
 		prog_wait();
 	}
 	look(p, level);
@@ -65,21 +65,4 @@ static void descend(char *p, int level, int ready_fd)
 	if (level)
 		_exit(0);
 	prog_pass();
-}
-
-int main(int argc, char **argv)
-{
-	int fds[2];
-	char *p;
-
-	prog_init(argc, argv);
-	p = map_anon(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE);
-	for (int i = 0; i < NPAGES; i++)
-		content_fill(p + i * PAGE, PAGE, page_seed(i, 0));
-	MUST(pipe(fds));
-	MUST(dup2(fds[0], 100));
-	MUST(dup2(fds[1], 101));
-	close(fds[0]);
-	close(fds[1]);
-	descend(p, 0, 101);
 }

@@ -57,8 +57,10 @@ static inline void say(const char *fmt, ...)
 /* The first failure is what the runner reports; any process of the tree may find it. */
 #define FAIL(...) do { say("FAIL: " __VA_ARGS__); _exit(1); } while (0)
 #define CHECK(cond, ...) do { if (!(cond)) FAIL(__VA_ARGS__); } while (0)
-#define MUST(call) ({ __auto_type r_ = (call); \
-	if ((long)r_ == -1) FAIL("%s in line %d: %s", #call, __LINE__, strerror(errno)); r_; })
+#define MUST(call) ({ \
+	__auto_type r_ = (call); \
+	CHECK((long)r_ != -1, "%s in line %d: %s", #call, __LINE__, strerror(errno)); \
+	r_; })
 
 static inline void prog_init(int argc, char **argv)
 {

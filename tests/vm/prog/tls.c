@@ -43,7 +43,7 @@ static void *work(void *arg)
 		prog_sleep_ms(5);
 		errno = 1000 + me;
 	}
-	CHECK(prog_now || errno == 1000 + me || errno == 0, "thread %ld: errno is %d", me, errno);
+	CHECK(errno == 1000 + me, "thread %ld: errno is %d", me, errno);
 	CHECK(tls_data[0] == (uint64_t)me && tls_data[1] == 6 && tls_data[2] == 7 && !tls_data[63], "thread %ld: its TLS data differs", me);
 	CHECK_CONTENT(tls_bss, sizeof(tls_bss), me, "TLS");
 	CHECK(pthread_getspecific(key) == arg, "thread %ld: its specific data differs", me);
