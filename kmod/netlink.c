@@ -87,7 +87,7 @@ static int netlink_array(struct genl_info *info, int attr, size_t size, const vo
 /* /proc/PID/stat's start time as the caller's time namespace shows it. */
 static u64 netlink_start_time(struct task_struct *task)
 {
-	return nsec_to_clock_t(timens_add_boottime_ns(task->start_boottime));
+	return div_u64(timens_add_boottime_ns(task->start_boottime), NSEC_PER_SEC / USER_HZ);
 }
 
 static struct task_struct *netlink_task(struct genl_info *info, int pid_attr, int time_attr)
