@@ -63,7 +63,7 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 		*addr = max(d->cursor, vma->vm_start);
 		*pg = pager_pg(vma, *addr);
 		end = vma->vm_pgoff + vma_pages(vma);
-		*n = pager_next(at, pg, end, XPRT_READ_MAX);
+		*n = pager_next(at, vma, pg, end, XPRT_READ_MAX);
 		if (*n) {
 			*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
 			return true;

@@ -33,7 +33,8 @@ static void notrace hooks_move(unsigned long ip, unsigned long parent_ip, struct
 	if (READ_ONCE(hooks_tester) == current)
 		WRITE_ONCE(hooks_move_seen, true);
 	/* (vma, old_addr, new_vma, new_addr, len, ...) */
-	pager_move((struct vm_area_struct *)regs->di, regs->si, regs->r8);
+	pager_move((struct vm_area_struct *)regs->di, regs->si, (struct vm_area_struct *)regs->dx,
+		   regs->cx, regs->r8);
 }
 
 /* PERMANENT: the sysctl kernel.ftrace_enabled can not silence these while they are registered. */

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <linux/highmem.h>
 #include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
-#include <linux/sort.h>
 #include <linux/userfaultfd_k.h>
-#include <asm/syscall.h>
 
 #include "compat.h"
 #include "netlink.h"
@@ -72,11 +68,38 @@ static struct pager_block *pager_find_block(struct attach *at, u64 pg)
 	return NULL;
 }
 
-static bool pager_pending(struct attach *at, u64 pg)
+/* Biased so that a move to lower addresses is a valid entry, too. */
+#define PAGER_BIAS (1UL << 40)
+
+static unsigned long pager_vma_bias(const struct vm_area_struct *vma)
+{
+	return (vma->vm_start >> PAGE_SHIFT) - vma->vm_pgoff + PAGER_BIAS;
+}
+
+/* Where page @pg is: its present minus its original page index, biased. */
+static unsigned long pager_bias(struct attach *at, u64 pg)
+{
+	unsigned long bias = PAGER_BIAS;
+	void *entry;
+
+	if (!mtree_empty(&at->moved)) {
+		entry = mtree_load(&at->moved, pg);
+		if (entry)
+			bias = xa_to_value(entry);
+	}
+	/* only the task that holds the mmap lock for writing sees move_n set */
+	if (at->move_n && pg - at->move_pg < at->move_n && bias == at->move_from)
+		bias = at->move_to;
+	return bias;
+}
+
+/* Whether the source's content is what @vma must show for page @pg, and is not here yet. */
+static bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg)
 {
 	struct pager_block *b = pager_find_block(at, pg);
 
-	return b && test_bit(pg % PAGER_BLOCK_PAGES, b->pending);
+	return b && test_bit(pg % PAGER_BLOCK_PAGES, b->pending) &&
+		pager_bias(at, pg) == pager_vma_bias(vma);
 }
 
 /* Clears the bit; whether it was set. */
@@ -96,8 +119,8 @@ static bool pager_settle(struct attach *at, u64 pg)
 	return was;
 }
 
-/* [pg, pg + n) reads zero from now on. Atomic context; lock held. */
-static void pager_dead_locked(struct attach *at, u64 pg, u64 n)
+/* [pg, pg + n) of @vma reads zero from now on. Atomic context; lock held. */
+static void pager_dead_locked(struct attach *at, const struct vm_area_struct *vma, u64 pg, u64 n)
 {
 	u64 end = pg + n;
 	unsigned long i;
@@ -116,6 +139,8 @@ static void pager_dead_locked(struct attach *at, u64 pg, u64 n)
 		if (from >= to)
 			continue;
 		for_each_set_bit_from(from, b->pending, to) {
+			if (pager_bias(at, first + from) != pager_vma_bias(vma))
+				continue;
 			__clear_bit(from, b->pending);
 			cleared++;
 		}
@@ -127,12 +152,12 @@ static void pager_dead_locked(struct attach *at, u64 pg, u64 n)
 	}
 }
 
-static void pager_dead(struct attach *at, u64 pg, u64 n)
+static void pager_dead(struct attach *at, const struct vm_area_struct *vma, u64 pg, u64 n)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&at->lock, flags);
-	pager_dead_locked(at, pg, n);
+	pager_dead_locked(at, vma, pg, n);
 	spin_unlock_irqrestore(&at->lock, flags);
 }
 
@@ -140,10 +165,16 @@ void notrace pager_zap(struct vm_area_struct *vma, unsigned long address, unsign
 {
 	if (vma->vm_ops != &pager_vm_ops)
 		return;
-	pager_dead(vma->vm_private_data, pager_pg(vma, address), PAGE_ALIGN(size) >> PAGE_SHIFT);
+	pager_dead(vma->vm_private_data, vma, pager_pg(vma, address),
+		   PAGE_ALIGN(size) >> PAGE_SHIFT);
 }
 
-void notrace pager_move(struct vm_area_struct *vma, unsigned long address, unsigned long size)
+/*
+ * The mmap lock is held for writing. mremap() calls this once to move, and when it fails once more to move back, before
+ * pager_mremap() has entered the move: then what is entered is right again.
+ */
+void notrace pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_area_struct *to,
+			unsigned long to_address, unsigned long size)
 {
 	struct attach *at;
 	unsigned long flags;
@@ -152,9 +183,14 @@ void notrace pager_move(struct vm_area_struct *vma, unsigned long address, unsig
 		return;
 	at = vma->vm_private_data;
 	spin_lock_irqsave(&at->lock, flags);
-	at->skip_task = current;
-	at->skip_pg = pager_pg(vma, address);
-	at->skip_n = size >> PAGE_SHIFT;
+	if (at->move_n) {
+		WRITE_ONCE(at->move_n, 0);
+	} else {
+		at->move_pg = pager_pg(vma, address);
+		at->move_from = pager_vma_bias(vma);
+		at->move_to = (to_address >> PAGE_SHIFT) - at->move_pg + PAGER_BIAS;
+		WRITE_ONCE(at->move_n, size >> PAGE_SHIFT);
+	}
 	spin_unlock_irqrestore(&at->lock, flags);
 }
 
@@ -209,6 +245,7 @@ void pager_drain_all(struct link *link)
 
 static void attach_free(struct attach *at)
 {
+	mtree_destroy(&at->moved);
 	mmdrop(at->mm);
 	link_put(at->link);
 	kvfree(at->blocks);
@@ -259,7 +296,9 @@ static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsi
 	at->nblocks = nblocks;
 	refcount_set(&at->ref, 1);
 	spin_lock_init(&at->lock);
+	mt_init(&at->moved);
 	INIT_LIST_HEAD(&at->list);
+	INIT_LIST_HEAD(&at->all);
 	INIT_LIST_HEAD(&at->installs);
 	INIT_LIST_HEAD(&at->reads);
 	INIT_WORK(&at->drain, drain_work);
@@ -312,12 +351,38 @@ void drain_start(struct attach *at)
 		attach_put(at);
 }
 
+static int attach_copy_moved(struct attach *at, struct attach *from)
+{
+	MA_STATE(mas, &from->moved, 0, 0);
+	void *entry;
+	int ret = 0;
+
+	/* the parent's mmap lock is held for writing: nothing moves */
+	rcu_read_lock();
+	mas_for_each(&mas, entry, ULONG_MAX) {
+		unsigned long first = mas.index, last = mas.last;
+
+		mas_pause(&mas);
+		rcu_read_unlock();
+		ret = mtree_store_range(&at->moved, first, last, entry, GFP_KERNEL);
+		rcu_read_lock();
+		if (ret)
+			break;
+	}
+	rcu_read_unlock();
+	return ret;
+}
+
 /* A forked child is a lazy process of its own, with its parent's missing pages. */
 static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 {
 	struct attach *at = attach_alloc(from->link, mm, from->nblocks);
 	unsigned long flags;
 
+	if (at && attach_copy_moved(at, from)) {
+		attach_put(at);
+		at = NULL;
+	}
 	if (!at) {
 		/* open() cannot fail; a child that cannot be served is killed at its first fault */
 		at = attach_alloc(from->link, mm, 0);
@@ -492,7 +557,7 @@ int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned l
 		compat_vma_start_write(vma);
 		compat_vm_flags_set(vma, PAGER_VM_HINTS);
 	}
-	if (page && !pager_pending(at, pg))
+	if (page && !pager_pending(at, vma, pg))
 		return 0;
 	ret = pager_feed(at, vma, addr, page ? : pager_zero);
 	if (ret)
@@ -538,14 +603,14 @@ static int pager_wait(struct pager_read *pr, unsigned int flags)
  * tried again, else -errno.
  */
 static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long addr, u64 pg,
-		       unsigned int flags)
+		       bool pending, unsigned int flags)
 {
 	struct vm_area_struct *vma;
 	struct pager_read *pr = NULL;
 	u64 t0 = ktime_get_ns();
 	int ret = 0;
 
-	if (pager_pending(at, pg)) {
+	if (pending) {
 		WRITE_ONCE(at->hint, pg + 1);
 		pr = pager_read_start(at, pg, 1, addr);
 		if (IS_ERR(pr))
@@ -563,7 +628,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 	}
 	vma = find_vma(mm, addr);
 	if (vma && vma->vm_start <= addr && pager_armed(vma, at) && pager_pg(vma, addr) == pg) {
-		if (!pager_pending(at, pg)) {
+		if (!pager_pending(at, vma, pg)) {
 			/* zero, or somebody else has brought it in: feeding leaves what is there alone */
 			ret = pager_install_page(at, vma, addr, NULL);
 		} else if (pr) {
@@ -604,7 +669,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 
 	mitosis_stat_add(MITOSIS_STAT_FAULTS_NORETRY, 1);
 	seq = READ_ONCE(at->dead_seq);
-	if (!pager_pending(at, pg)) {
+	if (!pager_pending(at, vma, pg)) {
 		ret = pager_feed(at, vma, addr, pager_zero);
 		return ret ? (ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS) : VM_FAULT_NOPAGE;
 	}
@@ -620,7 +685,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 		return VM_FAULT_SIGBUS;
 	}
 	ret = 0;
-	if (pager_pending(at, pg))
+	if (pager_pending(at, vma, pg))
 		ret = pager_feed(at, vma, addr, pr->page + (pg - pr->pg));
 	pager_read_put(pr);
 	if (ret)
@@ -641,6 +706,7 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	unsigned int flags = vmf->flags;
 	struct pager_install *in;
 	u64 pg = vmf->pgoff;
+	bool pending;
 	int ret;
 
 	if (unlikely(!at || at->broken)) {
@@ -661,7 +727,7 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	mitosis_stat_add(MITOSIS_STAT_FAULTS, 1);
 	if (!(flags & FAULT_FLAG_ALLOW_RETRY))
 		return pager_fault_noretry(at, vmf);
-	if (!pager_pending(at, pg) && (flags & FAULT_FLAG_WRITE)) {
+	if (!pager_pending(at, vma, pg) && (flags & FAULT_FLAG_WRITE)) {
 		/* settled pages never become pending again: nothing to race with */
 		mitosis_stat_add(MITOSIS_STAT_FAULTS_ZERO, 1);
 		get_page(pager_zero);
@@ -671,7 +737,7 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	if (flags & FAULT_FLAG_RETRY_NOWAIT) {
 		struct pager_read *pr;
 
-		if (pager_pending(at, pg)) {
+		if (pager_pending(at, vma, pg)) {
 			pr = pager_read_start(at, pg, 1, addr);
 			if (!IS_ERR(pr))
 				pager_read_put(pr);
@@ -679,9 +745,10 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 		return VM_FAULT_RETRY;
 	}
 
+	pending = pager_pending(at, vma, pg);
 	refcount_inc(&at->ref);
 	mmap_read_unlock(mm);
-	ret = pager_bring(at, mm, addr, pg, flags);
+	ret = pager_bring(at, mm, addr, pg, pending, flags);
 	if (ret == -ENOLINK || ret == -EREMOTEIO)
 		pager_kill(at, "a page of it cannot be had any more");
 	attach_put(at);
@@ -708,66 +775,58 @@ static void pager_open(struct vm_area_struct *vma)
 		child = attach_fork(at, mm);
 	vma->vm_private_data = child;
 	if (child && (vma->vm_flags & VM_WIPEONFORK))
-		pager_dead(child, vma->vm_pgoff, vma_pages(vma));
+		pager_dead(child, vma, vma->vm_pgoff, vma_pages(vma));
 }
 
 static void pager_close(struct vm_area_struct *vma)
 {
 	struct attach *at = vma->vm_private_data;
-	u64 pg = vma->vm_pgoff, n = vma_pages(vma);
-	unsigned long flags;
 
 	if (!at)
 		return;
-	spin_lock_irqsave(&at->lock, flags);
-	if (at->skip_task == current && at->skip_pg == pg && at->skip_n == n)
-		at->skip_task = NULL;
-	else
-		pager_dead_locked(at, pg, n);
-	spin_unlock_irqrestore(&at->lock, flags);
+	pager_dead(at, vma, vma->vm_pgoff, vma_pages(vma));
 	attach_put(at);
 }
 
 /*
- * Called at the end of mremap() with the new mapping. With MREMAP_DONTUNMAP the old one stays, with the same original
- * addresses, and must read zero: so bring in what has moved now; then nothing is pending for either. The flags are the
- * caller's registers; where they cannot be trusted to be mremap()'s, the same is done for good measure.
+ * Called by mremap() when all has been moved: enters what the hook has noted. Pages that only look moved, because their
+ * index is shared with the tail of a mapping that once grew, stay where they are.
  */
 static int pager_mremap(struct vm_area_struct *vma)
 {
-	struct pt_regs *regs = task_pt_regs(current);
 	struct attach *at = vma->vm_private_data;
-	struct pager_read *pr;
-	unsigned long addr, flags, end;
-	u64 pg, n;
-	int ret;
+	u64 pg, end;
+	int ret = 0;
 
-	if (!at || vma->vm_mm != current->mm)
+	if (!at || !at->move_n)
 		return 0;
-	if (user_64bit_mode(regs) && syscall_get_nr(current, regs) == __NR_mremap &&
-	    !(regs->r10 & MREMAP_DONTUNMAP))
-		return 0;
-	spin_lock_irqsave(&at->lock, flags);
-	pg = at->skip_pg;
-	n = at->skip_task == current ? at->skip_n : 0;
-	at->skip_task = NULL;
-	spin_unlock_irqrestore(&at->lock, flags);
-	addr = vma->vm_start + ((pg - vma->vm_pgoff) << PAGE_SHIFT);
-	end = addr + (n << PAGE_SHIFT);
-	for (; addr < end; addr += PAGE_SIZE, pg++) {
-		if (!pager_pending(at, pg))
-			continue;
-		pr = pager_read_start(at, pg, 1, addr);
-		if (IS_ERR(pr))
-			return PTR_ERR(pr);
-		ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
-		if (!ret)
-			ret = pager_install_page(at, vma, addr, pr->page + (pg - pr->pg));
-		pager_read_put(pr);
-		if (ret < 0)
-			return ret;
+	pg = at->move_pg;
+	end = pg + at->move_n;
+	while (pg < end && !ret) {
+		MA_STATE(mas, &at->moved, pg, pg);
+		unsigned long bias = PAGER_BIAS;
+		u64 stop = end;
+		void *entry;
+
+		rcu_read_lock();
+		entry = mas_find(&mas, end - 1);
+		if (entry && mas.index <= pg) {
+			bias = xa_to_value(entry);
+			stop = min_t(u64, end, mas.last + 1);
+		} else if (entry) {
+			stop = mas.index;
+		}
+		rcu_read_unlock();
+		if (bias == at->move_from)
+			ret = mtree_store_range(&at->moved, pg, stop - 1,
+						xa_mk_value(at->move_to), GFP_KERNEL);
+		pg = stop;
 	}
-	return 0;
+	if (ret)
+		pager_kill(at, "no memory to note where mremap() has moved its pages");
+	else
+		WRITE_ONCE(at->move_n, 0);
+	return ret;
 }
 
 static const struct vm_operations_struct pager_vm_ops = {
@@ -848,24 +907,34 @@ static bool pager_can_arm(struct mm_struct *mm, struct vm_area_struct *vma)
 	return !(vma->vm_start < mm->env_end && vma->vm_end > mm->env_start);
 }
 
-unsigned int pager_next(struct attach *at, u64 *pg, u64 end, unsigned int max)
+unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
+			unsigned int max)
 {
-	while (*pg < end) {
-		struct pager_block *b = pager_find_block(at, *pg);
-		u64 stop = min(end, ((*pg >> PAGER_BLOCK_SHIFT) + 1) << PAGER_BLOCK_SHIFT);
-		unsigned int from = *pg % PAGER_BLOCK_PAGES, n = 0, to = from + (stop - *pg);
+	unsigned long i = pager_lower(at, *pg);
 
-		if (b) {
-			from = find_next_bit(b->pending, to, from);
-			if (from < to) {
-				*pg = (*pg & ~(u64)(PAGER_BLOCK_PAGES - 1)) + from;
-				while (n < max && from + n < to && test_bit(from + n, b->pending))
-					n++;
-				return n;
-			}
+	for (; i < at->nblocks && *pg < end; i++) {
+		struct pager_block *b = &at->blocks[i];
+		u64 first = b->block << PAGER_BLOCK_SHIFT;
+		unsigned int from, to, n = 0;
+
+		if (first >= end)
+			break;
+		*pg = max(*pg, first);
+		to = min_t(u64, end - first, PAGER_BLOCK_PAGES);
+		from = *pg - first;
+		for_each_set_bit_from(from, b->pending, to)
+			if (!vma || pager_bias(at, first + from) == pager_vma_bias(vma))
+				break;
+		if (from < to) {
+			*pg = first + from;
+			while (n < max && from + n < to && test_bit(from + n, b->pending) &&
+			       (!vma || pager_bias(at, *pg + n) == pager_vma_bias(vma)))
+				n++;
+			return n;
 		}
-		*pg = stop;
+		*pg = first + PAGER_BLOCK_PAGES;
 	}
+	*pg = end;
 	return 0;
 }
 
@@ -881,10 +950,10 @@ static int pager_arm_vmas(struct attach *at)
 		u64 pg = vma->vm_start >> PAGE_SHIFT, end = vma->vm_end >> PAGE_SHIFT;
 		unsigned int n;
 
-		if (!pager_next(at, &pg, end, 1) || !pager_can_arm(mm, vma))
+		if (!pager_next(at, NULL, &pg, end, 1) || !pager_can_arm(mm, vma))
 			continue;
 		compat_vma_start_write(vma);
-		for (; (n = pager_next(at, &pg, end, PAGER_BLOCK_PAGES)); pg += n)
+		for (; (n = pager_next(at, NULL, &pg, end, PAGER_BLOCK_PAGES)); pg += n)
 			compat_zap_range(vma, pg << PAGE_SHIFT, (unsigned long)n << PAGE_SHIFT);
 		refcount_inc(&at->ref);
 		vma->vm_private_data = at;
@@ -929,7 +998,7 @@ static int pager_eager(struct attach *at, u64 pg, u64 end)
 	unsigned int n, i;
 	int ret = 0;
 
-	for (; (n = pager_next(at, &pg, end, XPRT_READ_MAX)); pg += n) {
+	for (; (n = pager_next(at, NULL, &pg, end, XPRT_READ_MAX)); pg += n) {
 		struct pager_read *pr = pager_read_start(at, pg, n, pg << PAGE_SHIFT);
 
 		if (IS_ERR(pr))
@@ -1002,12 +1071,12 @@ static int pager_check_mapped(struct attach *at)
 
 	for_each_vma(vmi, vma) {
 		pg = last;
-		if (pager_next(at, &pg, vma->vm_start >> PAGE_SHIFT, 1))
+		if (pager_next(at, NULL, &pg, vma->vm_start >> PAGE_SHIFT, 1))
 			return -EFAULT;
 		last = vma->vm_end >> PAGE_SHIFT;
 	}
 	pg = last;
-	return pager_next(at, &pg, TASK_SIZE_MAX >> PAGE_SHIFT, 1) ? -EFAULT : 0;
+	return pager_next(at, NULL, &pg, TASK_SIZE_MAX >> PAGE_SHIFT, 1) ? -EFAULT : 0;
 }
 
 

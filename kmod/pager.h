@@ -4,7 +4,8 @@
  *
  * An armed mapping is a private anonymous one with vm_ops, vm_private_data and three flags of ours; vm_file stays NULL. All armed
  * mappings of an address space share one struct attach, keyed by the page index of the *original* virtual address: vm_pgoff, which
- * travels with mremap, split and merge. One bit a page says whether the source's content is still the page's content and
+ * travels with mremap, split and merge. mremap() can also leave two mappings with the same page index (the tail of a grown
+ * mapping, the old one of MREMAP_DONTUNMAP): "moved" says where each page is, and only there it can be missing. One bit a page says whether the source's content is still the page's content and
  * not here yet ("pending"). Who clears it: the installer, when the page has become anonymous memory; MADV_DONTNEED and munmap,
  * because the page reads zero from then on. It is never set again.
  *
@@ -17,6 +18,7 @@
 #define MITOSIS_PAGER_H
 
 #include <linux/completion.h>
+#include <linux/maple_tree.h>
 #include <linux/mm.h>
 #include <linux/refcount.h>
 #include <linux/workqueue.h>
@@ -55,12 +57,15 @@ struct attach {
 	bool broken;			/* no memory for the state at fork: killed at the first fault */
 	bool ready;			/* link->mutex; armed: the drain may work on it */
 
-	spinlock_t lock;		/* bitmaps, lists below, skip_* */
+	spinlock_t lock;		/* bitmaps, lists below, move_* */
 	struct list_head installs;
 	struct list_head reads;		/* struct pager_read in flight or just arrived */
 	unsigned long dead_seq;		/* counts calls that made pages read zero */
-	struct task_struct *skip_task;	/* is moving [skip_pg, + skip_n): the close() that follows spares it */
-	u64 skip_pg, skip_n;
+	/* Present minus original page index, biased, of ranges that have been moved; absent: 0. mmap_lock for writing. */
+	struct maple_tree moved;
+	/* A move under way, which the hook has no memory to enter above: what of [move_pg, + move_n) was at move_from. */
+	u64 move_pg, move_n;
+	unsigned long move_from, move_to;
 
 	unsigned long nblocks;
 	struct pager_block *blocks;	/* sorted */
@@ -95,7 +100,8 @@ void pager_exit(void);
 
 /* Hooks; atomic context, any mapping. */
 void pager_zap(struct vm_area_struct *vma, unsigned long address, unsigned long size);
-void pager_move(struct vm_area_struct *vma, unsigned long address, unsigned long size);
+void pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_area_struct *to,
+		unsigned long to_address, unsigned long size);
 
 int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
@@ -109,8 +115,12 @@ void attach_put(struct attach *at);
 /* Between pager.c and drain.c. */
 bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
 u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
-/* First pending page at or after *pg and before @end; returns how many follow it in the same block, at most @max. */
-unsigned int pager_next(struct attach *at, u64 *pg, u64 end, unsigned int max);
+/*
+ * First pending page at or after *pg and before @end; returns how many follow it in the same block, at most
+ * @max. @vma: only pages that belong there. NULL: all.
+ */
+unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
+			unsigned int max);
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
 /* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */

@@ -3,10 +3,11 @@
  * Transport over reliable connections of any verbs device that rdma_cm connects by IB CM, which is
  * InfiniBand and RoCE.
  *
- * Source: each exposure has a protection domain of its own. Its regions are registered in there, and
- * a queue pair of a peer is created in there once the peer has shown id and key. So a remote key is
- * worth nothing on any other connection, and the device itself does all the checking of addresses.
- * Registration needs a queue pair in the domain before there is any peer: one connected to itself.
+ * Source: each exposure has a protection domain of its own. Its regions are registered in there,
+ * and a peer's queue pair is created in there once the peer has shown id and key. So a remote key
+ * is worth nothing on any other connection, and the device itself does all the checking of
+ * addresses. Registration needs a queue pair in the domain before there is any peer: one connected
+ * to itself.
  *
  * Who may destroy what, and when a device goes away
  * -------------------------------------------------
@@ -16,8 +17,9 @@
  * queue work. The removal is held up just as long as that work takes.
  *
  *   peer      Owned by its work item from the moment that it is READY: all that happens to
- *             a peer is a bit in peer->flags and a run of peer_work(), which alone tears down. Before
- *             READY it belongs to the handler of the connection request, which is still setting up.
+ *             a peer is a bit in peer->flags and a run of peer_work(), which alone tears down.
+ *             Before READY it belongs to the handler of the connection request, which is still
+ *             setting up.
  *   exposure  expose_teardown() releases the objects on the device. Both xprt_expose_destroy() and
  *             the removal's work call it, in any order or at once; ex->objects serialises them and
  *             ex->cm_id says whether there is anything left to release.
@@ -78,7 +80,7 @@ static LIST_HEAD(xprt_exposures);
 static DEFINE_MUTEX(xprt_lock);		/* xprt_exposures */
 static struct rdma_cm_id *xprt_listener;
 static struct workqueue_struct *xprt_peer_wq;
-/* Apart from the above as it waits for it: enough removals at once would leave the peers no worker. */
+/* Apart, as it waits for the above: enough removals at once would leave the peers no worker. */
 static struct workqueue_struct *xprt_removal_wq;
 
 struct xprt_region {
@@ -180,6 +182,7 @@ struct read_priv {
 	struct ib_cqe cqe;
 	u64 dma;
 };
+
 static_assert(sizeof(struct read_priv) <= sizeof_field(struct xprt_read, priv));
 
 static struct read_priv *read_priv(struct xprt_read *rd)
@@ -255,7 +258,7 @@ static void peer_put(struct xprt_peer *peer)
 	kref_put(&peer->kref, peer_free);
 }
 
-/* Has peer_work() look at what happened. Any context, while the peer is listed or has device objects. */
+/* Has peer_work() look at what happened. Any context, while the peer is listed. */
 static void peer_kick(struct xprt_peer *peer)
 {
 	kref_get(&peer->kref);
@@ -292,9 +295,9 @@ static void peer_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 	}
 	/*
-	 * Not all devices raise an event when they refuse a request, but all flush. We ourselves stop
-	 * the queue pair only after PEER_DEAD has been set, or before PEER_READY when the connection
-	 * does not come about.
+	 * Not all devices raise an event when they refuse a request, but all flush. We ourselves
+	 * stop the queue pair only after PEER_DEAD has been set, or before PEER_READY when the
+	 * connection does not come about.
 	 */
 	if (!test_bit(PEER_READY, &peer->flags))
 		peer_set(peer, PEER_DEAD);
@@ -627,8 +630,8 @@ static int listen_request(struct rdma_cm_id *id, struct rdma_cm_event *event)
 static int listen_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 {
 	/*
-	 * The listener on wildcard addresses outlives devices: rdma_cm has an id of its own for each
-	 * device and looks after those itself.
+	 * The listener on wildcard addresses outlives devices: rdma_cm has an id of its own for
+	 * each device and looks after those itself.
 	 */
 	if (event->event != RDMA_CM_EVENT_CONNECT_REQUEST)
 		return 0;
@@ -646,8 +649,8 @@ static void region_free(struct xprt_exposure *ex, struct xprt_region *region)
 }
 
 /*
- * Releases the device's objects; safe to call more than once. On return nobody can read. Returns whether
- * there was anything to release.
+ * Releases the device's objects; safe to call more than once. On return nobody can read. Returns
+ * whether there was anything to release.
  */
 static bool expose_teardown(struct xprt_exposure *ex)
 {
@@ -707,8 +710,8 @@ static int expose_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
  * expose_connect_self() - bring a queue pair into RTS without a peer
  * @id: bound to the device; its queue pair is in INIT
  *
- * Registration is a work request, so it needs a queue pair that may send. This one is its own other end;
- * nothing is ever sent over it, nothing is posted to receive, and it grants no access.
+ * Registration is a work request, so it needs a queue pair that may send. This one is its own other
+ * end; nothing is ever sent over it, nothing is posted to receive, and it grants no access.
  */
 static int expose_connect_self(struct rdma_cm_id *id)
 {
@@ -793,8 +796,8 @@ struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u6
 	ex->priv = priv;
 
 	/*
-	 * From here to the end the device may be on its way out already. The removal's work then waits
-	 * for us, and tears down after us.
+	 * From here to the end the device may be on its way out already. The removal's work then
+	 * waits for us, and tears down after us.
 	 */
 	mutex_lock(&ex->objects);
 	ex->cm_id = rdma_create_id(&init_net, expose_cm_handler, ex, RDMA_PS_TCP, IB_QPT_RC);
@@ -1070,7 +1073,7 @@ static void conn_read_done(struct ib_cq *cq, struct ib_wc *wc)
 		pr_info_ratelimited("read from %pISpc failed: %s\n",
 				    &conn->cm_id->route.addr.dst_addr,
 				    ib_wc_status_msg(wc->status));
-	/* A refusal says more than the loss of the connection that it brings about: it comes first. */
+	/* A refusal comes before the loss of the connection that it brings about. */
 	rd->done(rd, err);
 	conn_finish(conn, tell, &failed);
 }
@@ -1109,8 +1112,8 @@ static int conn_prepare(struct xprt_conn *conn, struct xprt_read *rd, unsigned i
  * @conn: connection, lock held
  * @failed: gets the reads that can not be posted
  *
- * Posting happens under the lock, so that once the state is CONN_DOWN and the lock has been free nothing
- * more is posted: ib_drain_qp() relies on that.
+ * Posting happens under the lock, so that nothing more is posted once the state is CONN_DOWN:
+ * ib_drain_qp() relies on that.
  *
  * Return: whether the owner is to be told that the connection is gone.
  */
@@ -1229,9 +1232,13 @@ static void conn_done_sent(struct ib_cq *cq, struct ib_wc *wc)
 
 static bool conn_told(struct xprt_conn *conn)
 {
-	/* A source may release at once and disconnect; that it got the message is all that counts. */
-	return READ_ONCE(conn->acked) || (READ_ONCE(conn->state) == CONN_DOWN &&
-					  smp_load_acquire(&conn->done_completed));
+	if (READ_ONCE(conn->acked))
+		return true;
+	/*
+	 * A source may release at once and disconnect; that it got the message is all that counts.
+	 * Pairs with conn_done_sent().
+	 */
+	return READ_ONCE(conn->state) == CONN_DOWN && smp_load_acquire(&conn->done_completed);
 }
 
 int xprt_conn_done(struct xprt_conn *conn)
@@ -1380,8 +1387,8 @@ static int conn_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 }
 
 /*
- * Waits for the handler's word on a step that has been started with result @ret. Each step takes one
- * completion; that of a failure in between steps is found by the next.
+ * Waits for the handler's word on a step that has been started with result @ret. Each step takes
+ * one completion; that of a failure in between steps is found by the next.
  */
 static int conn_wait_step(struct xprt_conn *conn, int ret, unsigned long deadline)
 {

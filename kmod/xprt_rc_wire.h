@@ -34,11 +34,14 @@ struct xprt_rep {
 } __packed;
 
 enum xprt_reject_reason {
-	XPRT_REJECT_REFUSED = 1,	/* no such snapshot, not open, or wrong key: never told apart */
+	/* No such snapshot, not open yet, or wrong key: the peer is never told which. */
+	XPRT_REJECT_REFUSED = 1,
 	XPRT_REJECT_MALFORMED,
 	XPRT_REJECT_VERSION,
-	XPRT_REJECT_DEVICE,		/* the key is right, but memory is on another device or port */
-	XPRT_REJECT_BUSY,		/* out of something; may work later */
+	/* The key is right, but the memory is on another device or port. */
+	XPRT_REJECT_DEVICE,
+	/* Out of something; may work later. */
+	XPRT_REJECT_BUSY,
 };
 
 struct xprt_rej {
