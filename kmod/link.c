@@ -95,6 +95,9 @@ static void link_conn_error(void *priv, int err)
 		link->state = MITOSIS_LINK_DOWN;
 		link->down_ns = ktime_get_ns();
 	}
+	/* A source that has been told that all is drained disconnects; link_fin_work() sees to it. */
+	if (READ_ONCE(link->closing))
+		down = false;
 	spin_unlock_irqrestore(&link->lock, flags);
 	if (!down)
 		return;
@@ -355,6 +358,8 @@ static void link_fin_work(struct work_struct *work)
 		if (ret && !link_lost(link)) {
 			/* The source holds the memory until it hears: keep trying while it may come back. */
 			WRITE_ONCE(link->closing, false);
+			if (link->state == MITOSIS_LINK_DOWN)
+				link_queue(link, &link->work, 0);
 			if (!link->drained_ns)
 				link->drained_ns = ktime_get_ns();
 			if (ktime_get_ns() - link->drained_ns < (u64)link->give_up * NSEC_PER_SEC) {

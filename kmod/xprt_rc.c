@@ -57,9 +57,13 @@
 #include "transport.h"
 #include "xprt_rc_wire.h"
 
-/* 4.096 us << 16, tried 8 times: a peer that has vanished is noticed in two to five seconds. */
-#define XPRT_ACK_TIMEOUT	16
-#define XPRT_RETRIES		7
+/*
+ * 4.096 us << 17, tried 7 times: a peer that has vanished is noticed within four seconds, or within
+ * four times that where the device takes the liberty that the standard gives. Not 7 retries: that
+ * is "for ever" to rxe.
+ */
+#define XPRT_ACK_TIMEOUT	17
+#define XPRT_RETRIES		6
 
 #define XPRT_REGION_PAGES	(1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT))
 #define XPRT_REG_TIMEOUT	(10 * HZ)
@@ -529,7 +533,8 @@ static struct xprt_exposure *listen_find(const struct rdma_cm_id *id,
 	if (req->version != cpu_to_le16(XPRT_VERSION))
 		return NULL;
 	*reason = XPRT_REJECT_MALFORMED;
-	if (req->reserved || !param->responder_resources)
+	/* The retry count becomes that of our pings: more of it would keep a dead peer. */
+	if (req->reserved || !param->responder_resources || param->retry_count > XPRT_RETRIES)
 		return NULL;
 
 	*reason = XPRT_REJECT_REFUSED;
