@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The module by hand, without CRIU.
+ *
+ *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to know
+ *	ctl release SNAPSHOT
+ *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory is held, taken
+ *						from them, and comes back over a link to this very machine.
+ *						DRAIN_MS < 0: without a drain; ctl drain SNAPSHOT starts it later
+ *	ctl drain SNAPSHOT
+ *	ctl stat NAME				one counter
+ *	ctl fuzz SEED N				messages of random content to the module; none may be believed
+ */
+#include "prog.h"
+#include <dirent.h>
+#include <netlink/attr.h>
+#include <netlink/genl/ctrl.h>
+#include <netlink/genl/genl.h>
+#include <netlink/netlink.h>
+
+#include "lib/mitosis.h"
+
+static struct mitosis *ctl;
+
+#define DIE(...) do { fprintf(stderr, __VA_ARGS__); fputc('\n', stderr); exit(1); } while (0)
+#define OK(call, what) do { \
+	int r_ = (call); \
+	if (r_) \
+		DIE("%s: %s (%s)", what, mitosis_error(ctl), strerror(-r_)); \
+} while (0)
+
+struct runs {
+	struct mitosis_run *run;
+	size_t n;
+};
+
+struct regions {
+	uint32_t mm;
+	struct mitosis_region *region;
+	size_t n;
+	bool print;
+};
+
+static int region_add(uint32_t mm, const struct mitosis_region *r, size_t n, void *arg)
+{
+	struct regions *rs = arg;
+
+	for (size_t i = 0; i < n; i++)
+		if (rs->print)
+			printf("region %llu %u %u\n", r[i].start, r[i].npages, r[i].rkey);
+	if (mm != rs->mm)
+		return 0;
+	rs->region = realloc(rs->region, (rs->n + n) * sizeof(*r));
+	memcpy(rs->region + rs->n, r, n * sizeof(*r));
+	rs->n += n;
+	return 0;
+}
+
+static void proc_get(pid_t pid, struct mitosis_proc *proc)
+{
+	OK(mitosis_proc_get(pid, proc, NULL), "process");
+}
+
+static void hold(char **argv, int argc)
+{
+	struct regions rs = { .print = true };
+	struct mitosis_proc proc;
+	struct mitosis_run run;
+	uint8_t key[MITOSIS_KEY_LEN];
+	uint64_t id;
+	uint16_t port;
+
+	proc_get(atoi(argv[1]), &proc);
+	run.start = strtoull(argv[2], NULL, 0);
+	run.npages = strtoull(argv[3], NULL, 0);
+	OK(mitosis_hold_create(ctl, argv[0], "test", argc > 4 ? atoi(argv[4]) : 0, 0, &id, key, &port), "hold");
+	OK(mitosis_hold_mm(ctl, id, proc.pid, &proc, NULL), "hold mm");
+	OK(mitosis_hold_pages(ctl, id, proc.pid, &run, 1), "hold pages");
+	OK(mitosis_hold_seal(ctl, id), "seal");
+	printf("snapshot %016llx\nkey ", (unsigned long long)id);
+	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
+		printf("%02x", key[i]);
+	printf("\nport %u\n", port);
+	OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
+}
+
+static void run_add(struct runs *runs, uint64_t page)
+{
+	struct mitosis_run *r = runs->n ? &runs->run[runs->n - 1] : NULL;
+
+	if (r && r->start + r->npages * PAGE == page) {
+		r->npages++;
+		return;
+	}
+	if (runs->n % 1024 == 0)
+		runs->run = realloc(runs->run, (runs->n + 1024) * sizeof(*r));
+	runs->run[runs->n++] = (struct mitosis_run){ .start = page, .npages = 1 };
+}
+
+/* What CRIU would leave to lazy pages: private anonymous mappings that are not locked. */
+static void runs_find(pid_t pid, struct runs *runs)
+{
+	unsigned long from = 0, to = 0, first, end, inode;
+	char path[64], line[1024], perms[5], *name;
+	bool anon = false, skip;
+	int pagemap, at;
+	FILE *f;
+
+	memset(runs, 0, sizeof(*runs));
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	pagemap = open(path, O_RDONLY);
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "r");
+	if (!f || pagemap < 0)
+		DIE("%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		/* Names of fields begin with letters that are hexadecimal digits, too. */
+		if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu %n", &first, &end, perms, &inode, &at) == 4) {
+			from = first;
+			to = end;
+			name = line + at;
+			anon = !inode && perms[3] == 'p' &&
+				(*name == '\n' || !*name || !strncmp(name, "[heap]", 6) || !strncmp(name, "[stack]", 7));
+			continue;
+		}
+		if (strncmp(line, "VmFlags:", 8))
+			continue;
+		skip = strstr(line, " lo ") || strstr(line, " ht ") || strstr(line, " io ") || strstr(line, " pf ");
+		for (unsigned long p = from; anon && !skip && p < to; p += PAGE * 512) {
+			uint64_t map[512];
+			ssize_t n = (to - p) / PAGE < 512 ? (to - p) / PAGE : 512;
+
+			n = pread(pagemap, map, n * 8, p / PAGE * 8) / 8;
+			for (ssize_t i = 0; i < n; i++)
+				if ((map[i] >> 62 & 3) && !(map[i] >> 61 & 1))
+					run_add(runs, p + i * PAGE);
+		}
+	}
+	fclose(f);
+	close(pagemap);
+}
+
+static bool all_stopped(pid_t pid)
+{
+	char path[64], buf[512], *state;
+	struct dirent *d;
+	bool yes = true;
+	DIR *dir;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/stat", pid, d->d_name);
+		f = fopen(path, "r");
+		state = f && fgets(buf, sizeof(buf), f) ? strrchr(buf, ')') : NULL;
+		if (state && state[2] != 'T' && state[2] != 'Z')
+			yes = false;
+		if (f)
+			fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+	return yes;
+}
+
+static void lazify(const char *addr, long drain_ms, char **pids, int n)
+{
+	struct mitosis_proc proc[64];
+	uint8_t key[MITOSIS_KEY_LEN];
+	struct runs runs[64];
+	uint64_t id, held = 0;
+	uint16_t port;
+
+	if (n > 64)
+		DIE("too many processes");
+	for (int i = 0; i < n; i++) {
+		proc_get(atoi(pids[i]), &proc[i]);
+		kill(proc[i].pid, SIGSTOP);
+	}
+	for (int i = 0; i < n; i++)
+		for (int k = 0; !all_stopped(proc[i].pid); k++) {
+			if (k > 5000)
+				DIE("process %u does not stop", proc[i].pid);
+			prog_sleep_ms(1);
+		}
+	OK(mitosis_hold_create(ctl, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &port), "hold");
+	for (int i = 0; i < n; i++) {
+		runs_find(proc[i].pid, &runs[i]);
+		OK(mitosis_hold_mm(ctl, id, proc[i].pid, &proc[i], NULL), "hold mm");
+		OK(mitosis_hold_pages(ctl, id, proc[i].pid, runs[i].run, runs[i].n), "hold pages");
+		for (size_t k = 0; k < runs[i].n; k++)
+			held += runs[i].run[k].npages;
+	}
+	OK(mitosis_hold_seal(ctl, id), "seal");
+	OK(mitosis_link_open(ctl, id, key, addr, port, NULL, 0), "link");
+	for (int i = 0; i < n; i++) {
+		struct regions rs = { .mm = proc[i].pid };
+
+		OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
+		OK(mitosis_attach_add(ctl, id, proc[i].pid, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
+		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], NULL, 0, NULL, 0), "arm");
+	}
+	for (int i = 0; i < n; i++)
+		kill(proc[i].pid, SIGCONT);
+	printf("%016llx\n", (unsigned long long)id);
+	fprintf(stderr, "lazy: %llu pages of %d processes, snapshot %016llx\n", (unsigned long long)held, n, (unsigned long long)id);
+	if (drain_ms < 0)
+		return;
+	prog_sleep_ms(drain_ms);
+	mitosis_link_drain(ctl, id);
+}
+
+static void stat_print(const char *name)
+{
+	uint64_t stats[__MITOSIS_STAT_MAX];
+
+	OK(mitosis_stats(ctl, stats), "stats");
+	for (unsigned int i = 0; i < __MITOSIS_STAT_MAX; i++)
+		if (!strcmp(mitosis_stat_name(i), name)) {
+			printf("%llu\n", (unsigned long long)stats[i]);
+			return;
+		}
+	DIE("there is no counter %s", name);
+}
+
+static uint64_t rng;
+
+static uint32_t rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng >> 16;
+}
+
+static void fuzz(uint64_t seed, int n)
+{
+	struct nl_sock *sk = nl_socket_alloc();
+	int family, done = 0, refused = 0;
+
+	rng = seed * 0x9e3779b97f4a7c15ULL + 1;
+	if (!sk || genl_connect(sk) || (family = genl_ctrl_resolve(sk, MITOSIS_GENL_NAME)) < 0)
+		DIE("the module's netlink family is not there");
+	for (int i = 0; i < n; i++) {
+		uint8_t cmd = rnd() % (__MITOSIS_CMD_MAX + 2);
+		struct nl_msg *msg = nlmsg_alloc_size(65536);
+		int flags = NLM_F_REQUEST | NLM_F_ACK | (rnd() % 4 ? 0 : NLM_F_DUMP), ret;
+
+		genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, flags, cmd, rnd() % 16 ? 1 : rnd());
+		for (int k = rnd() % 12; k > 0; k--) {
+			static uint8_t buf[40000];
+			/* Mostly plausible lengths, sometimes far from it. */
+			int len = rnd() % 8 ? (int[]){ 1, 2, 4, 8, 16, 32, 64, 24 }[rnd() % 8] : (int)(rnd() % (rnd() % 4 ? 200 : sizeof(buf)));
+
+			for (int b = 0; b < len; b++)
+				buf[b] = rnd() % 3 ? rnd() : 0;
+			if (rnd() % 4 == 0 && len >= 8)
+				memcpy(buf, &(uint64_t[]){ 0x7f0000000000, ~0xfffULL, PAGE, getpid() }[rnd() % 4], 8);
+			nla_put(msg, rnd() % (__MITOSIS_A_MAX + 2), len, buf);
+		}
+		ret = nl_send_auto(sk, msg);
+		nlmsg_free(msg);
+		if (ret < 0)
+			continue;
+		/* Dumps end by themselves, everything else is acknowledged. */
+		ret = nl_recvmsgs_default(sk);
+		done++;
+		refused += ret < 0;
+	}
+	printf("%d messages, %d refused\n", done, refused);
+	if (done < n / 2)
+		DIE("most messages could not be sent");
+}
+
+int main(int argc, char **argv)
+{
+	const char *cmd = argc > 1 ? argv[1] : "";
+	char err[MITOSIS_ERROR_LEN];
+
+	ctl = mitosis_open(err, sizeof(err));
+	if (!ctl)
+		DIE("%s", err);
+	if (!strcmp(cmd, "hold") && argc >= 6)
+		hold(argv + 2, argc - 2);
+	else if (!strcmp(cmd, "release") && argc == 3)
+		OK(mitosis_release(ctl, strtoull(argv[2], NULL, 16)), "release");
+	else if (!strcmp(cmd, "lazify") && argc >= 5)
+		lazify(argv[2], atol(argv[3]), argv + 4, argc - 4);
+	else if (!strcmp(cmd, "drain") && argc == 3)
+		OK(mitosis_link_drain(ctl, strtoull(argv[2], NULL, 16)), "drain");
+	else if (!strcmp(cmd, "stat") && argc == 3)
+		stat_print(argv[2]);
+	else if (!strcmp(cmd, "fuzz") && argc == 4)
+		fuzz(atoll(argv[2]), atoi(argv[3]));
+	else
+		DIE("see the source for what it takes");
+	mitosis_close(ctl);
+	return 0;
+}

@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Two-machine tests: boots a pair of machines once per kernel and runs the cases in cases/*.sh there.
+set -u
+# shellcheck source=lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+KERNELS=() ONLY='' LIST='' CASE='' KEEP=''
+
+usage() {
+	cat <<-END
+	usage: run.sh [--kernel 6.1|6.12|debug]... [--only REGEX] [--list] [--keep]
+	  --kernel   which machines to boot; can be repeated; without: 6.12, then 6.1
+	  --only     cases whose name matches
+	  --list     names the cases and ends
+	  --keep     leaves the machines up (rig -n vm-KERNEL) and uses those that are
+	END
+}
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel) KERNELS+=("${2:?}") && shift ;;
+	--only) ONLY=${2:?} && shift ;;
+	--list) LIST=1 ;;
+	--keep) KEEP=1 ;;
+	--case) CASE=${2:?} && shift ;;
+	--help | -h) usage && exit 0 ;;
+	*) echo "run.sh: no option $1: see run.sh --help" >&2 && exit 2 ;;
+	esac
+	shift
+done
+[ ${#KERNELS[@]} -gt 0 ] || KERNELS=(6.12 6.1)
+
+for f in "$VM"/cases/*.sh; do
+	# shellcheck source=/dev/null
+	. "$f"
+done
+
+if [ -n "$CASE" ]; then
+	# One case, in a process of its own that timeout(1) can end.
+	set -eE -o pipefail
+	trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"' ERR
+	KERNEL=${KERNELS[0]} BOUND=$((${CASE_BOUND[$CASE]} * ${SLOW:-1}))
+	export KERNEL BOUND SLOW
+	# shellcheck disable=SC2086
+	${CASE_CALL[$CASE]}
+	exit 0
+fi
+
+selected=()
+for c in "${CASE_NAMES[@]}"; do
+	[[ -n $ONLY && ! $c =~ $ONLY ]] || selected+=("$c")
+done
+if [ -n "$LIST" ]; then
+	printf '%s\n' "${selected[@]}"
+	exit 0
+fi
+[ ${#selected[@]} -gt 0 ] || { echo "run.sh: no case matches '$ONLY': see run.sh --list" >&2; exit 2; }
+
+passed=0 failed=0
+
+verdict() {
+	echo "$*"
+	case $1 in
+	ok) passed=$((passed + 1)) ;;
+	*) failed=$((failed + 1)) ;;
+	esac
+}
+
+machines_setup() {
+	local m
+	for m in a b; do
+		tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | rig run $m --timeout 120 -- 'tar -C / -xf - && /root/t/setup.sh' || return 1
+	done
+}
+
+machines_up() {
+	[ -z "$KEEP" ] || ! rig run a --timeout 20 -- true > /dev/null 2>&1 || { machines_setup; return; }
+	rig down
+	# shellcheck disable=SC2086
+	rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
+}
+
+# After a case that failed nothing is known of the machines' state.
+machines_renew() {
+	{ timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset a && timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset b &&
+		machines_setup; } > "$logs/renew.log" 2>&1 && return
+	rig down
+	rig up --kernel "$KERNEL" --mem "$MEM" >> "$logs/renew.log" 2>&1 && machines_setup >> "$logs/renew.log" 2>&1
+}
+
+console_size() {
+	stat -c %s "$(rig log "$1")" 2>/dev/null || echo 0
+}
+
+# Prints what the kernels said since the case began that they should not have.
+splats() {
+	local m
+	for m in a b; do
+		tail -c "+$((size[$m] + 1))" "$(rig log $m)" | tr -d '\r' > "$logs/$1.console-$m"
+		grep -m 1 -E "$SPLATS" "$logs/$1.console-$m" | sed "s/^/machine $m: /"
+		[ -s "$logs/$1.console-$m" ] || rm "$logs/$1.console-$m"
+	done
+}
+
+run_case() {
+	local c=$1 begin=$EPOCHREALTIME rc=0 log=$logs/$1.log seconds reason lines splat
+	declare -A size=([a]=$(console_size a) [b]=$(console_size b))
+	timeout -k 10 $((${CASE_BOUND[$c]} * SLOW + 60)) "$VM/run.sh" --kernel "$KERNEL" --case "$c" > "$log" 2>&1 < /dev/null || rc=$?
+	if [ $rc = 0 ]; then
+		rig run a --timeout 60 -- '/root/t/drive.sh clean & ssh b /root/t/drive.sh clean; wait' >> "$log" 2>&1 || rc=$?
+		[ $rc = 0 ] || echo "FAIL: the machines cannot be cleaned up after the case" >> "$log"
+	fi
+	splat=$(splats "$c" | head -n 1)
+	seconds=$(printf '%.1f' "$(echo "$EPOCHREALTIME - $begin" | bc)")
+	lines=$(grep -cE '^(not )?ok ' "$log")
+	while read -r line; do
+		case $line in
+		"not ok "*) verdict not ok "$KERNEL $c/${line#not ok }" ;;
+		*) verdict ok "$KERNEL $c/${line#ok }" ;;
+		esac
+	done < <(grep -E '^(not )?ok ' "$log")
+	if [ -n "$splat" ]; then
+		verdict not ok "$KERNEL $c: $splat (build/test-logs/$KERNEL/$c.console-*)"
+	elif [ $rc != 0 ]; then
+		case $rc in
+		124 | 137) reason="not ended after $((${CASE_BOUND[$c]} * SLOW + 60)) s" ;;
+		*) reason=$(grep '^FAIL: ' "$log" | head -n 1) reason=${reason#FAIL: } ;;
+		esac
+		verdict not ok "$KERNEL $c: ${reason:-status $rc} (build/test-logs/$KERNEL/$c.log, $seconds s)"
+	elif [ "$lines" = 0 ]; then
+		verdict ok "$KERNEL $c ($seconds s)"
+	fi
+	if [ $rc != 0 ] || [ -n "$splat" ] || grep -q '^not ok ' "$log"; then
+		machines_renew || return 1
+	fi
+}
+
+for KERNEL in "${KERNELS[@]}"; do
+	export RIG_NAME=vm-$KERNEL SLOW=1 MEM=1024
+	[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
+	logs=$LOGS/$KERNEL
+	mkdir -p "$logs"
+	[ -n "$KEEP" ] || trap 'rig down' EXIT
+	trap 'exit 130' INT TERM HUP
+	if ! machines_up > "$logs/up.log" 2>&1; then
+		verdict not ok "$KERNEL machines: they do not start: $(tail -n 1 "$logs/up.log")"
+		continue
+	fi
+	for c in "${selected[@]}"; do
+		run_case "$c" || { verdict not ok "$KERNEL machines: they cannot be started again: $(tail -n 1 "$logs/renew.log")"; break; }
+	done
+	if [ "$KERNEL" = debug ]; then
+		for m in a b; do
+			if leaks=$(rig run $m --timeout 300 -- '/root/t/leaks.sh' 2>&1); then
+				verdict ok "debug kmemleak on $m"
+			else
+				verdict not ok "debug kmemleak on $m: ${leaks//$'\n'/ | }"
+			fi
+		done
+	fi
+	[ -n "$KEEP" ] || rig down
+done
+echo "machine tests: $passed ok, $failed not ok"
+[ $failed = 0 ]
