@@ -19,10 +19,14 @@ MODULE_PARM_DESC(drain_depth, "Reads of up to 128 KiB that the drain of one proc
 
 #define DRAIN_DEPTH_MAX 32
 
+/* What is read right behind a fault: the link answers in order, and the next fault must not wait long. */
+#define DRAIN_WINDOW_MIN 4
+
 struct drain {
 	struct attach *at;
 	unsigned long cursor;		/* present address where to go on */
 	u64 hint;			/* the fault that was followed last */
+	unsigned int window;		/* pages to read at a time: small after a fault, then doubling */
 	bool found;			/* something in this pass */
 	struct pager_read *fly[DRAIN_DEPTH_MAX];
 	unsigned int head, n;
@@ -43,6 +47,7 @@ static void drain_follow(struct drain *d)
 		if (pager_armed(vma, at) && hint >= vma->vm_pgoff &&
 		    hint < vma->vm_pgoff + vma_pages(vma)) {
 			d->cursor = vma->vm_start + ((hint - vma->vm_pgoff) << PAGE_SHIFT);
+			d->window = DRAIN_WINDOW_MIN;
 			return;
 		}
 	}
@@ -63,7 +68,7 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 		*addr = max(d->cursor, vma->vm_start);
 		*pg = pager_pg(vma, *addr);
 		end = vma->vm_pgoff + vma_pages(vma);
-		*n = pager_next(at, vma, pg, end, XPRT_READ_MAX);
+		*n = pager_next(at, vma, pg, end, d->window);
 		if (*n) {
 			*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
 			return true;
@@ -125,9 +130,10 @@ static int drain_pass(struct drain *d)
 	int ret = 0, err;
 
 	d->cursor = 0;
+	d->window = XPRT_READ_MAX;
 	d->found = false;
 	while (more && !ret) {
-		while (more && d->n < depth) {
+		while (more && d->n < (d->window < XPRT_READ_MAX ? min(depth, 2U) : depth)) {
 			struct pager_read *pr;
 			unsigned long addr;
 			unsigned int n;
@@ -147,6 +153,7 @@ static int drain_pass(struct drain *d)
 			}
 			/* it may be a smaller one, or one that a fault has asked for */
 			d->cursor = addr + ((unsigned long)(pr->pg + pr->n - pg) << PAGE_SHIFT);
+			d->window = min(d->window * 2, (unsigned int)XPRT_READ_MAX);
 			d->fly[(d->head + d->n++) % DRAIN_DEPTH_MAX] = pr;
 		}
 		if (d->n) {
