@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libmitosis: client of mitosis.ko.
+ *
+ * One handle serves one thread at a time. Functions that return int give 0 or a negative errno;
+ * after an error mitosis_error() has one sentence without a final full stop. What the commands do and
+ * in which order they go stands in kmod/uapi/mitosis.h.
+ */
+#ifndef LIB_MITOSIS_H
+#define LIB_MITOSIS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kmod/uapi/mitosis.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MITOSIS_API		__attribute__((visibility("default")))
+#define MITOSIS_ADDR_LEN	64	/* bytes of a numeric address, final NUL included */
+#define MITOSIS_ERROR_LEN	512
+
+struct mitosis;
+
+/* A process by its pid and what tells it from a later one with the same pid. */
+struct mitosis_proc {
+	uint32_t pid;
+	uint64_t start_time;	/* clock ticks; field 22 of /proc/PID/stat */
+};
+
+struct mitosis_info {
+	char version[32];
+	uint16_t port;
+	bool hooks;		/* the self-test of the memory hooks has passed */
+};
+
+struct mitosis_hold_info {
+	uint64_t snapshot;
+	char name[MITOSIS_NAME_LEN];
+	char addr[MITOSIS_ADDR_LEN];
+	uint16_t port;
+	uint32_t flags;
+	enum mitosis_hold_state state;
+	uint32_t lease;		/* seconds left */
+	bool leased;		/* false: held until released */
+	uint64_t pages_held;
+	uint64_t nregions;
+	uint32_t npeers;
+	uint64_t age_ms;
+};
+
+struct mitosis_link_info {
+	uint64_t snapshot;
+	char peer_addr[MITOSIS_ADDR_LEN];
+	enum mitosis_link_state state;
+	uint32_t error;		/* positive errno; 0: none */
+	uint32_t give_up;	/* seconds */
+	uint32_t nattached;
+	uint64_t age_ms;
+	uint64_t down_ms;	/* 0: not down */
+	uint64_t drain_ns;	/* since LINK_DRAIN; 0: not draining */
+};
+
+struct mitosis_attach_info {
+	uint64_t snapshot;
+	uint32_t mm;
+	uint32_t pid;
+	uint64_t pages_total;
+	uint64_t pages_pending;
+	uint64_t pages_fault;
+	uint64_t pages_drain;
+	uint64_t pages_eager;
+	uint64_t pages_dead;
+	uint64_t drain_ns;
+	uint64_t busy_ns;
+};
+
+struct mitosis_event_info {
+	enum mitosis_event event;
+	uint64_t snapshot;
+	uint32_t mm;
+	uint32_t pid;
+	uint32_t error;		/* positive errno; 0: none */
+};
+
+/* NULL: errno is set and err (never NULL) has a sentence. The handle is not inherited over exec. */
+MITOSIS_API struct mitosis *mitosis_open(char *err, size_t errlen);
+MITOSIS_API void mitosis_close(struct mitosis *ctl);
+MITOSIS_API const char *mitosis_error(const struct mitosis *ctl);
+
+MITOSIS_API int mitosis_info(struct mitosis *ctl, struct mitosis_info *info);
+
+/* Runs the self-test of the memory hooks; -ENOTCONN: they do not work on this kernel. */
+MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
+
+/* stats has __MITOSIS_STAT_MAX elements; those that an older module does not have are set to 0. */
+MITOSIS_API int mitosis_stats(struct mitosis *ctl, uint64_t *stats);
+
+/* Source. name may be NULL, lease 0. */
+MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *addr, const char *name,
+				    uint32_t lease, uint32_t flags, uint64_t *snapshot,
+				    uint8_t key[MITOSIS_KEY_LEN], uint16_t *port);
+/* clone may be NULL. */
+MITOSIS_API int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				const struct mitosis_proc *proc, const struct mitosis_proc *clone);
+/* Any number of runs. */
+MITOSIS_API int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				   const struct mitosis_run *runs, size_t nruns);
+MITOSIS_API int mitosis_hold_seal(struct mitosis *ctl, uint64_t snapshot);
+MITOSIS_API int mitosis_release(struct mitosis *ctl, uint64_t snapshot);
+MITOSIS_API int mitosis_release_all(struct mitosis *ctl);
+
+/*
+ * Dumps: snapshot 0 stands for all (not for regions). A callback that returns non-zero is not called again, and
+ * that is what the function returns. A callback must not use the same handle.
+ */
+typedef int (*mitosis_hold_cb)(const struct mitosis_hold_info *hold, void *arg);
+typedef int (*mitosis_region_cb)(uint32_t mm, const struct mitosis_region *regions, size_t nregions,
+				 void *arg);
+typedef int (*mitosis_link_cb)(const struct mitosis_link_info *link, void *arg);
+typedef int (*mitosis_attach_cb)(const struct mitosis_attach_info *attach, void *arg);
+
+MITOSIS_API int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis_hold_cb cb, void *arg);
+MITOSIS_API int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb cb,
+				   void *arg);
+MITOSIS_API int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb, void *arg);
+MITOSIS_API int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb cb,
+				   void *arg);
+
+/* Destination. addr may be NULL; give_up 0 is the module's default. Runs the self-test when that has not been done. */
+MITOSIS_API int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot,
+				  const uint8_t key[MITOSIS_KEY_LEN], const char *peer_addr,
+				  uint16_t port, const char *addr, uint32_t give_up);
+MITOSIS_API int mitosis_link_drain(struct mitosis *ctl, uint64_t snapshot);
+MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
+/* Any number of runs and regions; either may be NULL with 0. */
+MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				   const struct mitosis_run *runs, size_t nruns,
+				   const struct mitosis_region *regions, size_t nregions);
+/* At most MITOSIS_MAX_ARRAY eager ranges and as many kept ones: -E2BIG otherwise. */
+MITOSIS_API int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				   const struct mitosis_proc *proc, const struct mitosis_run *eager,
+				   size_t neager, const struct mitosis_keep *keep, size_t nkeep);
+
+/*
+ * Events. mitosis_event_fd() can be polled for reading. mitosis_event_next() waits timeout ms (-1: for ever);
+ * -ETIMEDOUT: nothing came; -ENOBUFS: some were lost, look at the state.
+ */
+MITOSIS_API int mitosis_event_subscribe(struct mitosis *ctl);
+MITOSIS_API int mitosis_event_fd(const struct mitosis *ctl);
+MITOSIS_API int mitosis_event_next(struct mitosis *ctl, struct mitosis_event_info *event, int timeout);
+
+/* Names for people and for JSON; "unknown" for what a newer module may say. */
+MITOSIS_API const char *mitosis_stat_name(unsigned int stat);
+MITOSIS_API const char *mitosis_event_name(unsigned int event);
+MITOSIS_API const char *mitosis_hold_state_name(unsigned int state);
+MITOSIS_API const char *mitosis_link_state_name(unsigned int state);
+
+/*
+ * Looks a process up. -ESRCH: none or ending. With pidfd not NULL the caller gets the descriptor (close-on-exec)
+ * and closes it.
+ */
+MITOSIS_API int mitosis_proc_get(pid_t pid, struct mitosis_proc *proc, int *pidfd);
+
+/* Field 22 of the text of a /proc/PID/stat; -EINVAL when it is none. */
+MITOSIS_API int mitosis_proc_parse_start_time(const char *stat, uint64_t *start_time);
+
+/*
+ * First address, IPv4 before IPv6, of a network device that an RDMA device works over; loopback and link-local ones are
+ * left out. buf has MITOSIS_ADDR_LEN bytes. -ENODEV: there is none.
+ */
+MITOSIS_API int mitosis_default_addr(char *buf);
+
+/* Whether a local network device with this numeric address has an RDMA device. */
+MITOSIS_API bool mitosis_addr_has_rdma(const char *addr);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LIB_MITOSIS_H */

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+# libmitosis, to be linked with -lnl-3 -lnl-genl-3.
+
+LIB_OBJS := $(addprefix $(B)/lib/,netlink.o names.o proc.o addr.o)
+LIBMITOSIS := $(B)/lib/libmitosis.a
+LIBMITOSIS_SO := $(B)/lib/libmitosis.so
+LIB_LIBS := $(shell pkg-config --libs libnl-3.0 libnl-genl-3.0 2>/dev/null)
+
+$(LIBMITOSIS): $(LIB_OBJS)
+	rm -f $@
+	ar rcs $@ $^
+
+$(LIBMITOSIS_SO): $(LIB_OBJS)
+	$(CC) $(CFLAGS) -shared -Wl,-soname,libmitosis.so.0 -Wl,-z,defs -o $@ $^ $(LIB_LIBS)
+
+all: $(LIBMITOSIS) $(LIBMITOSIS_SO)

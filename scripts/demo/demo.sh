@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The main job, seen: a redis-server and a Python program in the middle of a computation move from machine a to machine b, and the
+# same redis once more with plain CRIU. Prints what was measured; exits non-zero when anything is not as promised.
+set -eu -o pipefail
+TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
+KERNEL=${KERNEL:-6.12}
+KEYS=${KEYS:-100000}
+RIG="$TOP/scripts/rig/rig -n demo"
+OUT=$TOP/build/demo
+mkdir -p "$OUT"
+
+die() {
+	echo "demo: $*" >&2
+	exit 1
+}
+
+step() {
+	printf '\n== %s\n' "$*"
+}
+
+run() {
+	# shellcheck disable=SC2086
+	$RIG run "$@"
+}
+
+trap '$RIG down' EXIT
+
+step "Two machines with Debian's kernel $KERNEL, unmodified, and an RDMA link"
+$RIG down
+$RIG up --kernel "$KERNEL" --machines 2 --mem 1536
+for m in a b; do
+	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- 'tar -C / -xf - && /root/t/setup.sh'
+	$RIG put $m "$TOP/scripts/demo/compute.py" "$TOP/scripts/demo/guest.sh" /root/
+done
+
+step "A: redis-server with $KEYS keys"
+run a -- "/root/guest.sh redis_start $KEYS"
+before=$(run a -- /root/guest.sh redis_digest)
+echo "digest of the data set: $before"
+
+step "mitosis-cli migrate --pid \$(pidof redis-server) --to b"
+run a --timeout 300 -- /root/guest.sh migrate | tee "$OUT/migrate.log"
+$RIG get a /tmp/migrate.json "$OUT/migrate.json"
+
+step "B: the same redis"
+after=$(run b -- /root/guest.sh redis_digest)
+echo "digest of the data set: $after"
+[ "$before" = "$after" ] || die "the data set differs: digest $before on a, $after on b"
+run b -- 'redis-cli set written-on b && redis-cli get written-on' | tail -n 1 | grep -qx b || die "b's redis does not take a write"
+run a -- '! pidof redis-server' || die "redis-server is still on a"
+held=$(run a -- '/root/t/bin/ctl stat pages_held')
+[ "$held" = 0 ] || die "a still holds $held pages"
+echo "written to on b; a has let go of the memory"
+run b -- 'redis-cli shutdown nosave' || true
+
+step "The same with plain CRIU: dump, copy, restore"
+run a -- "/root/guest.sh redis_start $KEYS"
+before=$(run a -- /root/guest.sh redis_digest)
+run a --timeout 300 -- /root/guest.sh criu_migrate | tee "$OUT/criu.log"
+after=$(run b -- /root/guest.sh redis_digest)
+[ "$before" = "$after" ] || die "plain CRIU's data set differs: digest $before on a, $after on b"
+run b -- 'redis-cli shutdown nosave' || true
+
+step "A Python program with threads in the middle of a computation"
+want=$(python3 "$TOP/scripts/demo/compute.py" "$OUT/compute" 30000 && cat "$OUT/compute")
+run a --timeout 120 -- /root/guest.sh compute_start 30000
+run a --timeout 300 -- /root/guest.sh compute_migrate
+got=$(run b --timeout 300 -- /root/guest.sh compute_result)
+echo "result here, not moved: $want"
+echo "result on b, moved:     $got"
+[ "$want" = "$got" ] || die "the moved computation's result is wrong"
+
+step "redis-server, $KEYS keys, from a to b"
+python3 "$TOP/scripts/demo/table.py" "$OUT/migrate.json" "$OUT/criu.log"

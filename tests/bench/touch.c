@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Touches pages of its memory in a random order and times each: what a fault costs the process.
+ *
+ *	touch MB PAGES
+ *
+ * Its log gets "touch: N pages, min MIN, median MEDIAN, mean MEAN ns".
+ */
+#include "tests/vm/prog/prog.h"
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+int main(int argc, char **argv)
+{
+	size_t mb = argc > 1 ? strtoul(argv[1], NULL, 10) : 64;
+	size_t n = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
+	size_t pages = mb * MB / PAGE;
+	uint64_t *took, sum = 0;
+	volatile char *memory;
+
+	prog_init(argc, argv);
+	CHECK(mb && n && n <= pages / 2, "usage: touch MB PAGES, at most half of all pages");
+	memory = MUST(mmap(NULL, mb * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	content_fill((void *)memory, mb * MB, 1);
+	took = MUST(mmap(NULL, n * sizeof(*took), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0));
+	prog_ready();
+	memset(took, 0xff, n * sizeof(*took));
+	for (size_t i = 0; i < n; i++) {
+		/* an odd step through a power of two visits each page once */
+		size_t page = (i * 2654435761UL) % pages;
+		struct timespec a, b;
+
+		clock_gettime(CLOCK_MONOTONIC, &a);
+		(void)memory[page * PAGE];
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		took[i] = (b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec;
+		sum += took[i];
+	}
+	qsort(took, n, sizeof(*took), compare);
+	say("touch: %zu pages, min %lu, median %lu, mean %lu ns", n, took[0], took[n / 2], sum / n);
+	CHECK(content_differs((void *)memory, mb * MB, 1) < 0, "memory differs");
+	prog_pass();
+}
