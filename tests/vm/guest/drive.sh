@@ -155,6 +155,21 @@ cmd_lazy() {
 	until_true 20 idle_source || fail "the source still holds memory"
 }
 
+# again NAME ARGS...: made lazy in place again and again while it works.
+cmd_again() {
+	local name=$1 times=0
+	start "$@"
+	touch "$T/$name.go"
+	while ! grep -qE '^(PASS|FAIL)' "$T/$name.log" && ! is_gone "$PID"; do
+		$BIN/ctl lazify 10.77.0.1 $((times % 3 * 200)) "$PID" > /dev/null || fail "it cannot be made lazy"
+		times=$((times + 1))
+		until_true "${DRAIN:-60}" idle_links || fail "its memory does not come in"
+	done
+	echo "made lazy $times times"
+	cmd_finish "$name" "$PID" 1
+	until_true 20 idle_source || fail "the source still holds memory"
+}
+
 cmd_clean() {
 	# shellcheck disable=SC2046
 	tree_kill $(pgrep -f "^$BIN/")

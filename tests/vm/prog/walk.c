@@ -223,7 +223,8 @@ static void do_away_and_back(unsigned int i, unsigned int n, bool keep)
 		page_put(yard + (y + k) * PAGE, last_tag);
 	}
 	if (rnd() % 4 == 0) {
-		MUST(munlock(yard + y * PAGE, PAGE));
+		/* All of it, or it would be two mappings. */
+		MUST(munlock(yard + y * PAGE, n * PAGE));
 		MUST(madvise(yard + y * PAGE, PAGE, MADV_DONTNEED));
 		yard_tags[y] = 0;
 	}
