@@ -9,6 +9,10 @@
  * addresses. Registration needs a queue pair in the domain before there is any peer: one connected
  * to itself.
  *
+ * What remains to a hostile peer that has the key: a SEND with invalidation makes a region of its
+ * snapshot unreadable, for itself and for others that have the key. Verbs know no way to forbid
+ * that. The peer is disconnected and counted, and those who read next are refused, not misled.
+ *
  * Who may destroy what, and when a device goes away
  * -------------------------------------------------
  * rdma_cm tells each of our ids that its device is being removed, and the removal waits until the
