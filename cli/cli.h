@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MITOSIS_CLI_H
+#define MITOSIS_CLI_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "lib/mitosis.h"
+
+/* Exit codes; documented in mitosis-cli(1). */
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_FAILED = 1,		/* a migration: the process runs on where it was */
+	CLI_USAGE = 2,
+	CLI_REFUSED = 3,	/* a check found what would fail; nothing was touched */
+	CLI_DOUBT = 4,		/* frozen on both sides: mitosis-cli resolve */
+};
+
+#define CLI_CRIU_MIN	40101		/* 4.1.1 */
+#define CLI_PLUGIN_DIR	"/usr/lib/mitosis/criu"
+#define CLI_RUN_DIR	"/run/mitosis"
+#define CLI_STATE_DIR	"/var/lib/mitosis"
+#define CLI_CGROUP	"/sys/fs/cgroup"
+#define CLI_PROTOCOL	1
+
+struct cli_command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *args, *help;
+};
+
+int cmd_list(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_release(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_dump(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
+int cmd_migrate(int argc, char **argv);
+int cmd_receive(int argc, char **argv);
+int cmd_resolve(int argc, char **argv);
+int cmd_action(int argc, char **argv);
+
+/* util.c */
+void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* one sentence on stderr */
+struct mitosis *cli_open(void);		/* says why when NULL */
+const char *cli_plugin_dir(void);
+bool cli_parse_id(const char *text, uint64_t *id);
+char *cli_read_file(const char *path);	/* NUL-terminated, the caller's; NULL with errno */
+int cli_write_file(const char *path, const char *text);
+uint64_t cli_now_ms(void);
+int cli_mkdir_p(const char *path, mode_t mode);
+int cli_remove_dir(const char *path);
+/* All processes of the tree below pid, itself first; the caller's. */
+pid_t *cli_tree(pid_t pid, size_t *n);
+/* Directory of the process's cgroup v2, or -1. */
+int cli_cgroup_of(pid_t pid, char *buf, size_t len);
+int cli_spawn(char *const argv[], int in, int out, pid_t *pid);
+
+/* journal.c: what a side of a migration has promised; on disk when a call returns. */
+json_object *journal_load(const char *id);
+int journal_save(const char *id, json_object *journal);
+void journal_remove(const char *id);
+int journal_for_each(int (*fn)(const char *id, json_object *journal, void *arg), void *arg);
+const char *journal_state(json_object *journal);
+
+/* fence.c: a frozen cgroup v2 that holds a tree whatever becomes of its makers. */
+int fence_make(const char *dir);
+int fence_move(const char *dir, pid_t pid);
+int fence_freeze(const char *dir, bool frozen);		/* waits until it is so */
+int fence_kill(const char *dir);			/* waits until it is empty */
+int fence_remove(const char *dir);
+bool fence_exists(const char *dir);
+/* Thaws what a source's journal has fenced and puts it back to where it was. */
+void fence_undo(json_object *journal);
+
+/* check.c: each problem is {"what": sentence, "remedy": sentence}; json arrays. */
+void check_machine(json_object *problems, const char *addr);
+json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
+void check_arrival(json_object *described, json_object *problems);
+int check_report(json_object *problems, const char *side);
+
+/* wire.c: one JSON object a line, and files, between migrate and receive. */
+struct wire {
+	int in, out;
+	char *buf;
+	size_t len, size;
+};
+int wire_send(struct wire *w, json_object *obj);	/* takes the reference */
+/* NULL: end of input, or errno ETIMEDOUT. other (-1: none) is polled, too: readable gives EINTR. */
+json_object *wire_recv(struct wire *w, int timeout_ms, int other);
+int wire_send_file(struct wire *w, int dirfd, const char *name, uint64_t *bytes);
+int wire_recv_file(struct wire *w, json_object *head, int dirfd);
+
+static inline const char *jstr(json_object *o, const char *key)
+{
+	json_object *v = json_object_object_get(o, key);
+
+	return v && json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+}
+
+static inline int64_t jint(json_object *o, const char *key)
+{
+	return json_object_get_int64(json_object_object_get(o, key));
+}
+
+#endif

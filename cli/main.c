@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct cli_command commands[] = {
+	{ "migrate", cmd_migrate, "--pid PID --to HOST [OPTION]... [-- CRIU-OPTION...]",
+	  "move a process and its children to HOST" },
+	{ "check", cmd_check, "[--pid PID] [--to HOST] [--json]", "say what would fail, touch nothing" },
+	{ "list", cmd_list, "[--json]", "snapshots held here, links and processes that miss pages" },
+	{ "show", cmd_show, "SNAPSHOT [--json]", "one of them" },
+	{ "stats", cmd_stats, "[--json] [--watch SECONDS]", "the module's counters" },
+	{ "release", cmd_release, "SNAPSHOT | --all", "let go of held memory" },
+	{ "resolve", cmd_resolve, "[ID --to HOST | ID --here run|kill]",
+	  "end a migration that was cut off" },
+	{ "dump", cmd_dump, "--pid PID --dir DIR [-- CRIU-OPTION...]",
+	  "criu dump with memory left where it is" },
+	{ "restore", cmd_restore, "--dir DIR [-- CRIU-OPTION...]", "criu restore of such a dump" },
+	{ "receive", cmd_receive, "", "the other end of migrate; it starts this over ssh" },
+	{ "action", cmd_action, "", NULL },
+};
+
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void help(FILE *f)
+{
+	fprintf(f, "usage: mitosis-cli COMMAND [OPTION]...\n\n");
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (commands[i].help)
+			fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fprintf(f, "\nmitosis-cli COMMAND --help tells more; the manual is mitosis-cli(1).\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
+		help(stdout);
+		return CLI_OK;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		printf("mitosis-cli %s\n", MITOSIS_VERSION);
+		return CLI_OK;
+	}
+	for (size_t i = 0; argc > 1 && i < NCOMMANDS; i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		if (argc > 2 && !strcmp(argv[2], "--help")) {
+			printf("usage: mitosis-cli %s %s\n\n%s\n", commands[i].name, commands[i].args,
+			       commands[i].help ? commands[i].help : "");
+			return CLI_OK;
+		}
+		return commands[i].run(argc - 1, argv + 1);
+	}
+	if (argc > 1)
+		fprintf(stderr, "mitosis-cli: no command %s: see mitosis-cli --help\n", argv[1]);
+	else
+		help(stderr);
+	return CLI_USAGE;
+}

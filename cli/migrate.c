@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: MIT
+/* The source's side of a migration, and check, which is its beginning. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "mitosis-criu-plugin/finish.h"
+
+struct migrate {
+	/* options */
+	pid_t pid;
+	const char *to, *ssh, *addr;
+	unsigned int give_up, timeout;
+	bool wait, tcp, json, check_only;
+	char **criu_args;
+	int ncriu_args;
+
+	char id[17], dir[256], fence[640];
+	struct wire wire;
+	pid_t ssh_pid, criu_pid;
+	int criu_fd;			/* pidfd */
+	int action;			/* socket to the action script, -1: none */
+	struct mitosis *ctl;
+	json_object *journal;
+	uint64_t snapshot, bytes, pages;
+	uint64_t t_start, t_dump, t_frozen, t_sent, t_ready, t_running;
+	json_object *drained;		/* the receiver's last report */
+};
+
+/* Where tests cut: MITOSIS_TEST_STEP=NAME:ACTION, ACTION one of kill, kill-criu, kill-ssh, pause. */
+static void test_step(struct migrate *m, const char *name)
+{
+	const char *step = getenv("MITOSIS_TEST_STEP");
+	size_t len = strlen(name);
+
+	if (!step || strncmp(step, name, len) || step[len] != ':')
+		return;
+	step += len + 1;
+	if (!strcmp(step, "kill"))
+		raise(SIGKILL);
+	if (!strcmp(step, "kill-criu") && m->criu_pid > 0)
+		kill(m->criu_pid, SIGKILL);
+	if (!strcmp(step, "kill-ssh") && m->ssh_pid > 0)
+		kill(m->ssh_pid, SIGKILL);
+	if (!strcmp(step, "pause")) {
+		/* the test does something to the machines and makes the file */
+		while (access("/tmp/mitosis-test-go", F_OK))
+			usleep(20000);
+	}
+	usleep(200000);
+}
+
+static int remote_start(struct migrate *m)
+{
+	int in[2], out[2], ret;
+	char *argv[] = { "sh", "-c", NULL, NULL };
+	char command[1024];
+
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
+		cli_say("no pipe to ssh: %s", strerror(errno));
+		return -1;
+	}
+	/* the ssh command is the caller's own words; the host goes in as an argument of its own */
+	snprintf(command, sizeof(command), "exec %s \"$0\" mitosis-cli receive",
+		 m->ssh ? m->ssh : "ssh -o BatchMode=yes -o ServerAliveInterval=5 -o ServerAliveCountMax=3");
+	argv[2] = command;
+	char *with_host[] = { argv[0], argv[1], argv[2], (char *)m->to, NULL };
+
+	ret = cli_spawn(with_host, in[0], out[1], &m->ssh_pid);
+	close(in[0]);
+	close(out[1]);
+	if (ret) {
+		cli_say("ssh cannot be started: %s", strerror(-ret));
+		return -1;
+	}
+	m->wire = (struct wire){ .in = out[0], .out = in[1] };
+	return 0;
+}
+
+static void remote_end(struct migrate *m)
+{
+	if (m->ssh_pid <= 0)
+		return;
+	close(m->wire.out);
+	close(m->wire.in);
+	waitpid(m->ssh_pid, NULL, 0);
+	free(m->wire.buf);
+	m->ssh_pid = 0;
+}
+
+/* An answer with this key; NULL when the other side failed, with a sentence said. */
+static json_object *remote_expect(struct migrate *m, const char *key, int timeout_s)
+{
+	json_object *o = wire_recv(&m->wire, timeout_s * 1000, -1);
+
+	if (o && json_object_object_get_ex(o, key, NULL))
+		return o;
+	if (o && *jstr(o, "error"))
+		cli_say("%s: %s", m->to, jstr(o, "error"));
+	else if (!o && errno == ETIMEDOUT)
+		cli_say("%s does not answer within %d s: see whether it is overloaded or the link is down", m->to,
+			timeout_s);
+	else
+		cli_say("the ssh session to %s ended: see ssh's own message, and whether mitosis-cli is installed there",
+			m->to);
+	json_object_put(o);
+	return NULL;
+}
+
+/* Both sides, before anything is touched. */
+static int preflight(struct migrate *m)
+{
+	json_object *problems = json_object_new_array(), *described = NULL, *hello, *answer;
+	int ret;
+
+	check_machine(problems, m->addr);
+	if (m->pid)
+		described = check_describe(m->pid, m->tcp, problems);
+	ret = check_report(problems, "here");
+	json_object_put(problems);
+	if (!m->to) {
+		json_object_put(described);
+		return ret;
+	}
+	if (remote_start(m)) {
+		json_object_put(described);
+		return CLI_REFUSED;
+	}
+	hello = json_object_new_object();
+	json_object_object_add(hello, "hello", json_object_new_int(CLI_PROTOCOL));
+	json_object_object_add(hello, "id", json_object_new_string(m->id));
+	json_object_object_add(hello, "check_only",
+			       json_object_new_boolean(m->check_only || ret != CLI_OK));
+	json_object_object_add(hello, "give_up", json_object_new_int(m->give_up));
+	json_object_object_add(hello, "tcp", json_object_new_boolean(m->tcp));
+	json_object_object_add(hello, "wait", json_object_new_boolean(m->wait));
+	if (described)
+		json_object_object_add(hello, "process", described);
+	wire_send(&m->wire, hello);
+	answer = remote_expect(m, "problems", 60);
+	if (!answer)
+		return CLI_REFUSED;
+	problems = json_object_object_get(answer, "problems");
+	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to))
+		ret = CLI_REFUSED;
+	json_object_put(answer);
+	return ret;
+}
+
+static int journal_set(struct migrate *m, const char *state)
+{
+	json_object_object_add(m->journal, "state", json_object_new_string(state));
+	return journal_save(m->id, m->journal);
+}
+
+/* The fence: every process of the tree in one frozen cgroup, its way back written down first. */
+static int fence_source(struct migrate *m)
+{
+	json_object *procs = json_object_new_array();
+	char cgroup[512];
+	size_t i, n;
+	pid_t *tree;
+	int ret = -1;
+
+	tree = cli_tree(m->pid, &n);
+	m->journal = json_object_new_object();
+	json_object_object_add(m->journal, "role", json_object_new_string("source"));
+	json_object_object_add(m->journal, "peer", json_object_new_string(m->to));
+	json_object_object_add(m->journal, "procs", procs);
+	if (!tree || cli_cgroup_of(m->pid, cgroup, sizeof(cgroup))) {
+		cli_say("process %d has no cgroup v2: mount one at " CLI_CGROUP, m->pid);
+		goto out;
+	}
+	snprintf(m->fence, sizeof(m->fence), "%s/mitosis-%s", cgroup, m->id);
+	json_object_object_add(m->journal, "fence", json_object_new_string(m->fence));
+	snprintf(cgroup, sizeof(cgroup), "%016lx", (unsigned long)m->snapshot);
+	json_object_object_add(m->journal, "snapshot", json_object_new_string(cgroup));
+	for (i = 0; i < n; i++) {
+		json_object *p = json_object_new_object();
+
+		if (cli_cgroup_of(tree[i], cgroup, sizeof(cgroup)))
+			continue;
+		json_object_object_add(p, "pid", json_object_new_int(tree[i]));
+		json_object_object_add(p, "cgroup", json_object_new_string(cgroup));
+		json_object_array_add(procs, p);
+	}
+	if (journal_set(m, "fenced") || fence_make(m->fence))
+		goto out;
+	for (i = 0; i < n; i++)
+		if (fence_move(m->fence, tree[i]))
+			goto out;
+	ret = fence_freeze(m->fence, true);
+out:
+	free(tree);
+	return ret;
+}
+
+static int send_images(struct migrate *m)
+{
+	int dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
+	json_object *end;
+	struct dirent *e;
+	DIR *d;
+
+	d = dirfd >= 0 ? fdopendir(dup(dirfd)) : NULL;
+	if (!d) {
+		cli_say("images in %s cannot be read: %s", m->dir, strerror(errno));
+		goto out;
+	}
+	while ((e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+
+		if (len < 4 || strcmp(e->d_name + len - 4, ".img"))
+			continue;
+		ret = wire_send_file(&m->wire, dirfd, e->d_name, &m->bytes);
+		if (ret) {
+			cli_say("image %s cannot be sent to %s: %s", e->d_name, m->to, strerror(-ret));
+			goto out;
+		}
+	}
+	end = json_object_new_object();
+	json_object_object_add(end, "end", json_object_new_boolean(true));
+	ret = wire_send(&m->wire, end);
+out:
+	if (d)
+		closedir(d);
+	if (dirfd >= 0)
+		close(dirfd);
+	return ret;
+}
+
+static int criu_start(struct migrate *m, int listen_fd, const char *sock)
+{
+	char pid[16], *argv[64];
+	int n = 0, i;
+
+	(void)listen_fd;
+	snprintf(pid, sizeof(pid), "%d", m->pid);
+	argv[n++] = "criu";
+	argv[n++] = "dump";
+	argv[n++] = "-t";
+	argv[n++] = pid;
+	argv[n++] = "-D";
+	argv[n++] = m->dir;
+	argv[n++] = "-o";
+	argv[n++] = "dump.log";
+	argv[n++] = "-v2";
+	argv[n++] = "--lazy-pages";
+	argv[n++] = "--ps-socket";
+	argv[n++] = "1000";
+	argv[n++] = "-L";
+	argv[n++] = (char *)cli_plugin_dir();
+	argv[n++] = "--manage-cgroups=ignore";
+	argv[n++] = "--action-script";
+	argv[n++] = "mitosis-cli action";
+	if (m->tcp)
+		argv[n++] = "--tcp-established";
+	for (i = 0; i < m->ncriu_args && n < 63; i++)
+		argv[n++] = m->criu_args[i];
+	argv[n] = NULL;
+	setenv("MITOSIS_ONESHOT", "1", 1);
+	setenv("MITOSIS_ACTION_SOCKET", sock, 1);
+	setenv("MITOSIS_ACTION_ID", m->id, 1);
+	if (m->addr)
+		setenv("MITOSIS_ADDR", m->addr, 1);
+	if (cli_spawn(argv, -1, 2, &m->criu_pid))
+		return -1;
+	m->criu_fd = syscall(SYS_pidfd_open, m->criu_pid, 0);
+	return m->criu_fd < 0 ? -1 : 0;
+}
+
+static void say_log(const char *dir, const char *log)
+{
+	char path[300], *text, *line, *save;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, log);
+	text = cli_read_file(path);
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		if (strstr(line, "Error ("))
+			fprintf(stderr, "criu: %s\n", line);
+	free(text);
+}
+
+static int criu_wait(struct migrate *m)
+{
+	int status = 0;
+
+	if (m->criu_pid <= 0)
+		return -1;
+	waitpid(m->criu_pid, &status, 0);
+	m->criu_pid = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static void action_answer(struct migrate *m, char verdict)
+{
+	if (m->action >= 0 && write(m->action, &verdict, 1) != 1)
+		verdict = 0;	/* criu is gone: the fence is what holds the tree */
+}
+
+/* Before COMMIT: as if nothing had happened. */
+static void roll_back(struct migrate *m)
+{
+	if (m->ssh_pid > 0) {
+		json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "abort", json_object_new_boolean(true));
+		wire_send(&m->wire, o);
+	}
+	if (m->journal)
+		fence_undo(m->journal);
+	action_answer(m, '1');
+	criu_wait(m);
+	if (m->snapshot)
+		mitosis_release(m->ctl, m->snapshot);
+	journal_remove(m->id);
+}
+
+/* With all tasks stopped by criu and its images complete. */
+static int transaction(struct migrate *m)
+{
+	char err[MITOSIS_ERROR_LEN];
+	struct mitosis_finish info;
+	json_object *o;
+	int dirfd, ret;
+
+	test_step(m, "dumped");
+	dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret = mitosis_dump_finish(m->ctl, dirfd, &info, err, sizeof(err));
+	close(dirfd);
+	if (ret) {
+		cli_say("the memory of process %d cannot be held: %s", m->pid, err);
+		goto back;
+	}
+	m->snapshot = info.snapshot;
+	m->pages = info.pages;
+	test_step(m, "held");
+	if (fence_source(m))
+		goto back;
+	test_step(m, "fenced");
+	ret = send_images(m);
+	m->t_sent = cli_now_ms();
+	test_step(m, "sent");
+	/* a receiver that fails says why before it hangs up */
+	o = remote_expect(m, "ready", m->timeout);
+	if (!o || ret) {
+		json_object_put(o);
+		goto back;
+	}
+	json_object_put(o);
+	m->t_ready = cli_now_ms();
+	test_step(m, "ready");
+	if (journal_set(m, "committed"))
+		goto back;
+	test_step(m, "commit");
+	o = json_object_new_object();
+	json_object_object_add(o, "commit", json_object_new_boolean(true));
+	ret = wire_send(&m->wire, o);
+	test_step(m, "committed");
+	o = ret ? NULL : remote_expect(m, "running", m->timeout);
+	if (!o) {
+		cli_say("nobody can tell whether process %d runs on %s: it is frozen here (cgroup %s); run mitosis-cli resolve %s --to %s",
+			m->pid, m->to, m->fence, m->id, m->to);
+		action_answer(m, '1');
+		criu_wait(m);
+		return CLI_DOUBT;
+	}
+	json_object_put(o);
+	m->t_running = cli_now_ms();
+	journal_set(m, "running");
+	test_step(m, "running");
+	action_answer(m, '0');
+	criu_wait(m);
+	/* criu has killed what it was allowed to; without criu nobody has */
+	if (fence_kill(m->fence) || fence_remove(m->fence))
+		cli_say("cgroup %s could not be emptied: kill what is in it, it runs on %s", m->fence, m->to);
+	journal_remove(m->id);
+	return CLI_OK;
+
+back:
+	roll_back(m);
+	cli_say("process %d runs on here", m->pid);
+	return CLI_FAILED;
+}
+
+static int follow_drain(struct migrate *m)
+{
+	bool tty = isatty(2);
+	json_object *o;
+
+	while ((o = wire_recv(&m->wire, 600000, -1))) {
+		int64_t total = jint(o, "pages"), pending = jint(o, "pending");
+
+		if (json_object_object_get_ex(o, "drained", NULL)) {
+			if (tty)
+				fputc('\n', stderr);
+			m->drained = o;
+			return 0;
+		}
+		if (*jstr(o, "error")) {
+			cli_say("%s: %s", m->to, jstr(o, "error"));
+			json_object_put(o);
+			return -1;
+		}
+		if (tty && total) {
+			int filled = (total - pending) * 40 / total;
+
+			fprintf(stderr, "\r[%.*s%*s] %3ld %%  %ld of %ld MiB", filled,
+				"########################################", 40 - filled, "",
+				(long)((total - pending) * 100 / total), (long)(total - pending) / 256,
+				(long)total / 256);
+		}
+		json_object_put(o);
+	}
+	cli_say("the ssh session to %s ended; process %d runs there and goes on draining: see mitosis-cli list there",
+		m->to, m->pid);
+	return -1;
+}
+
+static void summary(struct migrate *m)
+{
+	json_object *o = json_object_new_object();
+	uint64_t end = cli_now_ms();
+
+	json_object_object_add(o, "id", json_object_new_string(m->id));
+	json_object_object_add(o, "pid", json_object_new_int(m->pid));
+	json_object_object_add(o, "to", json_object_new_string(m->to));
+	json_object_object_add(o, "preflight_ms", json_object_new_uint64(m->t_dump - m->t_start));
+	json_object_object_add(o, "dump_ms", json_object_new_uint64(m->t_frozen - m->t_dump));
+	json_object_object_add(o, "hold_and_send_ms", json_object_new_uint64(m->t_sent - m->t_frozen));
+	json_object_object_add(o, "restore_ms", json_object_new_uint64(m->t_ready - m->t_sent));
+	json_object_object_add(o, "commit_ms", json_object_new_uint64(m->t_running - m->t_ready));
+	json_object_object_add(o, "downtime_ms", json_object_new_uint64(m->t_running - m->t_dump));
+	json_object_object_add(o, "bytes_before_resume", json_object_new_uint64(m->bytes));
+	json_object_object_add(o, "pages", json_object_new_uint64(m->pages));
+	if (m->drained) {
+		json_object_object_add(o, "drain_ms", json_object_new_uint64(end - m->t_running));
+		json_object_object_add(o, "pages_by_fault", json_object_new_int64(jint(m->drained, "fault")));
+		json_object_object_add(o, "pages_by_drain", json_object_new_int64(jint(m->drained, "drain")));
+		json_object_object_add(o, "pages_eager", json_object_new_int64(jint(m->drained, "eager")));
+		json_object_object_add(o, "pages_dead", json_object_new_int64(jint(m->drained, "dead")));
+	}
+	if (m->json) {
+		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+	} else {
+		json_object_object_foreach(o, key, value)
+			printf("%-20s %s\n", key, json_object_get_string(value));
+	}
+	json_object_put(o);
+}
+
+/* Waits for the action script to call; -1 when criu has ended without. */
+static int action_wait(struct migrate *m, int listen_fd)
+{
+	struct pollfd p[2] = { { listen_fd, POLLIN, 0 }, { m->criu_fd, POLLIN, 0 } };
+
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (p[0].revents)
+		m->action = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	return m->action < 0 ? -1 : 0;
+}
+
+static int migrate(struct migrate *m)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int listen_fd = -1, ret;
+
+	m->t_start = cli_now_ms();
+	ret = preflight(m);
+	if (ret != CLI_OK || m->check_only)
+		goto out;
+	m->ctl = cli_open();
+	ret = CLI_FAILED;
+	if (!m->ctl)
+		goto out;
+	snprintf(m->dir, sizeof(m->dir), "%s/%s", CLI_RUN_DIR, m->id);
+	if (cli_mkdir_p(m->dir, 0700)) {
+		cli_say("directory %s cannot be made: %s", m->dir, strerror(errno));
+		goto out;
+	}
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/%s.sock", CLI_RUN_DIR, m->id);
+	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	umask(077);
+	if (listen_fd < 0 || bind(listen_fd, (void *)&un, sizeof(un)) || listen(listen_fd, 1)) {
+		cli_say("socket %s cannot be made: %s", un.sun_path, strerror(errno));
+		goto out;
+	}
+	m->t_dump = cli_now_ms();
+	if (criu_start(m, listen_fd, un.sun_path)) {
+		cli_say("criu cannot be started: %s", strerror(errno));
+		goto out;
+	}
+	test_step(m, "start");
+	if (action_wait(m, listen_fd)) {
+		ret = criu_wait(m);
+		say_log(m->dir, "dump.log");
+		cli_say("criu could not dump process %d (status %d): it runs on here; criu's own words are above, see criu-dump options after --",
+			m->pid, ret);
+		roll_back(m);
+		ret = CLI_FAILED;
+		goto out;
+	}
+	m->t_frozen = cli_now_ms();
+	ret = transaction(m);
+	if (ret != CLI_OK)
+		goto out;
+	if (m->wait && follow_drain(m))
+		ret = CLI_FAILED;
+	summary(m);
+out:
+	if (listen_fd >= 0) {
+		close(listen_fd);
+		unlink(un.sun_path);
+	}
+	if (*m->dir)
+		cli_remove_dir(m->dir);
+	remote_end(m);
+	json_object_put(m->drained);
+	json_object_put(m->journal);
+	if (m->ctl)
+		mitosis_close(m->ctl);
+	return ret;
+}
+
+static int parse(struct migrate *m, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "pid", 1, NULL, 'p' }, { "to", 1, NULL, 't' }, { "ssh", 1, NULL, 's' },
+		{ "addr", 1, NULL, 'a' }, { "no-wait", 0, NULL, 'n' }, { "give-up", 1, NULL, 'g' },
+		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
+		{ "json", 0, NULL, 'j' }, {}
+	};
+	uint64_t id = 0;
+	int c;
+
+	memset(m, 0, sizeof(*m));
+	m->action = -1;
+	m->criu_fd = -1;
+	m->wait = true;
+	m->timeout = 120;
+	m->give_up = MITOSIS_GIVE_UP_DEFAULT;
+	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		switch (c) {
+		case 'p':
+			m->pid = atoi(optarg);
+			break;
+		case 't':
+			m->to = optarg;
+			break;
+		case 's':
+			m->ssh = optarg;
+			break;
+		case 'a':
+			m->addr = optarg;
+			break;
+		case 'n':
+			m->wait = false;
+			break;
+		case 'g':
+			m->give_up = atoi(optarg);
+			break;
+		case 'T':
+			m->timeout = atoi(optarg);
+			break;
+		case 'e':
+			m->tcp = true;
+			break;
+		case 'j':
+			m->json = true;
+			break;
+		default:
+			return -1;
+		}
+	}
+	if (m->to && *m->to == '-') {
+		cli_say("host %s begins with a dash: ssh would take it for an option", m->to);
+		return -1;
+	}
+	if (!m->give_up || !m->timeout || m->pid < 0) {
+		cli_say("--pid, --give-up and --timeout take whole numbers above 0");
+		return -1;
+	}
+	m->criu_args = argv + optind;
+	m->ncriu_args = argc - optind;
+	while (!id)
+		if (getrandom(&id, sizeof(id), 0) != sizeof(id))
+			id = 0;
+	snprintf(m->id, sizeof(m->id), "%016lx", (unsigned long)id);
+	return 0;
+}
+
+int cmd_migrate(int argc, char **argv)
+{
+	struct migrate m;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (parse(&m, argc, argv))
+		return CLI_USAGE;
+	if (!m.pid || !m.to) {
+		cli_say("migrate needs --pid and --to: see mitosis-cli migrate --help");
+		return CLI_USAGE;
+	}
+	return migrate(&m);
+}
+
+int cmd_check(int argc, char **argv)
+{
+	struct migrate m;
+	int ret;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (parse(&m, argc, argv))
+		return CLI_USAGE;
+	m.check_only = true;
+	ret = migrate(&m);
+	if (m.json)
+		printf("{ \"ok\": %s }\n", ret == CLI_OK ? "true" : "false");
+	else if (ret == CLI_OK)
+		printf("nothing is in the way\n");
+	return ret;
+}
+
+/*
+ * criu calls this at its steps. Only after the dump it matters: the answer decides between killing the tasks and letting them go on. When
+ * the migrating command is dead the journal knows how far it had come.
+ */
+int cmd_action(int argc, char **argv)
+{
+	const char *step = getenv("CRTOOLS_SCRIPT_ACTION"), *path = getenv("MITOSIS_ACTION_SOCKET");
+	const char *id = getenv("MITOSIS_ACTION_ID");
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	json_object *journal;
+	char verdict = 0;
+	uint64_t snapshot;
+	int fd, ret = 1;
+
+	if (!step || strcmp(step, "post-dump"))
+		return 0;
+	if (!path || !id)
+		return 1;
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && !connect(fd, (void *)&un, sizeof(un)) && read(fd, &verdict, 1) == 1)
+		return verdict == '0' ? 0 : 1;
+	journal = journal_load(id);
+	if (!strcmp(journal_state(journal), "running")) {
+		ret = 0;
+	} else if (strcmp(journal_state(journal), "committed")) {
+		if (journal)
+			fence_undo(journal);
+		if (journal && cli_parse_id(jstr(journal, "snapshot"), &snapshot)) {
+			struct mitosis *ctl = cli_open();
+
+			if (ctl) {
+				mitosis_release(ctl, snapshot);
+				mitosis_close(ctl);
+			}
+		}
+		journal_remove(id);
+	}
+	json_object_put(journal);
+	return ret;
+}

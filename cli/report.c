@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+/* list, show, stats, release */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static json_object *jid(uint64_t id)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016lx", (unsigned long)id);
+	return json_object_new_string(text);
+}
+
+static void add_u64(json_object *o, const char *key, uint64_t value)
+{
+	json_object_object_add(o, key, json_object_new_uint64(value));
+}
+
+static void add_str(json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static int list_hold(const struct mitosis_hold_info *h, void *arg)
+{
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "snapshot", jid(h->snapshot));
+	add_str(o, "name", h->name);
+	add_str(o, "state", mitosis_hold_state_name(h->state));
+	add_str(o, "address", h->addr);
+	add_u64(o, "port", h->port);
+	add_u64(o, "pages", h->pages_held);
+	add_u64(o, "regions", h->nregions);
+	add_u64(o, "peers", h->npeers);
+	add_u64(o, "age_ms", h->age_ms);
+	if (h->leased)
+		add_u64(o, "lease_s", h->lease);
+	json_object_object_add(o, "oneshot",
+			       json_object_new_boolean(h->flags & MITOSIS_HOLD_F_ONESHOT));
+	json_object_array_add(arg, o);
+	return 0;
+}
+
+static int list_link(const struct mitosis_link_info *l, void *arg)
+{
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "snapshot", jid(l->snapshot));
+	add_str(o, "source", l->peer_addr);
+	add_str(o, "state", mitosis_link_state_name(l->state));
+	add_u64(o, "attached", l->nattached);
+	add_u64(o, "age_ms", l->age_ms);
+	add_u64(o, "down_ms", l->down_ms);
+	add_u64(o, "give_up_s", l->give_up);
+	json_object_array_add(arg, o);
+	return 0;
+}
+
+static int list_attach(const struct mitosis_attach_info *a, void *arg)
+{
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "snapshot", jid(a->snapshot));
+	add_u64(o, "pid", a->pid);
+	add_u64(o, "mm", a->mm);
+	add_u64(o, "pages", a->pages_total);
+	add_u64(o, "pending", a->pages_pending);
+	add_u64(o, "fault", a->pages_fault);
+	add_u64(o, "drain", a->pages_drain);
+	add_u64(o, "eager", a->pages_eager);
+	add_u64(o, "dead", a->pages_dead);
+	add_u64(o, "drain_ms", a->drain_ns / 1000000);
+	add_u64(o, "busy_ms", a->busy_ns / 1000000);
+	json_object_array_add(arg, o);
+	return 0;
+}
+
+static void print_all(json_object *all)
+{
+	json_object *list;
+	size_t i;
+
+	list = json_object_object_get(all, "snapshots");
+	printf("%-16s  %-20s %-9s %10s %6s %10s\n", "SNAPSHOT", "HELD FOR", "STATE", "MIB", "PEERS",
+	       "AGE/S");
+	for (i = 0; i < json_object_array_length(list); i++) {
+		json_object *o = json_object_array_get_idx(list, i);
+
+		printf("%-16s  %-20s %-9s %10.1f %6d %10.1f\n", jstr(o, "snapshot"), jstr(o, "name"),
+		       jstr(o, "state"), jint(o, "pages") / 256.0, (int)jint(o, "peers"),
+		       jint(o, "age_ms") / 1000.0);
+	}
+	list = json_object_object_get(all, "links");
+	printf("\n%-16s  %-20s %-10s %9s %6s %10s\n", "SNAPSHOT", "SOURCE", "LINK", "PROCESSES", "DOWN/S",
+	       "AGE/S");
+	for (i = 0; i < json_object_array_length(list); i++) {
+		json_object *o = json_object_array_get_idx(list, i);
+
+		printf("%-16s  %-20s %-10s %9d %6.1f %10.1f\n", jstr(o, "snapshot"), jstr(o, "source"),
+		       jstr(o, "state"), (int)jint(o, "attached"), jint(o, "down_ms") / 1000.0,
+		       jint(o, "age_ms") / 1000.0);
+	}
+	list = json_object_object_get(all, "processes");
+	printf("\n%-16s  %8s %10s %10s %9s %9s\n", "SNAPSHOT", "PID", "PAGES", "MISSING", "BY FAULT",
+	       "BY DRAIN");
+	for (i = 0; i < json_object_array_length(list); i++) {
+		json_object *o = json_object_array_get_idx(list, i);
+
+		printf("%-16s  %8d %10ld %10ld %9ld %9ld\n", jstr(o, "snapshot"), (int)jint(o, "pid"),
+		       (long)jint(o, "pages"), (long)jint(o, "pending"), (long)jint(o, "fault"),
+		       (long)jint(o, "drain"));
+	}
+}
+
+static int report(uint64_t snapshot, bool json)
+{
+	json_object *all = json_object_new_object(), *holds = json_object_new_array();
+	json_object *links = json_object_new_array(), *attached = json_object_new_array();
+	struct mitosis *ctl = cli_open();
+	int ret = CLI_FAILED;
+
+	json_object_object_add(all, "snapshots", holds);
+	json_object_object_add(all, "links", links);
+	json_object_object_add(all, "processes", attached);
+	if (!ctl)
+		goto out;
+	if (mitosis_hold_get(ctl, snapshot, list_hold, holds) ||
+	    mitosis_link_get(ctl, snapshot, list_link, links) ||
+	    mitosis_attach_get(ctl, snapshot, list_attach, attached)) {
+		cli_say("%s", mitosis_error(ctl));
+		goto out;
+	}
+	if (snapshot && !json_object_array_length(holds) && !json_object_array_length(links)) {
+		cli_say("there is no snapshot %016lx here: mitosis-cli list names them",
+			(unsigned long)snapshot);
+		goto out;
+	}
+	if (json)
+		printf("%s\n", json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY));
+	else
+		print_all(all);
+	ret = CLI_OK;
+out:
+	if (ctl)
+		mitosis_close(ctl);
+	json_object_put(all);
+	return ret;
+}
+
+static bool json_option(int argc, char **argv, int *rest)
+{
+	static const struct option options[] = { { "json", 0, NULL, 'j' }, {} };
+	bool json = false;
+	int c;
+
+	*rest = -1;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'j')
+			return false;
+		json = true;
+	}
+	*rest = optind;
+	return json;
+}
+
+int cmd_list(int argc, char **argv)
+{
+	int rest;
+	bool json = json_option(argc, argv, &rest);
+
+	return rest < 0 || rest != argc ? CLI_USAGE : report(0, json);
+}
+
+int cmd_show(int argc, char **argv)
+{
+	uint64_t id;
+	int rest;
+	bool json = json_option(argc, argv, &rest);
+
+	if (rest < 0 || rest != argc - 1 || !cli_parse_id(argv[rest], &id)) {
+		cli_say("show needs one snapshot, 16 hexadecimal digits: mitosis-cli list names them");
+		return CLI_USAGE;
+	}
+	return report(id, json);
+}
+
+int cmd_stats(int argc, char **argv)
+{
+	static const struct option options[] = { { "json", 0, NULL, 'j' }, { "watch", 1, NULL, 'w' },
+						 {} };
+	uint64_t stats[__MITOSIS_STAT_MAX];
+	struct mitosis *ctl;
+	bool json = false;
+	int c, watch = 0, i;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'j')
+			json = true;
+		else if (c == 'w')
+			watch = atoi(optarg);
+		else
+			return CLI_USAGE;
+	}
+	ctl = cli_open();
+	if (!ctl)
+		return CLI_FAILED;
+	do {
+		json_object *o = json_object_new_object();
+
+		if (mitosis_stats(ctl, stats)) {
+			cli_say("%s", mitosis_error(ctl));
+			json_object_put(o);
+			mitosis_close(ctl);
+			return CLI_FAILED;
+		}
+		for (i = 0; i < __MITOSIS_STAT_MAX; i++) {
+			if (json)
+				add_u64(o, mitosis_stat_name(i), stats[i]);
+			else
+				printf("%-20s %lu\n", mitosis_stat_name(i), (unsigned long)stats[i]);
+		}
+		if (json)
+			printf("%s\n", json_object_to_json_string(o));
+		json_object_put(o);
+		fflush(stdout);
+		if (watch > 0) {
+			sleep(watch);
+			if (!json)
+				putchar('\n');
+		}
+	} while (watch > 0);
+	mitosis_close(ctl);
+	return CLI_OK;
+}
+
+int cmd_release(int argc, char **argv)
+{
+	struct mitosis *ctl;
+	uint64_t id = 0;
+	int ret;
+
+	if (argc != 2 || (strcmp(argv[1], "--all") && !cli_parse_id(argv[1], &id))) {
+		cli_say("release needs a snapshot, 16 hexadecimal digits, or --all: mitosis-cli list names them");
+		return CLI_USAGE;
+	}
+	ctl = cli_open();
+	if (!ctl)
+		return CLI_FAILED;
+	ret = id ? mitosis_release(ctl, id) : mitosis_release_all(ctl);
+	if (ret)
+		cli_say("%s", mitosis_error(ctl));
+	mitosis_close(ctl);
+	return ret ? CLI_FAILED : CLI_OK;
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+void cli_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("mitosis-cli: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+}
+
+struct mitosis *cli_open(void)
+{
+	char err[MITOSIS_ERROR_LEN];
+	struct mitosis *ctl = mitosis_open(err, sizeof(err));
+
+	if (!ctl)
+		cli_say("%s", err);
+	return ctl;
+}
+
+const char *cli_plugin_dir(void)
+{
+	const char *dir = getenv("MITOSIS_PLUGIN_DIR");
+
+	return dir && *dir ? dir : CLI_PLUGIN_DIR;
+}
+
+bool cli_parse_id(const char *text, uint64_t *id)
+{
+	char *end;
+
+	errno = 0;
+	*id = strtoull(text, &end, 16);
+	return *text && !*end && !errno && *id;
+}
+
+char *cli_read_file(const char *path)
+{
+	size_t len = 0, size = 0;
+	char *buf = NULL, *grown;
+	ssize_t n;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return NULL;
+	do {
+		if (len + 1 >= size) {
+			size = size ? size * 2 : 4096;
+			grown = realloc(buf, size);
+			if (!grown)
+				break;
+			buf = grown;
+		}
+		n = read(fd, buf + len, size - len - 1);
+		if (n > 0)
+			len += n;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	close(fd);
+	if (buf)
+		buf[len] = 0;
+	return buf;
+}
+
+int cli_write_file(const char *path, const char *text)
+{
+	size_t len = strlen(text);
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, len) != (ssize_t)len)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+uint64_t cli_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+int cli_mkdir_p(const char *path, mode_t mode)
+{
+	char part[512];
+	size_t i;
+
+	snprintf(part, sizeof(part), "%s", path);
+	for (i = 1; part[i]; i++) {
+		if (part[i] != '/')
+			continue;
+		part[i] = 0;
+		if (mkdir(part, 0755) && errno != EEXIST)
+			return -errno;
+		part[i] = '/';
+	}
+	return mkdir(part, mode) && errno != EEXIST ? -errno : 0;
+}
+
+int cli_remove_dir(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+
+	if (!d)
+		return -errno;
+	while ((e = readdir(d)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			unlinkat(dirfd(d), e->d_name, 0);
+	closedir(d);
+	return rmdir(path) ? -errno : 0;
+}
+
+static int tree_add(pid_t pid, pid_t **pids, size_t *n)
+{
+	char path[64], *children, *p, *end;
+	struct dirent *e;
+	pid_t *grown;
+	int ret = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	d = opendir(path);
+	if (!d)
+		return -1;
+	grown = reallocarray(*pids, *n + 1, sizeof(pid));
+	if (!grown) {
+		closedir(d);
+		return -1;
+	}
+	*pids = grown;
+	grown[(*n)++] = pid;
+	while ((e = readdir(d)) && !ret) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", pid, e->d_name);
+		children = cli_read_file(path);
+		for (p = children; p && *p && !ret; p = end) {
+			pid_t child = strtol(p, &end, 10);
+
+			if (end == p)
+				break;
+			/* one that ends meanwhile is no loss */
+			tree_add(child, pids, n);
+		}
+		free(children);
+	}
+	closedir(d);
+	return ret;
+}
+
+pid_t *cli_tree(pid_t pid, size_t *n)
+{
+	pid_t *pids = NULL;
+
+	*n = 0;
+	if (tree_add(pid, &pids, n)) {
+		free(pids);
+		return NULL;
+	}
+	return pids;
+}
+
+int cli_cgroup_of(pid_t pid, char *buf, size_t len)
+{
+	char path[64], *text, *line, *end;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	text = cli_read_file(path);
+	if (!text)
+		return -1;
+	line = strncmp(text, "0::", 3) ? strstr(text, "\n0::") : text;
+	if (line) {
+		line = strchr(line, ':') + 2;
+		end = strchr(line, '\n');
+		if (end)
+			*end = 0;
+		snprintf(buf, len, "%s%s", CLI_CGROUP, strcmp(line, "/") ? line : "");
+	}
+	free(text);
+	return line ? 0 : -1;
+}
+
+int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
+{
+	*pid = fork();
+	if (*pid < 0)
+		return -errno;
+	if (*pid)
+		return 0;
+	signal(SIGPIPE, SIG_DFL);
+	if (in >= 0)
+		dup2(in, 0);
+	if (out >= 0)
+		dup2(out, 1);
+	execvp(argv[0], argv);
+	fprintf(stderr, "mitosis-cli: %s cannot be started: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
