@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -17,7 +18,6 @@ static const struct cli_command commands[] = {
 	  "criu dump with memory left where it is" },
 	{ "restore", cmd_restore, "--dir DIR [-- CRIU-OPTION...]", "criu restore of such a dump" },
 	{ "receive", cmd_receive, "", "the other end of migrate; it starts this over ssh" },
-	{ "action", cmd_action, "", NULL },
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -26,7 +26,6 @@ static void help(FILE *f)
 {
 	fprintf(f, "usage: mitosis-cli COMMAND [OPTION]...\n\n");
 	for (size_t i = 0; i < NCOMMANDS; i++)
-		if (commands[i].help)
 			fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
 	fprintf(f, "\nmitosis-cli COMMAND --help tells more; the manual is mitosis-cli(1).\n");
 }
@@ -41,12 +40,15 @@ int main(int argc, char **argv)
 		printf("mitosis-cli %s\n", MITOSIS_VERSION);
 		return CLI_OK;
 	}
+	/* an action script is a path without arguments */
+	if (argc == 1 && getenv("CRTOOLS_SCRIPT_ACTION"))
+		return cmd_action(argc, argv);
 	for (size_t i = 0; argc > 1 && i < NCOMMANDS; i++) {
 		if (strcmp(argv[1], commands[i].name))
 			continue;
 		if (argc > 2 && !strcmp(argv[2], "--help")) {
 			printf("usage: mitosis-cli %s %s\n\n%s\n", commands[i].name, commands[i].args,
-			       commands[i].help ? commands[i].help : "");
+			       commands[i].help);
 			return CLI_OK;
 		}
 		return commands[i].run(argc - 1, argv + 1);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -242,12 +243,16 @@ out:
 	return ret;
 }
 
-static int criu_start(struct migrate *m, int listen_fd, const char *sock)
+static int criu_start(struct migrate *m, const char *sock)
 {
-	char pid[16], *argv[64];
+	char pid[16], self[PATH_MAX], *argv[64];
 	int n = 0, i;
 
-	(void)listen_fd;
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n < 0)
+		return -1;
+	self[n] = 0;
+	n = 0;
 	snprintf(pid, sizeof(pid), "%d", m->pid);
 	argv[n++] = "criu";
 	argv[n++] = "dump";
@@ -265,7 +270,7 @@ static int criu_start(struct migrate *m, int listen_fd, const char *sock)
 	argv[n++] = (char *)cli_plugin_dir();
 	argv[n++] = "--manage-cgroups=ignore";
 	argv[n++] = "--action-script";
-	argv[n++] = "mitosis-cli action";
+	argv[n++] = self;
 	if (m->tcp)
 		argv[n++] = "--tcp-established";
 	for (i = 0; i < m->ncriu_args && n < 63; i++)
@@ -500,7 +505,7 @@ static int migrate(struct migrate *m)
 		goto out;
 	}
 	m->t_dump = cli_now_ms();
-	if (criu_start(m, listen_fd, un.sun_path)) {
+	if (criu_start(m, un.sun_path)) {
 		cli_say("criu cannot be started: %s", strerror(errno));
 		goto out;
 	}
