@@ -155,6 +155,22 @@ cmd_lazy() {
 	until_true 20 idle_source || fail "the source still holds memory"
 }
 
+# A lazy process that stays so.
+cmd_start_target() {
+	start target 4
+	# shellcheck disable=SC2046
+	$BIN/ctl lazify 10.77.0.1 -1 $(tree_of "$PID") > /run/target.snapshot || fail "it cannot be made lazy"
+	is_armed "$PID" || fail "the process is not lazy"
+}
+
+cmd_lazy_end() {
+	PID=$(sed -n 's/^ready //p' $T/target.log)
+	tree_kill "$PID"
+	until_true 20 idle_links || fail "links are left"
+	$BIN/ctl release "$(cat /run/target.snapshot)" 2> /dev/null
+	until_true 20 idle_source || fail "memory is held"
+}
+
 # again NAME ARGS...: made lazy in place again and again while it works.
 cmd_again() {
 	local name=$1 times=0

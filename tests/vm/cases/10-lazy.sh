@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Memory made lazy in place, without CRIU: the pager alone, with no drain (every page comes by a fault) and against one.
+
+lazy() {
+	drive lazy "$@"
+}
+
+lazy_draining() {
+	on a "DRAIN_MS=0 /root/t/drive.sh lazy $*"
+}
+
+lazy_again() {
+	drive again "$@"
+}
+
+# with_sysfs "FILE=VALUE ..." COMMAND...: set on machine a for the time of a case.
+with_sysfs() {
+	local s=$1 save='' set='' f
+	shift
+	for f in $s; do
+		save+="echo \$(sed -E 's/.*\\[(.*)\\].*/\\1/' ${f%%=*}) > /run/${f//[\/=]/_}; "
+		set+="echo ${f#*=} > ${f%%=*}; "
+	done
+	on a "$save $set"
+	local rc=0
+	"$@" || rc=$?
+	for f in $s; do
+		on a "cat /run/${f//[\/=]/_} > ${f%%=*}"
+	done
+	return $rc
+}
+
+with_swap() {
+	on a 'grep -q /swapfile /proc/swaps || { fallocate -l 128M /swapfile && chmod 600 /swapfile && mkswap -q /swapfile && swapon /swapfile; }'
+	local rc=0
+	"$@" || rc=$?
+	on a 'swapoff /swapfile'
+	return $rc
+}
+
+THP=/sys/kernel/mm/transparent_hugepage
+KSM=/sys/kernel/mm/ksm
+
+for p in brkstack cow direct dontneed dontneed-race exits filepriv forkflags forks futex jit join locked lookup madvfree mprotect mremap \
+	remote shared signals syscalls threads tls uring; do
+	add "lazy-$p" 120 lazy $p
+done
+for p in dontneed dontneed-race exits forks mremap remote threads; do
+	add "lazy-draining-$p" 120 lazy_draining $p
+done
+add lazy-sparse 180 lazy sparse
+add lazy-thp 180 lazy thp
+add lazy-thp-always 180 with_sysfs "$THP/enabled=always $THP/khugepaged/scan_sleep_millisecs=10" lazy_draining thp
+add lazy-ksm 180 with_sysfs "$KSM/run=1 $KSM/sleep_millisecs=1 $KSM/pages_to_scan=4000" lazy ksm
+add lazy-swap 180 with_swap lazy swapped
+add lazy-walk 240 lazy walk 1 10000
+add lazy-walk-draining 240 lazy_draining walk 2 10000
+add lazy-walk-again 300 lazy_again walk 3 10000
+
+# Reclaim, compaction and migration of pages at work while the walk goes on.
+walk_under_pressure() {
+	on a '(while [ ! -e /tmp/mt/pressure.stop ]; do echo 1 > /proc/sys/vm/compact_memory; echo 3 > /proc/sys/vm/drop_caches; sleep 0.2; done) > /dev/null 2>&1 &'
+	local rc=0
+	with_swap lazy_draining walk 4 5000 || rc=$?
+	on a 'touch /tmp/mt/pressure.stop'
+	return $rc
+}
+add lazy-walk-pressure 300 walk_under_pressure
