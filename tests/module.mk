@@ -1,3 +1,15 @@
 # SPDX-License-Identifier: MIT
+# check: everything, one line a test, and "N passed, N failed". check-debug: the machine tests on a kernel with every check on.
+# soak: long random walks, SOAK_SEEDS of them on each kernel.
 
 include $(sort $(wildcard tests/*/module.mk))
+
+.PHONY: check check-debug soak
+check: deps
+	@tests/check.sh rig build unit fuzz scripts programs vm
+
+check-debug: deps
+	@tests/check.sh rig build vm-debug
+
+soak: deps
+	@SOAK=$(or $(SOAK_SEEDS),20) tests/check.sh rig build vm

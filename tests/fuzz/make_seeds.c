@@ -11,7 +11,7 @@ static int seed_write(int dirfd, const char *name, const void *buf, size_t len)
 {
 	char err[256];
 
-	if (!mitosis_file_write(dirfd, name, buf, len, err, sizeof(err)))
+	if (!mitosis_file_write(dirfd, name, buf, len, false, err, sizeof(err)))
 		return 0;
 	fprintf(stderr, "%s\n", err);
 	return 1;
