@@ -90,7 +90,8 @@ out:
 	return ret;
 }
 
-int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, char *err, size_t errlen)
+int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync, char *err,
+		       size_t errlen)
 {
 	char temp[256];
 	int fd, ret;
@@ -104,7 +105,7 @@ int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len,
 	fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return file_error(err, errlen, name, "written");
-	if (file_write_all(fd, buf, len) || fsync(fd)) {
+	if (file_write_all(fd, buf, len) || (sync && fsync(fd))) {
 		ret = file_error(err, errlen, name, "written");
 		close(fd);
 		goto remove;
@@ -114,7 +115,7 @@ int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len,
 		goto remove;
 	}
 	/* The name itself lasts only when the directory does. */
-	if (fsync(dirfd))
+	if (sync && fsync(dirfd))
 		return file_error(err, errlen, name, "written");
 	return 0;
 remove:

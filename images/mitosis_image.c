@@ -486,7 +486,9 @@ int mitosis_image_write(int dirfd, const struct mitosis_image *img, char *err, s
 	ret = mitosis_image_format(img, &buf, &len, err, errlen);
 	if (ret)
 		return ret;
-	ret = mitosis_file_write(dirfd, MITOSIS_IMAGE_NAME, buf, len, err, errlen);
+	/* An open one is of no use after a power cut, and written while tasks stand still. */
+	ret = mitosis_file_write(dirfd, MITOSIS_IMAGE_NAME, buf, len, img->state == MITOSIS_IMAGE_SEALED, err,
+				 errlen);
 	explicit_bzero(buf, len);
 	free(buf);
 	return ret;

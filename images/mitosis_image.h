@@ -75,15 +75,19 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 
 /*
  * The file in the image directory dirfd. Writing checks first and replaces at once, so that a reader finds the
- * old file or the new one. Reading: -ENOENT when there is none.
+ * old file or the new one; a sealed one outlasts a power cut. Reading: -ENOENT when there is none.
  */
 int mitosis_image_read(int dirfd, struct mitosis_image **img, char *err, size_t errlen);
 int mitosis_image_write(int dirfd, const struct mitosis_image *img, char *err, size_t errlen);
 int mitosis_image_remove(int dirfd);
 
-/* Whole regular files of an image directory, as above; symbolic links are not followed. */
+/*
+ * Whole regular files of an image directory, as above; symbolic links are not followed. With sync what is
+ * written outlasts a power cut.
+ */
 int mitosis_file_read(int dirfd, const char *name, size_t max, void **buf, size_t *len, char *err,
 		      size_t errlen);
-int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, char *err, size_t errlen);
+int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync, char *err,
+		       size_t errlen);
 
 #endif /* MITOSIS_IMAGE_H */

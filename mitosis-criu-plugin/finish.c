@@ -1,21 +1,97 @@
 // SPDX-License-Identifier: MIT
+#include "mitosis-criu-plugin/finish.h"
+
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
 #include "lib/mitosis.h"
-#include "mitosis-criu-plugin/finish.h"
 
-static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm,
-		     uint64_t *pages, char *err, size_t errlen)
+/* Calls back for each pagemap-N.img; the first result that is not 0 ends it. */
+static int finish_pagemaps(int dirfd, int (*cb)(int dirfd, uint32_t pid, void *arg), void *arg)
 {
-	struct mitosis_run *runs = NULL;
+	struct dirent *e;
+	uint32_t pid;
+	int fd, ret = 0;
+	DIR *d;
+
+	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		ret = -errno;
+		if (fd >= 0)
+			close(fd);
+		return ret;
+	}
+	while (!ret && (errno = 0, e = readdir(d))) {
+		pid = pagemap_name_pid(e->d_name);
+		if (pid)
+			ret = cb(dirfd, pid, arg);
+	}
+	if (!ret)
+		ret = -errno;
+	closedir(d);
+	return ret;
+}
+
+struct finish_unheld {
+	const struct mitosis_image *img;
+	struct timespec since;	/* when mitosis.img was written, before CRIU wrote any pagemap */
+	uint32_t pid;
+};
+
+static int finish_find_unheld(int dirfd, uint32_t pid, void *arg)
+{
+	struct finish_unheld *un = arg;
 	char name[PAGEMAP_NAME_LEN];
-	size_t nruns, i;
+	struct stat st;
+
+	if (mitosis_image_find_mm(un->img, pid))
+		return 0;
+	pagemap_name(pid, name);
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	/* Left by an earlier dump to the same directory. */
+	if (st.st_mtim.tv_sec < un->since.tv_sec ||
+	    (st.st_mtim.tv_sec == un->since.tv_sec && st.st_mtim.tv_nsec < un->since.tv_nsec))
+		return 0;
+	un->pid = pid;
+	return 1;
+}
+
+/* Another plugin may have kept criu from asking us about a process. */
+static int finish_check_held(int dirfd, const struct mitosis_image *img, char *err, size_t errlen)
+{
+	struct finish_unheld un = { .img = img };
+	struct stat st;
+	int ret;
+
+	ret = fstatat(dirfd, MITOSIS_IMAGE_NAME, &st, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
+	un.since = st.st_mtim;
+	if (!ret)
+		ret = finish_pagemaps(dirfd, finish_find_unheld, &un);
+	if (ret < 0)
+		snprintf(err, errlen, "the image directory can not be read (%s): dump to another one",
+			 strerror(-ret));
+	if (ret <= 0)
+		return ret;
+	snprintf(err, errlen,
+		 "process %u was dumped but its memory was not held: remove other plugins from criu's plugin directory",
+		 un.pid);
+	return -EPROTO;
+}
+
+static int finish_read_pagemap(int dirfd, struct mitosis_image_mm *mm, struct mitosis_run **runs,
+			       size_t *nruns, char *err, size_t errlen)
+{
+	char name[PAGEMAP_NAME_LEN];
 	void *buf;
 	int ret;
 
@@ -24,39 +100,92 @@ static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct m
 	if (ret)
 		return ret;
 	mm->pagemap = buf;
-	ret = pagemap_lazy_runs(mm->pagemap, mm->pagemap_len, &runs, &nruns, err, errlen);
+	return pagemap_lazy_runs(mm->pagemap, mm->pagemap_len, runs, nruns, err, errlen);
+}
+
+static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm,
+		     uint64_t *pages, char *err, size_t errlen)
+{
+	struct mitosis_run *runs;
+	size_t nruns, i;
+	int ret;
+
+	ret = finish_read_pagemap(dirfd, mm, &runs, &nruns, err, errlen);
 	if (ret)
 		return ret;
-	if (nruns) {
-		ret = mitosis_hold_pages(ctl, snapshot, mm->pid, runs, nruns);
-		if (ret)
-			snprintf(err, errlen, "%s", mitosis_error(ctl));
-	}
 	for (i = 0; i < nruns; i++)
 		*pages += runs[i].npages;
+	if (nruns)
+		ret = mitosis_hold_pages(ctl, snapshot, mm->pid, runs, nruns);
+	if (ret)
+		snprintf(err, errlen, "%s", mitosis_error(ctl));
 	free(runs);
 	return ret;
 }
 
-struct finish_regions {
-	struct mitosis_image *img;
-	int ret;
-};
-
-static int finish_regions(uint32_t pid, const struct mitosis_region *regions, size_t n, void *arg)
+static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions, size_t n, void *arg)
 {
-	struct finish_regions *fr = arg;
-	struct mitosis_image_mm *mm = mitosis_image_find_mm(fr->img, pid);
-	struct mitosis_region *grown;
+	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, pid);
+	struct mitosis_region *more;
 
 	if (!mm)
-		return fr->ret = -EPROTO;
-	grown = reallocarray(mm->regions, mm->nregions + n, sizeof(*grown));
-	if (!grown)
-		return fr->ret = -ENOMEM;
-	memcpy(grown + mm->nregions, regions, n * sizeof(*grown));
-	mm->regions = grown;
+		return -EPROTO;
+	more = reallocarray(mm->regions, mm->nregions + n, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	memcpy(more + mm->nregions, regions, n * sizeof(*more));
+	mm->regions = more;
 	mm->nregions += n;
+	return 0;
+}
+
+static int finish_seal(struct mitosis *ctl, struct mitosis_image *img, char *err, size_t errlen)
+{
+	int ret;
+
+	ret = mitosis_hold_seal(ctl, img->snapshot);
+	if (!ret)
+		ret = mitosis_region_get(ctl, img->snapshot, finish_add_regions, img);
+	if (ret)
+		snprintf(err, errlen, "%s", mitosis_error(ctl)[0] ? mitosis_error(ctl) :
+			 "the module's regions are not those of this dump: load the module of this version of mitosis");
+	img->state = MITOSIS_IMAGE_SEALED;
+	return ret;
+}
+
+/* First the pagemaps go and then mitosis.img is completed: what is left when this is cut short can not be restored. */
+static int finish_write(int dirfd, const struct mitosis_image *img, char *err, size_t errlen)
+{
+	char name[PAGEMAP_NAME_LEN];
+	size_t i;
+	int ret;
+
+	for (i = 0; i < img->nmms; i++) {
+		pagemap_name(img->mms[i].pid, name);
+		if (unlinkat(dirfd, name, 0)) {
+			ret = -errno;
+			snprintf(err, errlen, "%s can not be removed (%s): check the image directory", name,
+				 strerror(errno));
+			return ret;
+		}
+	}
+	return mitosis_image_write(dirfd, img, err, errlen);
+}
+
+static int finish_count(const struct mitosis_image *img, uint64_t *pages, char *err, size_t errlen)
+{
+	struct mitosis_run *runs;
+	size_t i, j, n;
+	int ret;
+
+	for (i = 0; i < img->nmms; i++) {
+		ret = pagemap_lazy_runs(img->mms[i].pagemap, img->mms[i].pagemap_len, &runs, &n, err, errlen);
+		if (ret)
+			return ret;
+		for (j = 0; j < n; j++)
+			*pages += runs[j].npages;
+		free(runs);
+	}
 	return 0;
 }
 
@@ -64,9 +193,7 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 			size_t errlen)
 {
 	struct mitosis_finish done = {};
-	struct finish_regions fr = {};
 	struct mitosis_image *img;
-	char name[PAGEMAP_NAME_LEN];
 	size_t i;
 	int ret;
 
@@ -75,37 +202,57 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 		return ret;
 	done.snapshot = img->snapshot;
 	done.mms = img->nmms;
-	if (img->state == MITOSIS_IMAGE_SEALED)
+	if (img->state == MITOSIS_IMAGE_SEALED) {
+		ret = finish_count(img, &done.pages, err, errlen);
 		goto out;
-	for (i = 0; i < img->nmms; i++) {
+	}
+	ret = finish_check_held(dirfd, img, err, errlen);
+	for (i = 0; i < img->nmms && !ret; i++)
 		ret = finish_mm(ctl, dirfd, img->snapshot, &img->mms[i], &done.pages, err, errlen);
-		if (ret)
-			goto out;
+	if (!ret && !done.pages) {
+		snprintf(err, errlen,
+			 "criu has copied all memory into its images: give it the options of mitosis-dump.conf (--config)");
+		ret = -ENODATA;
 	}
-	ret = mitosis_hold_seal(ctl, img->snapshot);
-	fr.img = img;
 	if (!ret)
-		ret = mitosis_region_get(ctl, img->snapshot, finish_regions, &fr);
-	if (ret) {
-		snprintf(err, errlen, "%s", mitosis_error(ctl));
-		goto out;
-	}
-	img->state = MITOSIS_IMAGE_SEALED;
-	ret = mitosis_image_write(dirfd, img, err, errlen);
-	if (ret)
-		goto out;
-	for (i = 0; i < img->nmms; i++) {
-		pagemap_name(img->mms[i].pid, name);
-		if (unlinkat(dirfd, name, 0) && errno != ENOENT) {
-			ret = -errno;
-			snprintf(err, errlen, "%s cannot be removed from the images (%s): they cannot be used without it going",
-				 name, strerror(errno));
-			goto out;
-		}
-	}
+		ret = finish_seal(ctl, img, err, errlen);
+	if (!ret)
+		ret = finish_write(dirfd, img, err, errlen);
 out:
 	if (!ret && info)
 		*info = done;
 	mitosis_image_free(img);
 	return ret;
+}
+
+static int finish_spoil(int dirfd, uint32_t pid, void *arg)
+{
+	struct mitosis_image_mm mm = { .pid = pid };
+	struct mitosis_run *runs = NULL;
+	char name[PAGEMAP_NAME_LEN], err[MITOSIS_ERROR_LEN];
+	size_t nruns = 0;
+
+	if (finish_read_pagemap(dirfd, &mm, &runs, &nruns, err, sizeof(err)) || nruns) {
+		pagemap_name(pid, name);
+		unlinkat(dirfd, name, 0);
+	}
+	free(mm.pagemap);
+	free(runs);
+	return 0;
+}
+
+void mitosis_dump_abandon(struct mitosis *ctl, int dirfd, uint64_t snapshot)
+{
+	char err[MITOSIS_ERROR_LEN];
+	struct mitosis_image *img;
+
+	if (!mitosis_image_read(dirfd, &img, err, sizeof(err))) {
+		if (!snapshot)
+			snapshot = img->snapshot;
+		mitosis_image_free(img);
+	}
+	if (snapshot)
+		mitosis_release(ctl, snapshot);
+	mitosis_image_remove(dirfd);
+	finish_pagemaps(dirfd, finish_spoil, NULL);
 }

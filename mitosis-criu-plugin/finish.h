@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The last step of a dump, with the tasks still frozen and CRIU's images complete. A migration takes it in the
- * post-dump step, in a process of its own; otherwise the plugin does when CRIU says goodbye.
+ * The last step of a dump: the tasks still stand still, and CRIU's images are complete. criu runs
+ * mitosis-dump-finish for it, as the first of its post-dump scripts.
  */
 #ifndef MITOSIS_FINISH_H
 #define MITOSIS_FINISH_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#define MITOSIS_FINISH_PROGRAM	"mitosis-dump-finish"
 
 struct mitosis;
 
@@ -18,11 +20,18 @@ struct mitosis_finish {
 };
 
 /*
- * Takes the pages of all lazy runs of the pagemap images in dirfd, seals the snapshot and completes mitosis.img. The pagemap images
- * go into it: a restore without the plugin fails instead of giving zeros. Does nothing when that is done already. info may be NULL. 0 or a
- * negative errno with a sentence in err; the images are as before then.
+ * Takes the pages of all lazy runs of the pagemap images in dirfd, seals the snapshot and completes mitosis.img. The pagemap
+ * images move into it, so that a restore without the plugin fails instead of giving zeros. Takes nothing when
+ * that is done already. info may be NULL. 0, or a negative errno with a sentence in err: call
+ * mitosis_dump_abandon() then.
  */
 int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *info, char *err,
 			size_t errlen);
 
-#endif
+/*
+ * Lets go of the memory and makes the images unusable: mitosis.img goes, and each pagemap-N.img that needs it. snapshot 0 stands
+ * for the one in mitosis.img.
+ */
+void mitosis_dump_abandon(struct mitosis *ctl, int dirfd, uint64_t snapshot);
+
+#endif /* MITOSIS_FINISH_H */

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Dump. Tasks are stopped when dump_checkpoint() sees them, but which of their pages CRIU leaves out is known only when its images are complete.
+ * Criu then runs its action scripts with the tasks still stopped, and rolls back when one fails: that is where the pages are
+ * taken, by mitosis-dump-finish (finish.h). criu runs the script that was added last first, so that scripts of
+ * the user see complete images.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mitosis-criu-plugin/finish.h"
+#include "mitosis-criu-plugin/plugin.h"
+
+#define DUMP_PS_SOCKET		1000	/* as option ps-socket of mitosis-dump.conf says */
+#define DUMP_DRAIN_WAIT		300	/* seconds, unless MITOSIS_DRAIN_WAIT says something else */
+
+static struct {
+	struct mitosis *ctl;
+	struct mitosis_image *img;	/* NULL: no dump is under way */
+	char finish[PATH_MAX];
+} dump;
+
+/* criu's page server sees a client that has gone already: it describes the lazy pages, sends none and is content. */
+static int dump_page_server(void)
+{
+	int sk[2], ret = 0;
+
+	if (fcntl(DUMP_PS_SOCKET, F_GETFD) >= 0) {
+		plugin_say("file descriptor %d is in use: start criu without it", DUMP_PS_SOCKET);
+		return -EBUSY;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sk)) {
+		ret = -errno;
+	} else {
+		if (dup3(sk[0], DUMP_PS_SOCKET, O_CLOEXEC) < 0)
+			ret = -errno;
+		close(sk[0]);
+		close(sk[1]);
+	}
+	if (ret)
+		plugin_say("file descriptor %d can not be opened (%s): raise the limit of open files (ulimit -n)",
+			   DUMP_PS_SOCKET, strerror(-ret));
+	return ret;
+}
+
+static int dump_finish_script(void)
+{
+	const char *slash;
+	Dl_info self;
+
+	if (!dladdr(&dump, &self) || !self.dli_fname) {
+		plugin_say("the plugin can not find its own file: install it again");
+		return -ENOENT;
+	}
+	slash = strrchr(self.dli_fname, '/');
+	if (snprintf(dump.finish, sizeof(dump.finish), "%.*s" MITOSIS_FINISH_PROGRAM,
+		     slash ? (int)(slash + 1 - self.dli_fname) : 0, self.dli_fname) >=
+	    (int)sizeof(dump.finish) || access(dump.finish, X_OK)) {
+		plugin_say("%s is missing beside the plugin: install mitosis again", MITOSIS_FINISH_PROGRAM);
+		return -ENOENT;
+	}
+	if (add_script(dump.finish) || add_inventory_plugin(PLUGIN_NAME)) {
+		plugin_say("criu takes no script: no memory is left");
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int dump_hold_create(void)
+{
+	char addr[MITOSIS_ADDR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "";
+	const char *want = plugin_setting("MITOSIS_ADDR");
+	struct mitosis_image *img = dump.img;
+	uint32_t lease;
+	int ret;
+
+	ret = plugin_setting_u32("MITOSIS_LEASE", &lease);
+	if (ret)
+		return ret;
+	if (want) {
+		snprintf(addr, sizeof(addr), "%s", want);
+	} else if (mitosis_default_addr(addr)) {
+		plugin_say("no RDMA device here has an address: look at 'rdma link' and 'ip address', or set MITOSIS_ADDR");
+		return -ENODEV;
+	}
+	if (plugin_setting("MITOSIS_ONESHOT"))
+		img->flags |= MITOSIS_HOLD_F_ONESHOT;
+	gethostname(host, sizeof(host) - 1);
+	img->host = strdup(host);
+	img->created = (uint64_t)time(NULL);
+	if (!img->host || mitosis_image_add_addr(img, addr)) {
+		plugin_say("the dump can not be begun: no memory is left");
+		return -ENOMEM;
+	}
+	host[MITOSIS_NAME_LEN - 1] = 0;
+	ret = mitosis_hold_create(dump.ctl, addr, host, lease, img->flags, &img->snapshot, img->key,
+				  &img->port);
+	if (ret)
+		plugin_say("%s", mitosis_error(dump.ctl));
+	return ret;
+}
+
+static int dump_record(void)
+{
+	char err[MITOSIS_ERROR_LEN];
+	int ret;
+
+	ret = mitosis_image_write(criu_get_image_dir(), dump.img, err, sizeof(err));
+	if (ret)
+		plugin_say("%s", err);
+	return ret;
+}
+
+static void dump_end(void)
+{
+	mitosis_image_free(dump.img);
+	dump.img = NULL;
+	if (dump.ctl)
+		mitosis_close(dump.ctl);
+	dump.ctl = NULL;
+}
+
+int dump_init(void)
+{
+	char err[MITOSIS_ERROR_LEN];
+	int ret;
+
+	if (!add_inventory_plugin || !add_script || !compel_prepare || !compel_syscall) {
+		plugin_say("this criu is older than 4.1 or lacks what the plugin needs of it: install criu 4.1 or newer");
+		return -EOPNOTSUPP;
+	}
+	dump.ctl = mitosis_open(err, sizeof(err));
+	if (!dump.ctl) {
+		plugin_say("%s", err);
+		return -ENODEV;
+	}
+	ret = dump_page_server();
+	if (ret)
+		goto out;
+	ret = dump_finish_script();
+	if (ret)
+		goto out;
+	dump.img = mitosis_image_new();
+	ret = dump.img ? dump_hold_create() : -ENOMEM;
+	if (ret)
+		goto out;
+	ret = dump_record();
+	/* criu does not call dump_fini() after this. */
+	if (ret)
+		mitosis_release(dump.ctl, dump.img->snapshot);
+out:
+	if (ret)
+		dump_end();
+	return ret;
+}
+
+static int dump_lazy_find(const struct mitosis_attach_info *at, void *arg)
+{
+	struct mitosis_attach_info *want = arg;
+
+	if (at->pid != want->pid)
+		return 0;
+	want->snapshot = at->snapshot;
+	return 1;
+}
+
+/*
+ * A process whose own memory is still on its way has pages that CRIU can not see. While it still runs it is
+ * given the time to get them.
+ */
+int dump_pause(pid_t pid)
+{
+	struct mitosis_attach_info at = { .pid = (uint32_t)pid };
+	unsigned int alarm_left;
+	uint32_t wait;
+	time_t end;
+	int ret;
+
+	if (!dump.img)
+		return 0;
+	ret = plugin_setting_u32("MITOSIS_DRAIN_WAIT", &wait);
+	if (ret)
+		return ret;
+	ret = mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at);
+	if (!ret)
+		return 0;
+	/* criu has set itself a time for stopping the tasks; this is not part of it. */
+	alarm_left = alarm(0);
+	if (ret > 0)
+		ret = mitosis_event_subscribe(dump.ctl) ? : mitosis_link_drain(dump.ctl, at.snapshot) ? : 1;
+	end = time(NULL) + (wait ? wait : DUMP_DRAIN_WAIT);
+	while (ret > 0 && time(NULL) < end) {
+		struct mitosis_event_info event;
+
+		/* Whatever has happened, and when events were lost, the state tells. */
+		mitosis_event_next(dump.ctl, &event, 500);
+		ret = mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at);
+	}
+	alarm(alarm_left);
+	if (ret < 0)
+		plugin_say("%s", mitosis_error(dump.ctl));
+	else if (ret > 0)
+		plugin_say("process %d still waits for memory of an earlier move: try again when it is not listed by 'mitosis-cli list' any more",
+			   pid);
+	return ret > 0 ? -EBUSY : ret;
+}
+
+int dump_checkpoint(pid_t pid)
+{
+	struct mitosis_attach_info at = { .pid = (uint32_t)pid };
+	uint32_t mm;
+	int ret;
+
+	if (!dump.img)
+		return 0;
+	mm = plugin_image_pid(pid);
+	if (!mm) {
+		plugin_say("process %d has gone: try again", pid);
+		return -ESRCH;
+	}
+	if (mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at) > 0) {
+		plugin_say("process %d still waits for memory of an earlier move: try again later", pid);
+		return -EBUSY;
+	}
+	if (!mitosis_image_add_mm(dump.img, mm)) {
+		ret = errno == EEXIST ? -EEXIST : -ENOMEM;
+		plugin_say("process %d can not be recorded (%s): try again", pid, strerror(-ret));
+		return ret;
+	}
+	ret = snapshot_take(dump.ctl, dump.img->snapshot, mm, pid);
+	return ret ? ret : dump_record();
+}
+
+/*
+ * With ret 0 criu kills the tasks after this (or lets them go on, with --leave-running or when a script failed) whatever is
+ * found here. mitosis.img tells: it is complete, or mitosis-dump-finish has failed and removed it, and criu rolls
+ * back. If it is neither, the tasks' memory is nowhere: by leaving at once criu, their tracer, lets them run on.
+ */
+void dump_fini(int ret)
+{
+	struct mitosis_image *img = NULL;
+	char err[MITOSIS_ERROR_LEN];
+	bool lost = false;
+
+	if (!dump.img)
+		return;
+	if (!ret) {
+		int e = mitosis_image_read(criu_get_image_dir(), &img, err, sizeof(err));
+
+		if (!e)
+			lost = img->snapshot != dump.img->snapshot || img->state != MITOSIS_IMAGE_SEALED;
+		else
+			lost = e != -ENOENT;
+	}
+	if (ret || lost)
+		mitosis_dump_abandon(dump.ctl, criu_get_image_dir(), dump.img->snapshot);
+	mitosis_image_free(img);
+	dump_end();
+	if (!lost)
+		return;
+	plugin_say("the memory of the processes could not be held, they run on: dump again");
+	fflush(NULL);
+	_exit(1);
+}

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Restore. criu reads pagemap images without the lazy pages, which are made for it from mitosis.img and go away again
+ * as soon as they have been read: found by a criu without the plugin they would give zeros. When all tasks are in place and stopped,
+ * their memory is attached. criu takes no notice of what that hook says, but it fails when it can not
+ * let go of a task because it is dead: so all of them are killed.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <unistd.h>
+
+#include "images/pagemap.h"
+#include "mitosis-criu-plugin/plugin.h"
+
+#define TLS_HEAD	4096	/* bytes from the thread pointer on that a thread's first steps may touch */
+
+/* struct rseq: what the kernel writes lies before and behind "flags", which is the program's. */
+#define RSEQ_FLAGS	16
+#define RSEQ_FLAGS_END	20
+
+static struct {
+	struct mitosis *ctl;
+	struct mitosis_image *img;	/* NULL: not a dump of ours */
+	int lock;			/* mitosis.img: shared by all restores that need the pagemaps */
+	bool pagemaps;			/* have been made */
+	bool link;			/* was opened here, so that it is closed here */
+	bool fenced;
+	bool failed;
+	pid_t *pids;			/* seen so far */
+	size_t npids;
+	size_t attached;
+} restore = { .lock = -1 };
+
+static int restore_out_of_memory(void)
+{
+	plugin_say("the processes can not be restored: no memory is left");
+	return -ENOMEM;
+}
+
+static int restore_pagemaps_make(void)
+{
+	char err[MITOSIS_ERROR_LEN], name[PAGEMAP_NAME_LEN];
+	int dirfd = criu_get_image_dir(), ret = 0;
+	size_t i, len;
+	void *buf;
+
+	restore.lock = openat(dirfd, MITOSIS_IMAGE_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (restore.lock < 0 || flock(restore.lock, LOCK_SH)) {
+		ret = -errno;
+		plugin_say(MITOSIS_IMAGE_NAME " can not be locked (%s): copy the images to another file system",
+			   strerror(-ret));
+		return ret;
+	}
+	restore.pagemaps = true;
+	for (i = 0; i < restore.img->nmms && !ret; i++) {
+		const struct mitosis_image_mm *mm = &restore.img->mms[i];
+
+		ret = pagemap_strip(mm->pagemap, mm->pagemap_len, &buf, &len, err, sizeof(err));
+		if (ret)
+			break;
+		pagemap_name(mm->pid, name);
+		ret = mitosis_file_write(dirfd, name, buf, len, false, err, sizeof(err));
+		free(buf);
+	}
+	if (ret)
+		plugin_say("%s", err);
+	return ret;
+}
+
+static void restore_pagemaps_remove(void)
+{
+	char name[PAGEMAP_NAME_LEN];
+	size_t i;
+
+	/* Another restore from the same directory may be about to read them: the last one removes them. */
+	if (restore.pagemaps && !flock(restore.lock, LOCK_EX | LOCK_NB)) {
+		for (i = 0; i < restore.img->nmms; i++) {
+			pagemap_name(restore.img->mms[i].pid, name);
+			unlinkat(criu_get_image_dir(), name, 0);
+		}
+	}
+	restore.pagemaps = false;
+	if (restore.lock >= 0)
+		close(restore.lock);
+	restore.lock = -1;
+}
+
+static int restore_link_open(void)
+{
+	struct mitosis_image *img = restore.img;
+	uint32_t give_up;
+	size_t i;
+	int ret;
+
+	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up);
+	if (ret)
+		return ret;
+	ret = -ENOENT;
+	for (i = 0; i < img->naddrs && ret; i++) {
+		ret = mitosis_link_open(restore.ctl, img->snapshot, img->key, img->addrs[i], img->port, NULL,
+					give_up);
+		/* The children of one source on a node share a link. */
+		if (ret == -EEXIST)
+			return 0;
+	}
+	restore.link = !ret;
+	if (ret)
+		plugin_say("%s", mitosis_error(restore.ctl));
+	return ret;
+}
+
+static void restore_end(void)
+{
+	if (restore.img)
+		restore_pagemaps_remove();
+	mitosis_image_free(restore.img);
+	restore.img = NULL;
+	if (restore.ctl)
+		mitosis_close(restore.ctl);
+	restore.ctl = NULL;
+	free(restore.pids);
+	restore.pids = NULL;
+	restore.npids = 0;
+}
+
+int restore_init(void)
+{
+	char err[MITOSIS_ERROR_LEN];
+	int ret;
+
+	ret = mitosis_image_read(criu_get_image_dir(), &restore.img, err, sizeof(err));
+	if (ret == -ENOENT)
+		return 0;
+	if (ret) {
+		plugin_say("%s", err);
+		return ret;
+	}
+	ret = -EINVAL;
+	if (!check_and_remove_inventory_plugin) {
+		plugin_say("this criu is older than 4.1: install criu 4.1 or newer");
+		goto out;
+	}
+	if (restore.img->state != MITOSIS_IMAGE_SEALED) {
+		plugin_say("the dump that made these images did not end: dump again");
+		goto out;
+	}
+	restore.ctl = mitosis_open(err, sizeof(err));
+	if (!restore.ctl) {
+		plugin_say("%s", err);
+		goto out;
+	}
+	ret = restore_link_open();
+	if (!ret)
+		ret = restore_pagemaps_make();
+	if (!ret)
+		check_and_remove_inventory_plugin(PLUGIN_NAME, strlen(PLUGIN_NAME));
+	/* criu does not call restore_fini() after this. */
+	if (ret && restore.link)
+		mitosis_link_close(restore.ctl, restore.img->snapshot);
+out:
+	if (ret)
+		restore_end();
+	return ret;
+}
+
+/* Pages that are wanted before the first instruction, and bytes that restoring has put in their place. */
+struct restore_ranges {
+	struct mitosis_run *eager;
+	size_t neager, max_eager;
+	struct mitosis_keep *keep;
+	size_t nkeep, max_keep;
+};
+
+static int restore_add_eager(struct restore_ranges *r, uint64_t start, uint64_t len)
+{
+	uint64_t first = start & ~4095ULL, end = (start + len + 4095) & ~4095ULL;
+	size_t max = r->max_eager ? 2 * r->max_eager : 64;
+	struct mitosis_run *more;
+
+	if (!start || !len || end <= first || end > MITOSIS_IMAGE_ADDR_END)
+		return 0;
+	if (r->neager == r->max_eager) {
+		more = reallocarray(r->eager, max, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		r->eager = more;
+		r->max_eager = max;
+	}
+	r->eager[r->neager++] = (struct mitosis_run){ first, (end - first) / 4096 };
+	return 0;
+}
+
+static int restore_add_keep(struct restore_ranges *r, uint64_t start, uint64_t end)
+{
+	size_t max = r->max_keep ? 2 * r->max_keep : 64;
+	struct mitosis_keep *more;
+	uint64_t len;
+
+	for (; start < end; start += len) {
+		/* Not across a page. */
+		len = (start & ~4095ULL) + 4096 - start;
+		if (len > end - start)
+			len = end - start;
+		if (r->nkeep == r->max_keep) {
+			more = reallocarray(r->keep, max, sizeof(*more));
+			if (!more)
+				return -ENOMEM;
+			r->keep = more;
+			r->max_keep = max;
+		}
+		r->keep[r->nkeep++] = (struct mitosis_keep){ start, len };
+	}
+	return 0;
+}
+
+static int restore_rseq(struct restore_ranges *r, pid_t tid)
+{
+	struct __ptrace_rseq_configuration rseq = {};
+	uint64_t start, end;
+	int ret;
+
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(rseq), &rseq) < 0 || !rseq.rseq_abi_pointer)
+		return 0;
+	start = rseq.rseq_abi_pointer;
+	end = start + rseq.rseq_abi_size;
+	if (rseq.rseq_abi_size < RSEQ_FLAGS_END || rseq.rseq_abi_size > 4096)
+		return 0;
+	ret = restore_add_eager(r, start, end - start);
+	if (!ret)
+		ret = restore_add_keep(r, start, start + RSEQ_FLAGS);
+	if (!ret)
+		ret = restore_add_keep(r, start + RSEQ_FLAGS_END, end);
+	return ret;
+}
+
+static int restore_thread(struct restore_ranges *r, pid_t tid)
+{
+	struct user_regs_struct regs = {};
+	uint64_t head = 0;
+	size_t len = 0;
+	int ret;
+
+	ret = restore_rseq(r, tid);
+	if (!ret && !ptrace(PTRACE_GETREGS, tid, NULL, &regs) && regs.fs_base)
+		ret = restore_add_eager(r, regs.fs_base, TLS_HEAD);
+	if (!ret && !syscall(SYS_get_robust_list, tid, &head, &len))
+		ret = restore_add_eager(r, head, len);
+	return ret;
+}
+
+static int restore_threads(struct restore_ranges *r, pid_t pid)
+{
+	char path[64];
+	struct dirent *e;
+	int tid, ret = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while (!ret && (e = readdir(d))) {
+		tid = atoi(e->d_name);
+		if (tid > 0)
+			ret = restore_thread(r, tid);
+	}
+	closedir(d);
+	return ret;
+}
+
+static int restore_run_compare(const void *a, const void *b)
+{
+	const struct mitosis_run *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Threads' TLS and rseq lie side by side. Pages beyond the limit come with the first touch, as any other. */
+static void restore_merge_eager(struct restore_ranges *r)
+{
+	size_t i, n = 0;
+
+	if (!r->neager)
+		return;
+	qsort(r->eager, r->neager, sizeof(*r->eager), restore_run_compare);
+	for (i = 1; i < r->neager; i++) {
+		struct mitosis_run *last = &r->eager[n];
+		uint64_t end = last->start + last->npages * 4096;
+		uint64_t next = r->eager[i].start + r->eager[i].npages * 4096;
+
+		if (r->eager[i].start > end)
+			r->eager[++n] = r->eager[i];
+		else if (next > end)
+			last->npages = (next - last->start) / 4096;
+	}
+	r->neager = n + 1 > MITOSIS_MAX_ARRAY ? MITOSIS_MAX_ARRAY : n + 1;
+}
+
+static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struct mitosis_run *runs,
+		       size_t nruns)
+{
+	uint64_t snapshot = restore.img->snapshot;
+	struct restore_ranges r = {};
+	struct mitosis_proc proc;
+	int ret;
+
+	ret = mitosis_proc_get(pid, &proc, NULL);
+	if (!ret)
+		ret = restore_threads(&r, pid);
+	if (ret) {
+		plugin_say("restored process %d can not be looked at (%s): restore again", pid, strerror(-ret));
+		goto out;
+	}
+	restore_merge_eager(&r);
+	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, runs, nruns, mm->regions, mm->nregions);
+	if (!ret)
+		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, r.eager, r.neager, r.keep,
+					 r.nkeep);
+	if (ret)
+		plugin_say("%s", mitosis_error(restore.ctl));
+out:
+	free(r.eager);
+	free(r.keep);
+	return ret;
+}
+
+static int restore_attach(pid_t pid)
+{
+	char err[MITOSIS_ERROR_LEN];
+	struct mitosis_image_mm *mm;
+	struct mitosis_run *runs;
+	size_t nruns;
+	int ret;
+
+	mm = mitosis_image_find_mm(restore.img, plugin_image_pid(pid));
+	if (!mm) {
+		plugin_say("restored process %d is not in " MITOSIS_IMAGE_NAME ": dump again", pid);
+		return -ESRCH;
+	}
+	ret = pagemap_lazy_runs(mm->pagemap, mm->pagemap_len, &runs, &nruns, err, sizeof(err));
+	if (ret) {
+		plugin_say("%s", err);
+		return ret;
+	}
+	if (nruns)
+		ret = restore_arm(pid, mm, runs, nruns);
+	free(runs);
+	return ret;
+}
+
+static int restore_cgroup_write(const char *dir, const char *file, const char *text)
+{
+	char path[PATH_MAX];
+	int fd, ret = 0;
+
+	if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (ret)
+		plugin_say("%s can not be written (%s): MITOSIS_FENCE and MITOSIS_FENCE_HOME must be cgroup v2 directories",
+			   path, strerror(-ret));
+	return ret;
+}
+
+/*
+ * From here on nothing of the tree can run, whatever becomes of criu, until the maker of the cgroup thaws it. Tasks that
+ * are stopped for their tracer count as frozen.
+ */
+static int restore_fence(void)
+{
+	const char *fence = plugin_setting("MITOSIS_FENCE"), *home = plugin_setting("MITOSIS_FENCE_HOME");
+	char pid[16];
+	int ret;
+
+	if (!fence || restore.fenced)
+		return 0;
+	if (!home) {
+		plugin_say("MITOSIS_FENCE is set and MITOSIS_FENCE_HOME is not: set it to the cgroup that criu is to move to");
+		return -EINVAL;
+	}
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	ret = restore_cgroup_write(home, "cgroup.procs", pid);
+	if (!ret)
+		ret = restore_cgroup_write(fence, "cgroup.freeze", "1");
+	restore.fenced = !ret;
+	return ret;
+}
+
+/* All that have been seen: criu lets go of one after the other until it meets one that is dead. */
+static void restore_kill(void)
+{
+	size_t i;
+
+	/* They are criu's tracees: their pids are theirs until criu has waited for them. */
+	for (i = 0; i < restore.npids; i++)
+		kill(restore.pids[i], SIGKILL);
+}
+
+static int restore_remember(pid_t pid)
+{
+	pid_t *more = reallocarray(restore.pids, restore.npids + 1, sizeof(*more));
+
+	if (!more) {
+		kill(pid, SIGKILL);
+		return restore_out_of_memory();
+	}
+	restore.pids = more;
+	more[restore.npids++] = pid;
+	return 0;
+}
+
+int restore_resume(pid_t pid)
+{
+	int ret;
+
+	if (!restore.img)
+		return 0;
+	restore_pagemaps_remove();
+	ret = restore_remember(pid);
+	if (restore.failed) {
+		restore_kill();
+		return -ECANCELED;
+	}
+	if (!ret)
+		ret = restore_fence();
+	if (!ret)
+		ret = restore_attach(pid);
+	if (ret) {
+		restore.failed = true;
+		restore_kill();
+		return ret;
+	}
+	restore.attached++;
+	if (restore.attached < restore.img->nmms || plugin_setting("MITOSIS_NO_DRAIN"))
+		return 0;
+	/* Memory comes with or without a drain; 'mitosis-cli list' shows what is missing. */
+	if (mitosis_link_drain(restore.ctl, restore.img->snapshot))
+		plugin_say("%s", mitosis_error(restore.ctl));
+	return 0;
+}
+
+static void restore_kill_children(void)
+{
+	char path[64];
+	int child;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	while (fscanf(f, "%d", &child) == 1)
+		kill(child, SIGKILL);
+	fclose(f);
+}
+
+void restore_fini(int ret)
+{
+	bool failed = restore.failed;
+
+	if (!restore.img)
+		return;
+	if (!ret && !failed && restore.attached < restore.img->nmms) {
+		plugin_say("%zu of %zu processes have come without their memory and were killed: remove other plugins from criu's plugin directory",
+			   restore.img->nmms - restore.attached, restore.img->nmms);
+		restore_kill();
+		restore_kill_children();
+		failed = true;
+	}
+	if ((ret || failed) && restore.link)
+		mitosis_link_close(restore.ctl, restore.img->snapshot);
+	restore_end();
+	if (failed && !ret) {
+		plugin_say("the restored processes have been killed: see the sentences above");
+		fflush(NULL);
+		_exit(1);
+	}
+}
