@@ -14,3 +14,5 @@ rig-down:
 
 debug-kernel: rig
 	@scripts/rig/debug-kernel.sh
+
+include scripts/demo/module.mk

@@ -3,7 +3,7 @@
 """A computation with threads whose result is known: compute.py RESULT-FILE [STEPS].
 
 Each thread walks through a table of its own in an order that the table's content decides, and changes what it
-passes, so one wrong page anywhere makes the result wrong. Writes its progress to RESULT-FILE.progress.
+passes, so one wrong page anywhere makes the result wrong. RESULT-FILE.begun says that it is in the middle of it.
 """
 import hashlib
 import sys
@@ -34,10 +34,13 @@ def main():
     threads = [threading.Thread(target=work, args=(n, steps, out, progress)) for n in range(THREADS)]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        threads[0].join(0.2)
-        with open(sys.argv[1] + ".progress", "w") as f:
-            f.write("%d %d\n" % (min(progress), steps))
+    # written once, before anybody would move it: a file that is open must be the same on both machines
+    while min(progress) < steps // 50 and any(thread.is_alive() for thread in threads):
+        threads[0].join(0.1)
+    with open(sys.argv[1] + ".begun", "w") as f:
+        f.write("%d of %d\n" % (min(progress), steps))
+    for thread in threads:
+        thread.join()
     with open(sys.argv[1], "w") as f:
         f.write(hashlib.blake2b("".join(out).encode(), digest_size=16).hexdigest() + "\n")
 

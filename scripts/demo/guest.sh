@@ -9,6 +9,7 @@ now_ms() {
 
 redis_start() {
 	mkdir -p /root/redis
+	ssh b mkdir -p /root/redis
 	# shellcheck disable=SC2016
 	(cd /root/redis && exec setsid -f redis-server --save "" --daemonize no --port 6379 --bind 0.0.0.0 \
 		--protected-mode no --enable-debug-command yes < /dev/null > /dev/null 2>&1)
@@ -56,16 +57,17 @@ compute_start() {
 	mkdir -p /root/compute
 	rm -f /root/compute/*
 	(cd /root/compute && exec setsid -f python3 /root/compute.py /root/compute/result "$1" < /dev/null > /dev/null 2>&1)
-	# in the middle: all tables are built, work has begun
-	until [ "$(cut -d ' ' -f 1 /root/compute/result.progress 2>/dev/null || echo -1)" -gt 0 ]; do
-		sleep 0.2
+	until [ -s /root/compute/result.begun ]; do
+		sleep 0.1
 	done
+	# its file is closed
+	sleep 0.2
 }
 
 compute_migrate() {
 	ssh b 'mkdir -p /root/compute; rm -f /root/compute/*'
 	mitosis-cli migrate --pid "$(pgrep -f /root/compute.py)" --to b --no-wait
-	echo "moved at step $(cat /root/compute/result.progress)"
+	echo "moved after step $(cat /root/compute/result.begun) of each thread, or a little later"
 }
 
 compute_result() {
