@@ -44,6 +44,32 @@ int check_report(json_object *problems, const char *side)
 	return n ? CLI_REFUSED : CLI_OK;
 }
 
+/* What criu check says of a kernel holds until the next boot or the next criu; on a small machine it takes seconds. */
+static bool criu_works(const char *version)
+{
+	char *known = cli_read_file(CLI_RUN_DIR "/criu-check"), boot[64] = "", *id;
+	bool works;
+	FILE *f;
+
+	id = cli_read_file("/proc/sys/kernel/random/boot_id");
+	if (id)
+		snprintf(boot, sizeof(boot), "%.36s", id);
+	free(id);
+	works = known && strstr(known, boot) && strstr(known, version);
+	free(known);
+	if (works)
+		return true;
+	works = !system("criu check > /dev/null 2>&1");
+	if (works && !cli_mkdir_p(CLI_RUN_DIR, 0700)) {
+		f = fopen(CLI_RUN_DIR "/criu-check", "we");
+		if (f) {
+			fprintf(f, "%s\n%s", boot, version);
+			fclose(f);
+		}
+	}
+	return works;
+}
+
 static void check_criu(json_object *problems)
 {
 	int major = 0, minor = 0, sub = 0;
@@ -59,7 +85,7 @@ static void check_criu(json_object *problems)
 		problem(problems, "install criu 4.1.1 or newer", "criu is not there");
 	else if (major * 10000 + minor * 100 + sub < CLI_CRIU_MIN)
 		problem(problems, "install 4.1.1 or newer", "criu %d.%d.%d is too old", major, minor, sub);
-	else if (system("criu check > /dev/null 2>&1"))
+	else if (!criu_works(line))
 		problem(problems, "run criu check and mend what it names",
 			"criu finds that this kernel lacks what it needs");
 	snprintf(path, sizeof(path), "%s/mitosis_plugin.so", cli_plugin_dir());
@@ -196,6 +222,20 @@ static void describe_files(pid_t pid, json_object *files)
 	}
 	if (d)
 		closedir(d);
+}
+
+/* criu opens it there: it must be a directory of the same name. */
+static void describe_cwd(pid_t pid, json_object *dirs)
+{
+	char link[64], target[4096];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/%d/cwd", pid);
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n <= 0)
+		return;
+	target[n] = 0;
+	json_object_object_add(dirs, target, json_object_new_boolean(true));
 }
 
 static uint64_t status_kb(pid_t pid, const char *key)
@@ -335,7 +375,7 @@ static void check_unit(pid_t pid, json_object *problems)
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 {
 	json_object *o = json_object_new_object(), *pids = json_object_new_array();
-	json_object *files = json_object_new_object();
+	json_object *files = json_object_new_object(), *dirs = json_object_new_object();
 	uint64_t rss = 0;
 	char path[64];
 	size_t i, n;
@@ -343,6 +383,7 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 
 	json_object_object_add(o, "pids", pids);
 	json_object_object_add(o, "files", files);
+	json_object_object_add(o, "dirs", dirs);
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
 	tree = cli_tree(pid, &n);
 	if (!tree || access(path, F_OK)) {
@@ -357,6 +398,7 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 		json_object_array_add(pids, json_object_new_int(tree[i]));
 		rss += status_kb(tree[i], "RssAnon:");
 		describe_files(tree[i], files);
+		describe_cwd(tree[i], dirs);
 		if (tracer)
 			problem(problems, "end the debugger", "process %d is traced by process %lu", tree[i],
 				(unsigned long)tracer);
@@ -376,6 +418,7 @@ void check_arrival(json_object *described, json_object *problems)
 {
 	json_object *pids = json_object_object_get(described, "pids");
 	json_object *files = json_object_object_get(described, "files");
+	json_object *dirs = json_object_object_get(described, "dirs");
 	uint64_t rss = jint(described, "rss_kb"), available = meminfo_kb("MemAvailable:");
 	char path[64];
 	size_t i;
@@ -392,8 +435,16 @@ void check_arrival(json_object *described, json_object *problems)
 		problem(problems, "free memory or use another machine",
 			"%lu MiB are available, the process has %lu MiB", (unsigned long)available / 1024,
 			(unsigned long)rss / 1024);
-	if (!json_object_is_type(files, json_type_object))
+	if (!json_object_is_type(files, json_type_object) ||
+	    !json_object_is_type(dirs, json_type_object))
 		return;
+	json_object_object_foreach(dirs, dir, unused) {
+		struct stat st;
+
+		(void)unused;
+		if (stat(dir, &st) || !S_ISDIR(st.st_mode))
+			problem(problems, "make it there", "working directory %s is not there", dir);
+	}
 	json_object_object_foreach(files, name, want) {
 		const char *id = jstr(want, "build_id");
 		struct stat st;

@@ -15,8 +15,5 @@ prefix ?= /usr/local
 .PHONY: install
 install: all
 	install -D -m 755 $(CLI) $(DESTDIR)$(prefix)/sbin/mitosis-cli
-	install -D -m 755 $(B)/mitosis-criu-plugin/mitosis_plugin.so $(DESTDIR)/usr/lib/mitosis/criu/mitosis_plugin.so
-	install -D -m 644 mitosis-criu-plugin/mitosis-dump.conf $(DESTDIR)/etc/criu/mitosis-dump.conf
-	install -D -m 644 mitosis-criu-plugin/mitosis-restore.conf $(DESTDIR)/etc/criu/mitosis-restore.conf
 	install -D -m 644 cli/mitosis-cli.bash-completion $(DESTDIR)$(prefix)/share/bash-completion/completions/mitosis-cli
 	install -D -m 644 docs/man/mitosis-cli.1 $(DESTDIR)$(prefix)/share/man/man1/mitosis-cli.1

@@ -6,6 +6,7 @@
 #include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/oom.h>
 #include <linux/sched/mm.h>
 
 #include "netlink.h"
@@ -77,6 +78,15 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 	return false;
 }
 
+/*
+ * Whether the process has any use for its pages: nobody else uses the address space any more, or a fork that failed or
+ * the OOM killer has left it half there. mmap lock held.
+ */
+static bool drain_useless(struct mm_struct *mm)
+{
+	return atomic_read(&mm->mm_users) == 1 || check_stable_address_space(mm);
+}
+
 /* Waits for the oldest read and installs it. */
 static int drain_land(struct drain *d)
 {
@@ -89,11 +99,22 @@ static int drain_land(struct drain *d)
 
 	d->head = (d->head + 1) % DRAIN_DEPTH_MAX;
 	d->n--;
-	wait_for_completion(&pr->arrived);
+	/* the read has a reference of its own: a process that has ended need not wait for the link */
+	while (!wait_for_completion_timeout(&pr->arrived, HZ)) {
+		if (atomic_read(&mm->mm_users) == 1) {
+			ret = -ESRCH;
+			goto out;
+		}
+	}
 	ret = pr->err;
 	if (ret)
 		goto out;
 	mmap_write_lock(mm);
+	if (drain_useless(mm)) {
+		mmap_write_unlock(mm);
+		ret = -ESRCH;
+		goto out;
+	}
 	for (i = 0; i < pr->n; i++) {
 		unsigned long addr = pr->addr + ((unsigned long)i << PAGE_SHIFT);
 
@@ -115,6 +136,7 @@ static int drain_land(struct drain *d)
 		}
 		ret = 0;
 	}
+	pager_rehint(at);
 	mmap_write_unlock(mm);
 out:
 	pager_read_put(pr);
@@ -140,8 +162,13 @@ static int drain_pass(struct drain *d)
 			u64 pg;
 
 			mmap_read_lock(at->mm);
-			drain_follow(d);
-			more = drain_pick(d, &pg, &addr, &n);
+			if (drain_useless(at->mm)) {
+				ret = -ESRCH;
+				more = false;
+			} else {
+				drain_follow(d);
+				more = drain_pick(d, &pg, &addr, &n);
+			}
 			mmap_read_unlock(at->mm);
 			if (!more)
 				break;
@@ -179,6 +206,10 @@ static bool drain_finish(struct drain *d)
 	u64 pg;
 
 	mmap_write_lock(at->mm);
+	if (drain_useless(at->mm)) {
+		mmap_write_unlock(at->mm);
+		return false;
+	}
 	d->cursor = 0;
 	done = !drain_pick(d, &pg, &addr, &n);
 	if (done)
@@ -194,7 +225,7 @@ void drain_work(struct work_struct *work)
 	u64 pages;
 	int ret;
 
-	if (at->drained_ns || !mmget_not_zero(at->mm))
+	if (at->drained_ns || at->broken || !mmget_not_zero(at->mm))
 		goto out;
 	/* An allocation failure only delays: the process goes on by faults meanwhile. */
 	while (!(d = kzalloc(sizeof(*d), GFP_KERNEL)))
@@ -204,17 +235,14 @@ void drain_work(struct work_struct *work)
 		at->drain_ns = ktime_get_ns();
 	for (;;) {
 		ret = drain_pass(d);
-		/* nobody else uses the address space any more: it must be allowed to go */
-		if (atomic_read(&at->mm->mm_users) == 1)
-			break;
-		if (ret == -ENOLINK || ret == -EREMOTEIO || at->broken)
+		if (ret == -ENOLINK || ret == -EREMOTEIO || ret == -ESRCH)
 			break;
 		if (ret)
 			msleep(50);
 		else if (!d->found && drain_finish(d))
 			break;
 	}
-	if (!ret && atomic_read(&at->mm->mm_users) > 1) {
+	if (!ret) {
 		at->drained_ns = ktime_get_ns();
 		pages = atomic_long_read(&at->ndrain);
 		mitosis_stat_add(MITOSIS_STAT_DRAINED, 1);

@@ -331,8 +331,8 @@ static int hold_close_region(struct hold *hold, struct hold_mm *hm)
 static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, bool copy)
 {
 	unsigned int i = (va >> PAGE_SHIFT) % HOLD_BLOCK_PAGES;
-	unsigned int n = (end - va) >> PAGE_SHIFT;
-	int got;
+	unsigned int n = (end - va) >> PAGE_SHIFT, j;
+	int got, held;
 
 	if (max_held_mb &&
 	    atomic_long_read(&hold_pages_now) + n > (max_held_mb << (20 - PAGE_SHIFT)))
@@ -349,9 +349,18 @@ static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, boo
 		if (got <= 0)
 			return got ? : -EFAULT;
 		hm->last = i + got - 1;
-		hold->npages += got;
-		atomic_long_add(got, &hold_pages_now);
-		mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, got);
+		/* the zero page is everybody's; holes stand for it */
+		for (j = i, held = 0; j < i + got; j++) {
+			if (hm->fill[j] == ZERO_PAGE(0)) {
+				put_page(hm->fill[j]);
+				hm->fill[j] = NULL;
+			} else {
+				held++;
+			}
+		}
+		hold->npages += held;
+		atomic_long_add(held, &hold_pages_now);
+		mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, held);
 		i += got;
 		n -= got;
 		va += (u64)got << PAGE_SHIFT;

@@ -18,6 +18,7 @@
 static LIST_HEAD(link_list);
 static DEFINE_MUTEX(link_lock);		/* link_list; nests outside link->mutex */
 static struct workqueue_struct *link_wq;
+static bool link_exiting;		/* nothing is queued any more */
 
 static void link_free(struct kref *kref)
 {
@@ -77,8 +78,19 @@ bool link_lost(struct link *link)
 /* Queues work that owns a reference. */
 static void link_queue(struct link *link, struct delayed_work *work, unsigned int ms)
 {
+	if (READ_ONCE(link_exiting))
+		return;
 	kref_get(&link->kref);
 	if (!queue_delayed_work(link_wq, work, msecs_to_jiffies(ms)))
+		link_put(link);
+}
+
+static void link_queue_fin(struct link *link)
+{
+	if (READ_ONCE(link_exiting))
+		return;
+	kref_get(&link->kref);
+	if (!queue_work(link_wq, &link->fin))
 		link_put(link);
 }
 
@@ -162,7 +174,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 		link->error = EREMOTEIO;
 		refused = true;
 	}
-	if (link->state != MITOSIS_LINK_LOST) {
+	if (link->state != MITOSIS_LINK_LOST && link->state != MITOSIS_LINK_DONE) {
 		list_add_tail(&rd->list, &link->parked);
 		lr = NULL;
 	}
@@ -296,6 +308,9 @@ static bool link_unlist(struct link *link)
 
 static void link_shut(struct link *link)
 {
+	struct link_read *lr, *next;
+	LIST_HEAD(parked);
+
 	if (!link_unlist(link))
 		return;
 	if (cancel_delayed_work_sync(&link->work))
@@ -304,12 +319,23 @@ static void link_shut(struct link *link)
 		link_put(link);
 	link_drop_conn(link);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, -1);
+	spin_lock_irq(&link->lock);
+	if (link->state != MITOSIS_LINK_LOST)
+		link->state = MITOSIS_LINK_DONE;
+	list_splice_init(&link->parked, &parked);
+	spin_unlock_irq(&link->lock);
+	list_for_each_entry_safe(lr, next, &parked, rd.list) {
+		list_del(&lr->rd.list);
+		lr->done(lr, -ENOLINK);
+	}
+	mutex_lock(&link->mutex);
 	while (!list_empty(&link->mms)) {
 		struct link_mm *lm = list_first_entry(&link->mms, struct link_mm, list);
 
 		list_del(&lm->list);
 		link_mm_free(lm);
 	}
+	mutex_unlock(&link->mutex);
 	link_put(link);
 }
 
@@ -332,8 +358,10 @@ static void link_fin_work(struct work_struct *work)
 	int ret = 0;
 
 	mutex_lock(&link->mutex);
-	done = link->draining;
-	if (link->nattached || (!done && !link->had_attached)) {
+	/* a source that is told lets go of the only copy: only when each address space was armed */
+	done = link->draining && link->armed && !link->failed;
+	if (link->nattached || link->arming || !list_empty(&link->mms) ||
+	    (!done && !link->had_attached)) {
 		mutex_unlock(&link->mutex);
 		goto out;
 	}
@@ -355,7 +383,7 @@ static void link_fin_work(struct work_struct *work)
 				wake_up(&link->users_wait);
 			spin_unlock_irq(&link->lock);
 		}
-		if (ret && !link_lost(link)) {
+		if (ret && !link_lost(link) && !READ_ONCE(link_exiting)) {
 			/* The source holds the memory until it hears: keep trying while it may come back. */
 			WRITE_ONCE(link->closing, false);
 			if (link->state == MITOSIS_LINK_DOWN)
@@ -364,9 +392,7 @@ static void link_fin_work(struct work_struct *work)
 				link->drained_ns = ktime_get_ns();
 			if (ktime_get_ns() - link->drained_ns < (u64)link->give_up * NSEC_PER_SEC) {
 				msleep(LINK_RETRY_MS);
-				kref_get(&link->kref);
-				if (!queue_work(link_wq, &link->fin))
-					link_put(link);
+				link_queue_fin(link);
 				goto out;
 			}
 			pr_warn("mitosis: snapshot %016llx is drained, but %s could not be told (%d): release it there with mitosis-cli release\n",
@@ -450,7 +476,8 @@ struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *loc
 int link_close(struct link *link)
 {
 	mutex_lock(&link->mutex);
-	if (link->nattached || link->closing) {
+	if (link->nattached || link->arming || link->closing ||
+	    READ_ONCE(link->state) == MITOSIS_LINK_CONNECTING) {
 		mutex_unlock(&link->mutex);
 		return -EBUSY;
 	}
@@ -530,6 +557,10 @@ int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned
 	int ret = 0;
 
 	mutex_lock(&link->mutex);
+	if (link->closing) {
+		ret = -ESHUTDOWN;
+		goto out;
+	}
 	list_for_each_entry(lm, &link->mms, list)
 		if (lm->mm == mm)
 			goto found;
@@ -571,14 +602,25 @@ struct link_mm *link_take(struct link *link, u32 mm)
 
 	mutex_lock(&link->mutex);
 	list_for_each_entry(lm, &link->mms, list) {
-		if (lm->mm == mm) {
+		if (lm->mm == mm && !link->closing) {
 			list_del(&lm->list);
+			link->arming++;
 			found = lm;
 			break;
 		}
 	}
 	mutex_unlock(&link->mutex);
 	return found;
+}
+
+void link_armed(struct link *link, int err)
+{
+	mutex_lock(&link->mutex);
+	if (err)
+		link->failed = true;
+	if (!--link->arming && !link->nattached)
+		link_queue_fin(link);
+	mutex_unlock(&link->mutex);
 }
 
 void link_attached(struct link *link)
@@ -591,11 +633,8 @@ void link_attached(struct link *link)
 void link_detached(struct link *link)
 {
 	mitosis_stat_add(MITOSIS_STAT_ATTACHED, -1);
-	if (--link->nattached)
-		return;
-	kref_get(&link->kref);
-	if (!queue_work(link_wq, &link->fin))
-		link_put(link);
+	if (!--link->nattached)
+		link_queue_fin(link);
 }
 
 int link_drain(struct link *link)
@@ -605,11 +644,8 @@ int link_drain(struct link *link)
 		link->draining = true;
 		link->drain_ns = ktime_get_ns();
 		pager_drain_all(link);
-		if (!link->nattached) {
-			kref_get(&link->kref);
-			if (!queue_work(link_wq, &link->fin))
-				link_put(link);
-		}
+		if (!link->nattached)
+			link_queue_fin(link);
 	}
 	mutex_unlock(&link->mutex);
 	return 0;
@@ -626,6 +662,7 @@ void link_exit(void)
 {
 	struct link *link;
 
+	WRITE_ONCE(link_exiting, true);
 	for (;;) {
 		mutex_lock(&link_lock);
 		link = list_first_entry_or_null(&link_list, struct link, list);

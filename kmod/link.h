@@ -58,7 +58,9 @@ struct link {
 	struct list_head mms;
 	struct list_head attached;	/* struct attach */
 	u32 nattached;
+	u32 arming;			/* address spaces between link_take() and link_armed() */
 	bool draining, closing, had_attached;
+	bool armed, failed;		/* one has been armed; arming one has failed */
 	u64 drain_ns, drained_ns;
 
 	struct delayed_work work;	/* reconnects */
@@ -80,8 +82,9 @@ int link_close(struct link *link);
 /* Collects runs and regions of an address space; mutex not held. */
 int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
 	     const struct mitosis_region *regions, unsigned int nregions);
-/* Takes what was collected; the caller frees it. */
+/* Takes what was collected; the caller frees it and then calls link_armed() with the outcome. */
 struct link_mm *link_take(struct link *link, u32 mm);
+void link_armed(struct link *link, int err);
 void link_mm_free(struct link_mm *lm);
 
 int link_drain(struct link *link);

@@ -779,7 +779,8 @@ static int netlink_notify(struct notifier_block *nb, unsigned long state, void *
 {
 	struct netlink_notify *n = data;
 
-	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC)
+	/* port ids are unique in a network namespace only; the family is in the initial one */
+	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC && net_eq(n->net, &init_net))
 		hold_owner_gone(n->portid);
 	return NOTIFY_DONE;
 }

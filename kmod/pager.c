@@ -119,14 +119,18 @@ static bool pager_settle(struct attach *at, u64 pg)
 	return was;
 }
 
-/* [pg, pg + n) of @vma reads zero from now on. Atomic context; lock held. */
-static void pager_dead_locked(struct attach *at, const struct vm_area_struct *vma, u64 pg, u64 n)
+/*
+ * [pg, pg + n) of @vma reads zero from now on. Atomic context. The lock is taken for each block: a range can have millions
+ * of pages.
+ */
+static void pager_dead(struct attach *at, const struct vm_area_struct *vma, u64 pg, u64 n)
 {
+	bool whole = mtree_empty(&at->moved) && !at->move_n && pager_vma_bias(vma) == PAGER_BIAS;
+	unsigned long flags, i;
 	u64 end = pg + n;
-	unsigned long i;
 	long cleared = 0;
 
-	at->dead_seq++;
+	WRITE_ONCE(at->dead_seq, at->dead_seq + 1);
 	for (i = pager_lower(at, pg); i < at->nblocks; i++) {
 		struct pager_block *b = &at->blocks[i];
 		u64 first = b->block << PAGER_BLOCK_SHIFT;
@@ -136,29 +140,25 @@ static void pager_dead_locked(struct attach *at, const struct vm_area_struct *vm
 			break;
 		from = pg > first ? pg - first : 0;
 		to = min_t(u64, end - first, PAGER_BLOCK_PAGES);
-		if (from >= to)
-			continue;
-		for_each_set_bit_from(from, b->pending, to) {
-			if (pager_bias(at, first + from) != pager_vma_bias(vma))
-				continue;
-			__clear_bit(from, b->pending);
-			cleared++;
+		spin_lock_irqsave(&at->lock, flags);
+		if (whole && !from && to == PAGER_BLOCK_PAGES) {
+			cleared += bitmap_weight(b->pending, PAGER_BLOCK_PAGES);
+			bitmap_zero(b->pending, PAGER_BLOCK_PAGES);
+		} else {
+			for_each_set_bit_from(from, b->pending, to) {
+				if (pager_bias(at, first + from) != pager_vma_bias(vma))
+					continue;
+				__clear_bit(from, b->pending);
+				cleared++;
+			}
 		}
+		spin_unlock_irqrestore(&at->lock, flags);
 	}
 	if (cleared) {
 		atomic_long_sub(cleared, &at->npending);
 		atomic_long_add(cleared, &at->ndead);
 		mitosis_stat_add(MITOSIS_STAT_PAGES_DEAD, cleared);
 	}
-}
-
-static void pager_dead(struct attach *at, const struct vm_area_struct *vma, u64 pg, u64 n)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&at->lock, flags);
-	pager_dead_locked(at, vma, pg, n);
-	spin_unlock_irqrestore(&at->lock, flags);
 }
 
 void notrace pager_zap(struct vm_area_struct *vma, unsigned long address, unsigned long size)
@@ -281,17 +281,20 @@ void attach_put(struct attach *at)
 	queue_work(pager_wq, &at->release);
 }
 
-static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsigned long nblocks)
+static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsigned long nblocks,
+				   gfp_t gfp)
 {
 	struct attach *at;
 
-	at = kzalloc(sizeof(*at), GFP_KERNEL);
+	at = kzalloc(sizeof(*at), gfp);
 	if (!at)
 		return NULL;
-	at->blocks = kvcalloc(max(nblocks, 1UL), sizeof(*at->blocks), GFP_KERNEL);
-	if (!at->blocks) {
-		kfree(at);
-		return NULL;
+	if (nblocks) {
+		at->blocks = kvcalloc(nblocks, sizeof(*at->blocks), GFP_KERNEL);
+		if (!at->blocks) {
+			kfree(at);
+			return NULL;
+		}
 	}
 	at->nblocks = nblocks;
 	refcount_set(&at->ref, 1);
@@ -346,7 +349,9 @@ static struct attach *attach_find(struct mm_struct *mm)
 
 void drain_start(struct attach *at)
 {
-	refcount_inc(&at->ref);
+	/* on its way out, but still on the link's list */
+	if (!refcount_inc_not_zero(&at->ref))
+		return;
 	if (!queue_work(pager_wq, &at->drain))
 		attach_put(at);
 }
@@ -376,8 +381,8 @@ static int attach_copy_moved(struct attach *at, struct attach *from)
 /* A forked child is a lazy process of its own, with its parent's missing pages. */
 static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 {
-	struct attach *at = attach_alloc(from->link, mm, from->nblocks);
-	unsigned long flags;
+	struct attach *at = attach_alloc(from->link, mm, from->nblocks, GFP_KERNEL);
+	unsigned long i;
 
 	if (at && attach_copy_moved(at, from)) {
 		attach_put(at);
@@ -385,19 +390,14 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 	}
 	if (!at) {
 		/* open() cannot fail; a child that cannot be served is killed at its first fault */
-		at = attach_alloc(from->link, mm, 0);
-		if (!at)
-			return NULL;
+		at = attach_alloc(from->link, mm, 0, GFP_KERNEL | __GFP_NOFAIL);
 		at->broken = true;
 	}
 	at->mm_id = from->mm_id;
-	if (!at->broken) {
-		spin_lock_irqsave(&from->lock, flags);
-		memcpy(at->blocks, from->blocks, from->nblocks * sizeof(*at->blocks));
-		atomic_long_set(&at->npending, atomic_long_read(&from->npending));
-		spin_unlock_irqrestore(&from->lock, flags);
+	for (i = 0; i < at->nblocks; i++) {
+		at->blocks[i] = from->blocks[i];
+		bitmap_zero(at->blocks[i].pending, PAGER_BLOCK_PAGES);
 	}
-	at->ntotal = atomic_long_read(&at->npending);
 	at->ready = true;
 	attach_list(at);
 	return at;
@@ -654,7 +654,7 @@ out:
 }
 
 /*
- * The answer to faults that may not drop the mmap lock: ptrace, /proc/PID/mem, uprobes, long-term pins. The page is installed under the
+ * The answer to faults that may not drop the mmap lock: ptrace, /proc/PID/mem, uprobes, futexes, long-term pins. The page is installed under the
  * lock held for reading; a MADV_DONTNEED of another thread can come between, and then nobody can tell which of the two contents
  * is right: dead_seq shows it, and the process is killed rather than left to misread.
  */
@@ -663,12 +663,14 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned long addr = vmf->address & PAGE_MASK;
 	u64 pg = vmf->pgoff;
+	/* a futex operation, not a debugger: an error would be misread */
+	bool own = current->mm == vma->vm_mm, fed;
 	struct pager_read *pr;
 	unsigned long seq;
+	long left;
 	int ret;
 
 	mitosis_stat_add(MITOSIS_STAT_FAULTS_NORETRY, 1);
-	seq = READ_ONCE(at->dead_seq);
 	if (!pager_pending(at, vma, pg)) {
 		ret = pager_feed(at, vma, addr, pager_zero);
 		return ret ? (ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS) : VM_FAULT_NOPAGE;
@@ -676,24 +678,30 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 	pr = pager_read_start(at, pg, 1, addr);
 	if (IS_ERR(pr))
 		return VM_FAULT_OOM;
-	ret = wait_for_completion_killable_timeout(&pr->arrived,
-						   msecs_to_jiffies(PAGER_NORETRY_MS));
-	if (ret <= 0 || pr->err) {
-		pr_warn_ratelimited("mitosis: snapshot %016llx: an access from outside to %lx of mm %u failed: the page did not arrive\n",
-				    at->link->id, addr, at->mm_id);
+	if (own)
+		left = wait_for_completion_killable(&pr->arrived) ? 0 : 1;
+	else
+		left = wait_for_completion_killable_timeout(&pr->arrived,
+							    msecs_to_jiffies(PAGER_NORETRY_MS));
+	if (left <= 0 || pr->err) {
+		if (own && pr->err && left > 0)
+			pager_kill(at, "a page of it cannot be had any more");
+		else
+			pr_warn_ratelimited("mitosis: snapshot %016llx: an access from outside to %lx of mm %u failed: the page did not arrive\n",
+					    at->link->id, addr, at->mm_id);
 		pager_read_put(pr);
 		return VM_FAULT_SIGBUS;
 	}
-	ret = 0;
-	if (pager_pending(at, vma, pg))
-		ret = pager_feed(at, vma, addr, pr->page + (pg - pr->pg));
+	seq = READ_ONCE(at->dead_seq);
+	fed = pager_pending(at, vma, pg);
+	ret = fed ? pager_feed(at, vma, addr, pr->page + (pg - pr->pg)) : 0;
 	pager_read_put(pr);
 	if (ret)
 		return ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 	if (pager_settle(at, pg))
 		atomic_long_inc(&at->nfault);
-	else if (READ_ONCE(at->dead_seq) != seq)
-		pager_kill(at, "it discarded a page while a debugger read it");
+	else if (fed && READ_ONCE(at->dead_seq) != seq)
+		pager_kill(at, "it discarded a page while it was read from outside");
 	return VM_FAULT_NOPAGE;
 }
 
@@ -706,12 +714,11 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	unsigned int flags = vmf->flags;
 	struct pager_install *in;
 	u64 pg = vmf->pgoff;
-	bool pending;
+	bool pending, retry;
 	int ret;
 
-	if (unlikely(!at || at->broken)) {
-		if (at)
-			pager_kill(at, "no memory for its state at fork");
+	if (unlikely(at->broken)) {
+		pager_kill(at, "no memory for its state at fork");
 		return VM_FAULT_SIGBUS;
 	}
 	in = pager_installing(at);
@@ -751,12 +758,33 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	ret = pager_bring(at, mm, addr, pg, pending, flags);
 	if (ret == -ENOLINK || ret == -EREMOTEIO)
 		pager_kill(at, "a page of it cannot be had any more");
+	retry = ret == 0 || ret == -EINTR || ret == -ENOLINK || ret == -EREMOTEIO;
+	/* errors are returned with the lock held; taking it may sleep, so the module must be held, too */
+	if (!retry)
+		mmap_read_lock(mm);
 	attach_put(at);
-	if (ret == 0 || ret == -EINTR || ret == -ENOLINK || ret == -EREMOTEIO)
+	if (retry)
 		return VM_FAULT_RETRY;
-	/* errors are returned with the lock held */
-	mmap_read_lock(mm);
 	return ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+}
+
+/*
+ * What is pending for the parent's mapping is pending for the child's copy @vma of it. The parent's mmap lock is held for
+ * writing: nothing else changes its bits.
+ */
+static void pager_copy_pending(struct attach *child, struct attach *from,
+			       struct vm_area_struct *vma)
+{
+	u64 pg = vma->vm_pgoff, end = pg + vma_pages(vma);
+	unsigned int n;
+
+	for (; (n = pager_next(from, vma, &pg, end, PAGER_BLOCK_PAGES)); pg += n) {
+		struct pager_block *b = pager_find_block(child, pg);
+
+		bitmap_set(b->pending, pg % PAGER_BLOCK_PAGES, n);
+		atomic_long_add(n, &child->npending);
+		child->ntotal += n;
+	}
 }
 
 static void pager_open(struct vm_area_struct *vma)
@@ -764,8 +792,6 @@ static void pager_open(struct vm_area_struct *vma)
 	struct attach *at = vma->vm_private_data, *child;
 	struct mm_struct *mm = vma->vm_mm;
 
-	if (!at)
-		return;
 	if (at->mm == mm) {
 		refcount_inc(&at->ref);
 		return;
@@ -774,16 +800,14 @@ static void pager_open(struct vm_area_struct *vma)
 	if (!child)
 		child = attach_fork(at, mm);
 	vma->vm_private_data = child;
-	if (child && (vma->vm_flags & VM_WIPEONFORK))
-		pager_dead(child, vma, vma->vm_pgoff, vma_pages(vma));
+	if (!child->broken && !(vma->vm_flags & VM_WIPEONFORK))
+		pager_copy_pending(child, at, vma);
 }
 
 static void pager_close(struct vm_area_struct *vma)
 {
 	struct attach *at = vma->vm_private_data;
 
-	if (!at)
-		return;
 	pager_dead(at, vma, vma->vm_pgoff, vma_pages(vma));
 	attach_put(at);
 }
@@ -798,7 +822,7 @@ static int pager_mremap(struct vm_area_struct *vma)
 	u64 pg, end;
 	int ret = 0;
 
-	if (!at || !at->move_n)
+	if (!at->move_n)
 		return 0;
 	pg = at->move_pg;
 	end = pg + at->move_n;
@@ -835,6 +859,19 @@ static const struct vm_operations_struct pager_vm_ops = {
 	.close = pager_close,
 	.mremap = pager_mremap,
 };
+
+void pager_rehint(struct attach *at)
+{
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, at->mm, 0);
+
+	for_each_vma(vmi, vma) {
+		if (!pager_armed(vma, at) || (vma->vm_flags & PAGER_VM_HINTS) == PAGER_VM_HINTS)
+			continue;
+		compat_vma_start_write(vma);
+		compat_vm_flags_set(vma, PAGER_VM_HINTS);
+	}
+}
 
 void pager_disarm(struct attach *at)
 {
@@ -1080,6 +1117,9 @@ static int pager_check_mapped(struct attach *at)
 }
 
 
+/* Two callers that arm one address space at a time would not see each other. */
+static DEFINE_MUTEX(pager_arm_mutex);
+
 int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
 	      const struct mitosis_keep *keep, unsigned int nkeep)
@@ -1098,19 +1138,20 @@ int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 	ret = -ESRCH;
 	if (!mm)
 		goto out_lm;
-	ret = -EEXIST;
+	mutex_lock(&pager_arm_mutex);
 	other = attach_find(mm);
-	if (other) {
-		attach_put(other);
-		goto out_mm;
+	at = other ? NULL : attach_alloc(link, mm, lm->nregions, GFP_KERNEL);
+	if (at) {
+		at->mm_id = mm_id;
+		at->pid = task_tgid_vnr(task);
+		attach_list(at);
 	}
-	ret = -ENOMEM;
-	at = attach_alloc(link, mm, lm->nregions);
+	mutex_unlock(&pager_arm_mutex);
+	if (other)
+		attach_put(other);
+	ret = other ? -EEXIST : -ENOMEM;
 	if (!at)
 		goto out_mm;
-	at->mm_id = mm_id;
-	at->pid = task_tgid_vnr(task);
-	attach_list(at);
 	ret = pager_block_build(at, lm);
 	if (ret)
 		goto out_at;
@@ -1161,6 +1202,7 @@ int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 		goto out_at;
 	mutex_lock(&link->mutex);
 	at->ready = true;
+	link->armed = true;
 	if (link->draining)
 		drain_start(at);
 	mutex_unlock(&link->mutex);
@@ -1177,6 +1219,7 @@ out_lm:
 			kfree(kept[i]);
 	kfree(kept);
 	link_mm_free(lm);
+	link_armed(link, ret);
 	return ret;
 }
 

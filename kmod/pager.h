@@ -128,6 +128,8 @@ int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned l
 		       struct page *page);
 /* mmap lock held for writing; nothing is pending: mappings become ordinary. */
 void pager_disarm(struct attach *at);
+/* mmap lock held for writing; sets again what an madvise() has cleared. */
+void pager_rehint(struct attach *at);
 void pager_kill(struct attach *at, const char *why);
 void drain_work(struct work_struct *work);
 void drain_start(struct attach *at);
