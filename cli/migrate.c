@@ -639,6 +639,20 @@ int cmd_check(int argc, char **argv)
 	return ret;
 }
 
+/* Nobody will ask for the memory of these images any more. */
+static void abandon(const char *dir)
+{
+	int dirfd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	struct mitosis *ctl = cli_open();
+
+	if (ctl && dirfd >= 0)
+		mitosis_dump_abandon(ctl, dirfd, 0);
+	if (ctl)
+		mitosis_close(ctl);
+	if (dirfd >= 0)
+		close(dirfd);
+}
+
 /*
  * criu calls this at its steps. Only after the dump it matters: the answer decides between killing the tasks and letting them go on. When
  * the migrating command is dead the journal knows how far it had come.
@@ -650,7 +664,6 @@ int cmd_action(int argc, char **argv)
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	json_object *journal;
 	char verdict = 0;
-	uint64_t snapshot;
 	int fd, ret = 1;
 
 	if (!step || strcmp(step, "post-dump"))
@@ -667,14 +680,7 @@ int cmd_action(int argc, char **argv)
 	} else if (strcmp(journal_state(journal), "committed")) {
 		if (journal)
 			fence_undo(journal);
-		if (journal && cli_parse_id(jstr(journal, "snapshot"), &snapshot)) {
-			struct mitosis *ctl = cli_open();
-
-			if (ctl) {
-				mitosis_release(ctl, snapshot);
-				mitosis_close(ctl);
-			}
-		}
+		abandon(getenv("CRTOOLS_IMAGE_DIR"));
 		journal_remove(id);
 	}
 	json_object_put(journal);
