@@ -14,7 +14,7 @@ exec 7> "$RIG/.debug-kernel.lock"
 flock 7
 
 version=$(apt-cache show --no-all-versions linux-source-6.12 2>/dev/null | sed -nE 's/^Version: (.*)/\1/p')
-stamp="$version $(cat "$HERE/debug-kernel.config" "$HERE/debug-kernel.sh" | sha256sum | cut -c 1-32)"
+stamp="$version $(sha256sum < "$HERE/debug-kernel.config" | cut -c 1-32)"
 # Without package lists what is there already still serves.
 if [ -z "$version" ]; then
 	[ -s "$RIG/kernel-debug.stamp" ] || die "Debian's linux-source-6.12 is not in the package lists: run 'apt-get update'"
@@ -65,6 +65,8 @@ ln -sfn tree "$out/kdir"
 rm -rf "$out/m"
 "$HERE/build.sh" --modules "$work/root" "$(cat "$tree/include/config/kernel.release")" "$out"
 
+# What is half thinned out cannot be gone on with.
+rm "$work/stamp"
 # Modules need headers, Kbuild's tools and Module.symvers; the rest is two gigabytes.
 (
 	cd "$tree"
