@@ -40,11 +40,11 @@ criu_migrate() {
 	mkdir -p $d
 	ssh b "rm -rf $d; mkdir -p $d"
 	t0=$(now_ms)
-	criu dump -v0 -t "$(redis_pid)" -D $d -L /var/empty
+	criu dump -v1 -t "$(redis_pid)" -D $d
 	t1=$(now_ms)
 	tar -C $d -cf - . | ssh b "tar -C $d -xf -"
 	t2=$(now_ms)
-	ssh b "criu restore -v0 -d -D $d -L /var/empty"
+	ssh b "criu restore -v1 -d -D $d"
 	t3=$(now_ms)
 	echo "dump_ms $((t1 - t0))"
 	echo "copy_ms $((t2 - t1))"
