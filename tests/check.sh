@@ -35,7 +35,7 @@ scripts_check() {
 	while read -r f; do
 		head -n 1 "$f" | grep -q '^#!/bin/bash' && scripts+=("$f")
 	done < <(git ls-files 2> /dev/null || find . -path ./build -prune -o -type f -print)
-	if shellcheck -x "${scripts[@]}"; then
+	if shellcheck -x -P SCRIPTDIR -S warning "${scripts[@]}"; then
 		echo "ok shellcheck of ${#scripts[@]} scripts"
 	else
 		echo "not ok shellcheck"

@@ -97,49 +97,72 @@ start() {
 	PID=$(sed -n 's/^ready //p' "$T/$name.log")
 }
 
-# On the destination: waits for the verdict, then for an ordinary process, then ends it.
-cmd_finish() {
+# On the destination: waits for the verdict of the program.
+cmd_verdict() {
 	local name=$1 pid=$2 bound=$3 log=$T/$1.log line
-	until_true "$bound" grep -qE '^(PASS|FAIL)' "$log"
-	grep -vE '^(ready|PASS|FAIL)' "$log"
-	line=$(grep -m 1 ^FAIL "$log") && fail "${line#FAIL: } (on the destination)"
-	if ! grep -q ^PASS "$log"; then
+	until_true "$bound" grep -sqE '^(PASS|FAIL)' "$log"
+	grep -svE '^(ready|PASS|FAIL)' "$log"
+	line=$(grep -s -m 1 ^FAIL "$log") && fail "${line#FAIL: } (on the destination)"
+	if ! grep -sq ^PASS "$log"; then
 		is_gone "$pid" && fail "$name ended without a verdict"
 		for t in /proc/"$pid"/task/*; do
 			echo "$t $(cat "$t/wchan"): $(tr '\n' ' ' < "$t/stack")"
 		done
 		fail "$name gave no verdict within $bound s"
 	fi
+	[ -z "${LAZY:-}" ] || is_armed "$pid" || fail "$name was not lazy to its end"
+	rm -f /run/mitosis-test-step
+	touch /tmp/mitosis-test-go
+}
+
+# Then for an ordinary process, and ends it.
+cmd_finish() {
+	cmd_verdict "$@"
+	local pid=$2
 	# shellcheck disable=SC2046
 	ordinary $(tree_of "$pid")
 	[ -n "${KEEP:-}" ] || tree_kill "$pid"
 	until_true 20 idle_links || fail "the destination still has links: $(mitosis-cli list 2>&1 | tail -n +2)"
 }
 
+# The destination before a move: the program may go on there, and the receiver stops at STEP.
 cmd_prepare() {
-	local f
+	local name=$1 step=${2:-}
 	mkdir -p $T
-	for f in "$@"; do
-		rm -f "$T/$f".*
-		touch "$T/$f.go"
-	done
+	rm -f "$T/$name".* /tmp/mitosis-test-go /run/mitosis-test-step
+	[ -z "$step" ] || echo "$step:pause" > /run/mitosis-test-step
+	touch "$T/$name.go"
 }
 
-# prog NAME ARGS...: the usual case. BOUND: seconds for its checks.
-cmd_prog() {
-	local name=$1 rc=0
-	on_peer "${ENV_PEER:-} /root/t/drive.sh prepare $name" || fail "machine $PEER does not answer"
-	start "$@"
+migrate() {
 	# shellcheck disable=SC2086
-	mitosis-cli migrate --pid "$PID" --to "$PEER" ${MIGRATE:-} > $T/migrate.log 2>&1 || rc=$?
-	if [ $rc != 0 ]; then
-		cat $T/migrate.log
-		is_gone "$PID" || tree_kill "$PID"
-		fail "mitosis-cli migrate ended with $rc: $(grep -v '^$' $T/migrate.log | tail -n 1)"
+	mitosis-cli migrate --pid "$PID" --to "$PEER" ${MIGRATE:-} > $T/migrate.log 2>&1
+}
+
+migrate_failed() {
+	cat $T/migrate.log
+	is_gone "$PID" || tree_kill "$PID"
+	fail "mitosis-cli migrate ended with $1: $(grep '^mitosis-cli' $T/migrate.log | tail -n 1)"
+}
+
+# prog NAME ARGS...: moved while it works. BOUND: seconds for its checks. LAZY: the drain begins when it is done.
+cmd_prog() {
+	local name=$1
+	on_peer "/root/t/drive.sh prepare $name ${LAZY:+running}" || fail "machine $PEER does not answer"
+	start "$@"
+	if [ -n "${LAZY:-}" ]; then
+		migrate &
+		on_peer "LAZY=1 /root/t/drive.sh verdict $name $PID ${BOUND:-60}" || { on_peer touch /tmp/mitosis-test-go; wait $!; migrate_failed $?; }
+		wait $! || migrate_failed $?
+	else
+		migrate || migrate_failed $?
 	fi
 	is_gone "$PID" || fail "process $PID is still on the source"
 	on_peer "DRAIN=${DRAIN:-60} KEEP=${KEEP:-} /root/t/drive.sh finish $name $PID ${BOUND:-60}" || exit 1
 	until_true 20 idle_source || fail "the source still holds memory: $(mitosis-cli list 2>&1 | tail -n +2)"
+	compgen -G '/sys/fs/cgroup/mitosis-*' > /dev/null && fail "a frozen cgroup is left: $(compgen -G '/sys/fs/cgroup/mitosis-*')"
+	compgen -G '/var/lib/mitosis/*' > /dev/null && fail "a journal is left: $(compgen -G '/var/lib/mitosis/*')"
+	true
 }
 
 # lazy NAME ARGS...: made lazy in place, without CRIU. DRAIN_MS: -1 starts the drain when the program is done.
@@ -186,10 +209,198 @@ cmd_again() {
 	until_true 20 idle_source || fail "the source still holds memory"
 }
 
+# A server on port 7000 that says its pid and whether its memory is right.
+ask() {
+	timeout 3 bash -c 'exec 3<> /dev/tcp/127.0.0.1/7000 && head -n 1 <&3' 2> /dev/null
+}
+
+cmd_ask() {
+	ask
+}
+
+answers_right() {
+	[ "$(ask)" = "$PID right" ]
+}
+
+# Where it answers: "here", "there", "nowhere", or "twice".
+where() {
+	local here there
+	here=$(ask)
+	there=$(on_peer /root/t/drive.sh ask)
+	case $here,$there in
+	,) echo nowhere ;;
+	,"$PID right") echo there ;;
+	"$PID right",) echo here ;;
+	*,) echo "wrong here: $here" ;;
+	,*) echo "wrong there: $there" ;;
+	*) echo twice ;;
+	esac
+}
+
+is_at() {
+	[ "$(where)" = "$1" ]
+}
+
+unfinished() {
+	mitosis-cli resolve | sed -nE 's/^([0-9a-f]{16}) .*/\1/p'
+}
+
+cmd_unfinished() {
+	unfinished
+}
+
+# shellcheck disable=SC2120 # options are for cases to come
+server_start() {
+	on_peer "/root/t/drive.sh prepare target ${1:-}" || fail "machine $PEER does not answer"
+	start target 4 listen 7000
+	until_true 10 answers_right || fail "the server does not answer before it is moved: $(ask)"
+}
+
+# After a fault: where it must run, then no leftover may be in the way of the same move once more.
+settle() {
+	local want=$1 id at
+	case $want in
+	doubt-*)
+		id=$(unfinished)
+		[ -n "$id" ] || fail "there is nothing to resolve, it runs $(where)"
+		at=$(where)
+		[ "$at" = nowhere ] || [ "$at" = "${want#doubt-}" ] || fail "before resolve it runs $at"
+		mitosis-cli resolve "$id" --to "$PEER" || fail "resolve fails"
+		want=${want#doubt-}
+		;;
+	esac
+	if [ "$want" = one-or-doubt ]; then
+		for id in $(unfinished); do
+			[ "$(where)" != twice ] || fail "it runs twice before resolve"
+			mitosis-cli resolve "$id" --to "$PEER" || fail "resolve fails"
+		done
+		want=one
+	fi
+	if [ "$want" = one ]; then
+		# Whichever it is, it is one.
+		until_true 30 eval '[[ $(where) = here || $(where) = there ]]'
+		at=$(where)
+		[ "$at" = here ] || [ "$at" = there ] || fail "it runs $at"
+		want=$at
+	fi
+	until_true 30 is_at "$want" || fail "it runs $(where), not $want ($(tail -n 1 $T/migrate.log))"
+	if [ "$want" = here ]; then
+		until_true 20 idle_source || fail "it runs here, and its memory is still held: $(mitosis-cli list)"
+		[ -z "$(unfinished)" ] || fail "it runs here, and something is left to resolve: $(mitosis-cli resolve)"
+		on_peer '/root/t/drive.sh settle_peer' || exit 1
+		# Nothing of the first try is in the way.
+		on_peer "/root/t/drive.sh prepare target"
+		unset MITOSIS_TEST_STEP
+		migrate || fail "the second try fails: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
+		until_true 30 is_at there || fail "after the second try it runs $(where)"
+	else
+		is_gone "$PID" || fail "it runs there, and process $PID is still here"
+		for id in $(unfinished); do
+			mitosis-cli resolve "$id" || fail "what is left cannot be resolved"
+		done
+	fi
+	on_peer "PID=$PID /root/t/drive.sh settle_there" || exit 1
+	until_true 30 idle_source || fail "the source still holds memory: $(mitosis-cli list)"
+	compgen -G '/sys/fs/cgroup/mitosis-*' > /dev/null && fail "a frozen cgroup is left: $(compgen -G '/sys/fs/cgroup/mitosis-*')"
+	[ -z "$(unfinished)" ] || fail "something is left to resolve: $(mitosis-cli resolve)"
+	echo "it ran $want"
+}
+
+# What a dead receiver leaves is frozen; it can be ended.
+cmd_settle_peer() {
+	local id
+	until_true 20 eval '! pgrep -f "^mitosis-cli receive"' || fail "a receiver is left on the destination"
+	for id in $(unfinished); do
+		mitosis-cli resolve "$id" --here kill || fail "what is left on the destination cannot be resolved"
+	done
+	until_true 20 idle_links || fail "the destination still has links: $(mitosis-cli list)"
+}
+
+cmd_settle_there() {
+	local id
+	# shellcheck disable=SC2046
+	ordinary $(tree_of "$PID")
+	for id in $(unfinished); do
+		mitosis-cli resolve "$id" --here run > /dev/null
+	done
+	until_true 20 idle_links || fail "the destination still has links: $(mitosis-cli list)"
+	answers_right || fail "it does not answer right when it has all its memory: $(ask)"
+	tree_kill "$PID"
+}
+
+# fault here|there STEP ACTION WHERE: one side of a migration is hit at a step.
+cmd_fault() {
+	local side=$1 step=$2 action=$3 want=$4 rc=0
+	server_start
+	if [ "$side" = here ]; then
+		export MITOSIS_TEST_STEP=$step:$action
+	else
+		on_peer "echo $step:$action > /run/mitosis-test-step"
+	fi
+	MIGRATE="${MIGRATE:---timeout 20}" migrate || rc=$?
+	on_peer rm -f /run/mitosis-test-step
+	echo "migrate ended with $rc: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
+	case $want,$rc in
+	here,0) fail "migrate says that all went well" ;;
+	esac
+	settle "$want"
+}
+
+# failing WORD [MIGRATE-OPTION...]: the move fails with a sentence that has WORD, and the process runs on.
+cmd_failing() {
+	local word=$1 rc=0
+	shift
+	[ -z "${SETUP-x}" ] || on_peer "/root/t/drive.sh prepare target"
+	start target 4 listen 7000
+	MIGRATE="--timeout 30 $*" migrate || rc=$?
+	cat $T/migrate.log
+	[ $rc != 0 ] || fail "migrate says that all went well"
+	grep -qi -- "$word" $T/migrate.log || fail "migrate does not say '$word': $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
+	until_true 20 answers_right || fail "the process does not run on: $(ask)"
+	until_true 20 idle_source || fail "its memory is still held"
+	[ -z "$(unfinished)" ] || fail "something is left to resolve"
+	tree_kill "$PID"
+}
+
+# For what has to be done from outside the machines while migrate waits at a step.
+cmd_paused_start() {
+	server_start
+	rm -f /tmp/mitosis-test-go
+	echo "$PID" > /run/paused.pid
+	(
+		rc=0
+		MITOSIS_TEST_STEP=$1:pause MIGRATE="--timeout 20" migrate || rc=$?
+		echo $rc > /run/paused.rc
+	) > /dev/null 2>&1 &
+	rm -f /run/paused.rc
+	case $1 in
+	commit) until_true 60 grep -qs '"committed"' /var/lib/mitosis/*.json || fail "it does not get to step $1" ;;
+	*) until_true 60 grep -qs '"fenced"' /var/lib/mitosis/*.json || fail "it does not get to step $1" ;;
+	esac
+}
+
+cmd_paused_end() {
+	until_true 120 test -s /run/paused.rc || fail "migrate does not end"
+	echo "migrate ended with $(cat /run/paused.rc): $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
+}
+
+cmd_paused_settle() {
+	PID=$(cat /run/paused.pid)
+	rm -f /run/t-$PEER.ctl
+	until_true 30 on_peer true || fail "machine $PEER does not answer again"
+	on_peer "mkdir -p $T"
+	settle "$1"
+}
+
 cmd_clean() {
 	# shellcheck disable=SC2046
-	tree_kill $(pgrep -f "^$BIN/")
+	tree_kill $(pgrep -f "^$BIN/") $(pgrep -x redis-server)
+	for id in $(unfinished); do
+		mitosis-cli resolve "$id" --here kill > /dev/null 2>&1
+	done
 	rm -rf $T
+	mkdir -p $T
+	rm -f /tmp/mitosis-test-go /run/mitosis-test-step
 	! command -v mitosis-cli > /dev/null || mitosis-cli release --all > /dev/null 2>&1
 	true
 }

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# shellcheck disable=SC2016 # expanded in the machine
+# Exactly one copy runs, whatever fails at whatever step, and its TCP listener answers.
+
+# "doubt-X": frozen on both sides, and X after mitosis-cli resolve.
+for step in start dumped held fenced sent ready; do
+	add "one-copy-kill-cli-$step" 150 drive fault here $step kill here
+done
+add one-copy-kill-cli-commit 150 drive fault here commit kill doubt-here
+add one-copy-kill-cli-committed 150 drive fault here committed kill doubt-there
+add one-copy-kill-cli-running 150 drive fault here running kill there
+for step in start dumped held; do
+	add "one-copy-kill-criu-$step" 150 drive fault here $step kill-criu here
+done
+for step in fenced sent ready commit committed running; do
+	add "one-copy-kill-criu-$step" 150 drive fault here $step kill-criu one
+done
+for step in start dumped held fenced sent ready; do
+	add "one-copy-kill-ssh-$step" 150 drive fault here $step kill-ssh here
+done
+add one-copy-kill-ssh-commit 150 drive fault here commit kill-ssh doubt-here
+add one-copy-kill-ssh-committed 150 drive fault here committed kill-ssh one-or-doubt
+add one-copy-kill-ssh-running 150 drive fault here running kill-ssh there
+for step in received restoring restored ready; do
+	add "one-copy-kill-receiver-$step" 150 drive fault there $step kill here
+done
+add one-copy-kill-receiver-commit 150 drive fault there commit kill doubt-here
+add one-copy-kill-receiver-journaled 150 drive fault there journaled kill doubt-there
+add one-copy-kill-receiver-thawed 150 drive fault there thawed kill doubt-there
+add one-copy-kill-receiver-running 150 drive fault there running kill there
+
+# refused SETUP UNDO WORD: machine b is made unfit by SETUP; the move fails with a sentence that has WORD in it.
+refused() {
+	on b "$1"
+	local rc=0
+	drive failing "'$3'" || rc=$?
+	on b "$2"
+	return $rc
+}
+add one-copy-disk-full 150 refused 'mkdir -p /run/mitosis && mount -t tmpfs -o size=24k none /run/mitosis' 'umount /run/mitosis' 'room'
+add one-copy-wrong-criu 150 refused 'mkdir -p /run/x && printf "#!/bin/sh\necho Version: 3.17.1\n" > /run/x/criu && chmod 755 /run/x/criu && mount --bind /run/x/criu /usr/sbin/criu' \
+	'umount /usr/sbin/criu' criu
+add one-copy-no-module 150 refused 'rmmod mitosis' 'insmod /root/t/mitosis.ko' module
+add one-copy-no-device 150 refused 'rdma link delete rxe0' 'rdma link add rxe0 type rxe netdev eth0' RDMA
+add one-copy-program-differs 150 refused 'cp /root/t/bin/walk /run/other && mount --bind /run/other /root/t/bin/target' 'umount /root/t/bin/target' target
+add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
+
+# The program vanishes between the preflight and criu's restore.
+restore_fails() {
+	on b "/root/t/drive.sh prepare target received"
+	on a "SETUP='' /root/t/drive.sh failing criu" &
+	on b 'until pgrep -f "^mitosis-cli receive" > /dev/null && ls /run/mitosis/*/inventory.img; do sleep 0.1; done > /dev/null 2>&1
+		mv /root/t/bin/target /root/t/bin/target.away; touch /tmp/mitosis-test-go'
+	local rc=0
+	wait $! || rc=$?
+	on b 'mv /root/t/bin/target.away /root/t/bin/target'
+	return $rc
+}
+add one-copy-restore-fails 150 restore_fails
+
+# paused STEP WHERE WHILE AFTER: migrate waits at STEP while WHILE is done to the machines; AFTER before it is settled.
+paused() {
+	local step=$1 want=$2
+	drive paused_start "$step"
+	eval "$3"
+	on a 'touch /tmp/mitosis-test-go'
+	drive paused_end
+	eval "$4"
+	drive paused_settle "$want"
+}
+add one-copy-ssh-link-cut-before-commit 240 paused sent here 'rig link b ssh down' 'rig link b ssh up'
+add one-copy-ssh-link-cut-after-commit 240 paused commit doubt-here 'rig link b ssh down' 'rig link b ssh up'
+add one-copy-receiver-rebooted-before-commit 300 paused sent here 'rig reset b; on b /root/t/setup.sh' true
+add one-copy-receiver-rebooted-at-commit 300 paused commit doubt-here 'rig reset b; on b /root/t/setup.sh' true
