@@ -69,7 +69,7 @@ verdict() {
 machines_setup() {
 	local m
 	for m in a b; do
-		tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | rig run $m --timeout 120 -- 'tar -C / -xf - && /root/t/setup.sh' || return 1
+		tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | rig run $m --timeout 120 -- 'tar -C / -xf - && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
 	done
 }
 

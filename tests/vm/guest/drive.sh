@@ -129,7 +129,7 @@ cmd_finish() {
 cmd_prepare() {
 	local name=$1 step=${2:-}
 	mkdir -p $T
-	rm -f "$T/$name".* /tmp/mitosis-test-go /run/mitosis-test-step
+	rm -f "${T:?}/$name".* /tmp/mitosis-test-go /run/mitosis-test-step
 	[ -z "$step" ] || echo "$step:pause" > /run/mitosis-test-step
 	touch "$T/$name.go"
 }
@@ -241,6 +241,10 @@ is_at() {
 	[ "$(where)" = "$1" ]
 }
 
+is_somewhere() {
+	is_at here || is_at there
+}
+
 unfinished() {
 	mitosis-cli resolve | sed -nE 's/^([0-9a-f]{16}) .*/\1/p'
 }
@@ -251,7 +255,7 @@ cmd_unfinished() {
 
 # shellcheck disable=SC2120 # options are for cases to come
 server_start() {
-	on_peer "/root/t/drive.sh prepare target ${1:-}" || fail "machine $PEER does not answer"
+	on_peer "/root/t/drive.sh prepare target" || fail "machine $PEER does not answer"
 	start target 4 listen 7000
 	until_true 10 answers_right || fail "the server does not answer before it is moved: $(ask)"
 }
@@ -278,7 +282,7 @@ settle() {
 	fi
 	if [ "$want" = one ]; then
 		# Whichever it is, it is one.
-		until_true 30 eval '[[ $(where) = here || $(where) = there ]]'
+		until_true 30 is_somewhere
 		at=$(where)
 		[ "$at" = here ] || [ "$at" = there ] || fail "it runs $at"
 		want=$at
@@ -386,7 +390,7 @@ cmd_paused_end() {
 
 cmd_paused_settle() {
 	PID=$(cat /run/paused.pid)
-	rm -f /run/t-$PEER.ctl
+	rm -f "/run/t-$PEER.ctl"
 	until_true 30 on_peer true || fail "machine $PEER does not answer again"
 	on_peer "mkdir -p $T"
 	settle "$1"

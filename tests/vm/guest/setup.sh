@@ -16,3 +16,8 @@ fi
 mkdir -p /tmp/mt
 sysctl -q kernel.core_pattern=/tmp/mt/core.%p
 mount -o remount,rw /
+# Numbers of processes that start on a are not in use on b.
+sysctl -q kernel.pid_max=4194304
+if [ "$(hostname)" = a ] && [ "$(cat /proc/sys/kernel/ns_last_pid)" -lt 1000000 ]; then
+	echo 1000000 > /proc/sys/kernel/ns_last_pid
+fi
