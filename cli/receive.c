@@ -81,10 +81,14 @@ static void places(struct receive *r)
 
 static int journal_set(struct receive *r, const char *state)
 {
+	char snapshot[17];
+
 	if (!r->journal) {
 		r->journal = json_object_new_object();
 		json_object_object_add(r->journal, "role", json_object_new_string("destination"));
 		json_object_object_add(r->journal, "fence", json_object_new_string(r->fence));
+		snprintf(snapshot, sizeof(snapshot), "%016lx", (unsigned long)r->snapshot);
+		json_object_object_add(r->journal, "snapshot", json_object_new_string(snapshot));
 	}
 	json_object_object_add(r->journal, "state", json_object_new_string(state));
 	return journal_save(r->id, r->journal);
@@ -329,12 +333,13 @@ static int receive(struct receive *r)
 		goto out;
 	}
 	test_step("journaled");
+	/* first, so that it drains even when nothing but the process survives from here on */
+	if (mitosis_link_drain(r->ctl, r->snapshot))
+		cli_say("%s", mitosis_error(r->ctl));
 	fence_freeze(r->fence, false);
 	test_step("thawed");
 	say_key(r, "running");
 	test_step("running");
-	if (mitosis_link_drain(r->ctl, r->snapshot))
-		cli_say("%s", mitosis_error(r->ctl));
 	ret = r->wait ? (report_drain(r) ? CLI_FAILED : CLI_OK) : CLI_OK;
 	goto out;
 
@@ -357,8 +362,10 @@ static int status(struct receive *r)
 	r->journal = journal_load(r->id);
 	state = journal_state(r->journal);
 	if (!strcmp(state, "running") && fence_exists(r->fence)) {
-		fence_freeze(r->fence, false);
 		r->ctl = cli_open();
+		if (r->ctl && cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot))
+			mitosis_link_drain(r->ctl, r->snapshot);
+		fence_freeze(r->fence, false);
 	}
 	say_key(r, !strcmp(state, "running") ? "runs" : "does-not-run");
 	json_object_put(r->journal);

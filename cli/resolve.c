@@ -84,6 +84,13 @@ static int run_here(const char *id, json_object *journal)
 		fence_undo(journal);
 		release_snapshot(journal);
 	} else if (fence_exists(jstr(journal, "fence"))) {
+		struct mitosis *ctl = cli_open();
+		uint64_t snapshot;
+
+		if (ctl && cli_parse_id(jstr(journal, "snapshot"), &snapshot))
+			mitosis_link_drain(ctl, snapshot);
+		if (ctl)
+			mitosis_close(ctl);
 		fence_freeze(jstr(journal, "fence"), false);
 	}
 	journal_remove(id);
