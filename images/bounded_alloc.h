@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protobuf-c takes the sizes of what it allocates from its input: this allocator lets it have a fixed sum
- * and no more.
+ * protobuf-c takes the sizes of what it allocates from its input: this allocator lets it have a
+ * fixed sum and no more.
  */
 #ifndef MITOSIS_BOUNDED_ALLOC_H
 #define MITOSIS_BOUNDED_ALLOC_H

@@ -90,8 +90,8 @@ out:
 	return ret;
 }
 
-int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync, char *err,
-		       size_t errlen)
+int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync,
+		       char *err, size_t errlen)
 {
 	char temp[256];
 	int fd, ret;

@@ -244,7 +244,8 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 	return 0;
 }
 
-static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, char *err, size_t errlen)
+static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, char *err,
+			   size_t errlen)
 {
 	struct mitosis_image_mm *mm;
 	size_t i;
@@ -281,7 +282,8 @@ static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, cha
 	return 0;
 }
 
-static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, char *err, size_t errlen)
+static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, char *err,
+			size_t errlen)
 {
 	size_t i;
 	int ret;
@@ -316,7 +318,8 @@ static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, cha
 	return mitosis_image_check(img, err, errlen);
 }
 
-int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **out, char *err, size_t errlen)
+int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **out, char *err,
+			size_t errlen)
 {
 	struct mitosis_image *img;
 	struct image_header head;
@@ -341,7 +344,8 @@ int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **out,
 				    sizeof(head) + (size_t)le32toh(head.len));
 	/* In memory a message of many small ones takes a multiple of what it takes in the file. */
 	bounded_alloc_init(&ba, 32 * len + 65536 < 256U << 20 ? 32 * len + 65536 : 256U << 20);
-	pb = mitosis__image__unpack(&ba.pb, len - sizeof(head), (const uint8_t *)buf + sizeof(head));
+	pb = mitosis__image__unpack(&ba.pb, len - sizeof(head),
+				    (const uint8_t *)buf + sizeof(head));
 	if (!pb)
 		return image_refuse(err, errlen, "its contents are damaged");
 	img = mitosis_image_new();
@@ -382,7 +386,8 @@ static int image_pack_mm(const struct mitosis_image_mm *mm, Mitosis__Mm *pb)
 	return 0;
 }
 
-static int image_serialize(const Mitosis__Image *pb, void **buf, size_t *len, char *err, size_t errlen)
+static int image_serialize(const Mitosis__Image *pb, void **buf, size_t *len, char *err,
+			   size_t errlen)
 {
 	size_t n = mitosis__image__get_packed_size(pb);
 	struct image_header head = {
@@ -468,7 +473,8 @@ int mitosis_image_read(int dirfd, struct mitosis_image **img, char *err, size_t 
 	int ret;
 
 	*img = NULL;
-	ret = mitosis_file_read(dirfd, MITOSIS_IMAGE_NAME, MITOSIS_IMAGE_MAX_LEN, &buf, &len, err, errlen);
+	ret = mitosis_file_read(dirfd, MITOSIS_IMAGE_NAME, MITOSIS_IMAGE_MAX_LEN, &buf, &len, err,
+				errlen);
 	if (ret)
 		return ret;
 	ret = mitosis_image_parse(buf, len, img, err, errlen);
@@ -487,8 +493,8 @@ int mitosis_image_write(int dirfd, const struct mitosis_image *img, char *err, s
 	if (ret)
 		return ret;
 	/* An open one is of no use after a power cut, and written while tasks stand still. */
-	ret = mitosis_file_write(dirfd, MITOSIS_IMAGE_NAME, buf, len, img->state == MITOSIS_IMAGE_SEALED, err,
-				 errlen);
+	ret = mitosis_file_write(dirfd, MITOSIS_IMAGE_NAME, buf, len,
+				 img->state == MITOSIS_IMAGE_SEALED, err, errlen);
 	explicit_bzero(buf, len);
 	free(buf);
 	return ret;

@@ -2,8 +2,8 @@
 /*
  * mitosis.img, the descriptor of a dump whose memory stays at its source.
  *
- * Functions return 0 or a negative errno; on an error they put one sentence without a final newline into
- * err (errlen bytes, never NULL or 0). Nothing here is thread-safe on one and the same object.
+ * Functions return 0 or a negative errno; on an error they put one sentence without a final newline
+ * into err (errlen bytes, never NULL or 0). Nothing here is thread-safe on one and the same object.
  */
 #ifndef MITOSIS_IMAGE_H
 #define MITOSIS_IMAGE_H
@@ -16,7 +16,7 @@
 
 #define MITOSIS_IMAGE_NAME	"mitosis.img"
 #define MITOSIS_IMAGE_VERSION	1
-#define MITOSIS_IMAGE_MAX_LEN	(64U << 20)	/* bytes of a file; larger ones are refused unread */
+#define MITOSIS_IMAGE_MAX_LEN	(64U << 20)	/* bytes of a file */
 #define MITOSIS_IMAGE_MAX_ADDRS	16
 #define MITOSIS_IMAGE_MAX_MMS	65536
 #define MITOSIS_IMAGE_MAX_HOST	256		/* bytes, final NUL included */
@@ -33,7 +33,7 @@ struct mitosis_image_mm {
 	uint32_t pid;			/* as CRIU's images name the process: N of pagemap-N.img */
 	struct mitosis_region *regions;	/* ascending, not overlapping; owned */
 	size_t nregions;
-	uint8_t *pagemap;		/* original pagemap-N.img; owned; NULL while the image is open */
+	uint8_t *pagemap;		/* original pagemap-N.img; owned; NULL in an open image */
 	size_t pagemap_len;		/* bytes */
 };
 
@@ -44,8 +44,8 @@ struct mitosis_image {
 	uint16_t port;
 	uint32_t flags;			/* MITOSIS_HOLD_F_* */
 	uint64_t created;		/* seconds since 1970; 0: not recorded */
-	char *host;			/* name of the source, for people; NULL: not recorded; owned */
-	char **addrs;			/* numeric addresses of the source, preferred ones first; owned */
+	char *host;			/* name of the source; NULL: not recorded; owned */
+	char **addrs;			/* numeric ones of the source, by preference; owned */
 	size_t naddrs;
 	struct mitosis_image_mm *mms;	/* ascending by pid; owned */
 	size_t nmms;
@@ -58,36 +58,42 @@ void mitosis_image_free(struct mitosis_image *img);
 /* Copies addr; -ENOMEM otherwise. */
 int mitosis_image_add_addr(struct mitosis_image *img, const char *addr);
 
-/* Puts an empty mm in its place; NULL without memory or when pid is there already (errno says which). */
+/*
+ * Puts an empty mm in its place; NULL without memory or when pid is there already (errno says
+ * which).
+ */
 struct mitosis_image_mm *mitosis_image_add_mm(struct mitosis_image *img, uint32_t pid);
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid);
 
 /*
- * Looks at everything that can be judged without the source: numbers, order, limits, and for a sealed image
- * that each page which CRIU left out of its images is in a region. -EINVAL with the first fault found.
+ * Looks at everything that can be judged without the source: numbers, order, limits, and for a
+ * sealed image that each page which CRIU left out of its images is in a region. -EINVAL with the
+ * first fault found.
  */
 int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errlen);
 
 /* Bytes of a file to a checked image and back. *img and *buf are the caller's. */
-int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **img, char *err, size_t errlen);
+int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **img, char *err,
+			size_t errlen);
 int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *len, char *err,
 			 size_t errlen);
 
 /*
- * The file in the image directory dirfd. Writing checks first and replaces at once, so that a reader finds the
- * old file or the new one; a sealed one outlasts a power cut. Reading: -ENOENT when there is none.
+ * The file in the image directory dirfd. Writing checks first and replaces at once, so that a
+ * reader finds the old file or the new one; a sealed one outlasts a power cut. Reading: -ENOENT
+ * when there is none.
  */
 int mitosis_image_read(int dirfd, struct mitosis_image **img, char *err, size_t errlen);
 int mitosis_image_write(int dirfd, const struct mitosis_image *img, char *err, size_t errlen);
 int mitosis_image_remove(int dirfd);
 
 /*
- * Whole regular files of an image directory, as above; symbolic links are not followed. With sync what is
- * written outlasts a power cut.
+ * Whole regular files of an image directory, as above; symbolic links are not followed. With sync
+ * what is written outlasts a power cut.
  */
 int mitosis_file_read(int dirfd, const char *name, size_t max, void **buf, size_t *len, char *err,
 		      size_t errlen);
-int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync, char *err,
-		       size_t errlen);
+int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync,
+		       char *err, size_t errlen);
 
 #endif /* MITOSIS_IMAGE_H */

@@ -25,7 +25,7 @@ struct pagemap_cursor {
 	const uint8_t *buf;
 	size_t len;
 	size_t pos;
-	size_t record;		/* offset of the record that was read last, its length word included */
+	size_t record;		/* offset of the last record's length word */
 	uint64_t end;		/* of the entries so far */
 	char *err;
 	size_t errlen;
@@ -78,7 +78,8 @@ static int pagemap_record(struct pagemap_cursor *c, const uint8_t **p, size_t *n
 	return 1;
 }
 
-static int pagemap_begin(struct pagemap_cursor *c, const void *buf, size_t len, char *err, size_t errlen)
+static int pagemap_begin(struct pagemap_cursor *c, const void *buf, size_t len, char *err,
+			 size_t errlen)
 {
 	struct bounded_alloc ba;
 	Criu__PagemapHead *head;
@@ -91,7 +92,8 @@ static int pagemap_begin(struct pagemap_cursor *c, const void *buf, size_t len, 
 	c->len = len;
 	c->err = err;
 	c->errlen = errlen;
-	if (len < 8 || pagemap_u32(c->buf) != MAGIC_COMMON || pagemap_u32(c->buf + 4) != MAGIC_PAGEMAP)
+	if (len < 8 || pagemap_u32(c->buf) != MAGIC_COMMON ||
+	    pagemap_u32(c->buf + 4) != MAGIC_PAGEMAP)
 		return pagemap_refuse(c, "no pagemap magic");
 	c->pos = 8;
 	ret = pagemap_record(c, &p, &n);
@@ -147,8 +149,8 @@ static int pagemap_next(struct pagemap_cursor *c, struct pagemap_item *item)
 	return 1;
 }
 
-int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, size_t *nruns, char *err,
-		      size_t errlen)
+int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, size_t *nruns,
+		      char *err, size_t errlen)
 {
 	struct mitosis_run *list = NULL, *last = NULL, *more;
 	struct pagemap_item item;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Dump. Tasks are stopped when dump_checkpoint() sees them, but which of their pages CRIU leaves out is known only when its images are complete.
- * Criu then runs its action scripts with the tasks still stopped, and rolls back when one fails: that is where the pages are
- * taken, by mitosis-dump-finish (finish.h). criu runs the script that was added last first, so that scripts of
- * the user see complete images.
+ * Dump. Tasks are stopped when dump_checkpoint() sees them, but which of their pages CRIU leaves
+ * out is known only when its images are complete. Criu then runs its action scripts with the tasks
+ * still stopped, and rolls back when one fails: that is where the pages are taken, by
+ * mitosis-dump-finish (finish.h). criu runs the script that was added last first, so that scripts
+ * of the user see complete images.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +30,10 @@ static struct {
 	char finish[PATH_MAX];
 } dump;
 
-/* criu's page server sees a client that has gone already: it describes the lazy pages, sends none and is content. */
+/*
+ * criu's page server sees a client that has gone already: it describes the lazy pages, sends none
+ * and is content.
+ */
 static int dump_page_server(void)
 {
 	int sk[2], ret = 0;
@@ -173,8 +178,8 @@ static int dump_lazy_find(const struct mitosis_attach_info *at, void *arg)
 }
 
 /*
- * A process whose own memory is still on its way has pages that CRIU can not see. While it still runs it is
- * given the time to get them.
+ * A process whose own memory is still on its way has pages that CRIU can not see. While it still
+ * runs it is given the time to get them.
  */
 int dump_pause(pid_t pid)
 {
@@ -195,7 +200,9 @@ int dump_pause(pid_t pid)
 	/* criu has set itself a time for stopping the tasks; this is not part of it. */
 	alarm_left = alarm(0);
 	if (ret > 0)
-		ret = mitosis_event_subscribe(dump.ctl) ? : mitosis_link_drain(dump.ctl, at.snapshot) ? : 1;
+		ret = mitosis_event_subscribe(dump.ctl);
+	if (!ret)
+		ret = mitosis_link_drain(dump.ctl, at.snapshot) ? : 1;
 	end = time(NULL) + (wait ? wait : DUMP_DRAIN_WAIT);
 	while (ret > 0 && time(NULL) < end) {
 		struct mitosis_event_info event;
@@ -211,6 +218,23 @@ int dump_pause(pid_t pid)
 		plugin_say("process %d still waits for memory of an earlier move: try again when it is not listed by 'mitosis-cli list' any more",
 			   pid);
 	return ret > 0 ? -EBUSY : ret;
+}
+
+/* A restore keeps two pieces of memory a thread (restore.c) and can name MITOSIS_MAX_ARRAY. */
+static int dump_check_threads(pid_t pid)
+{
+	char path[64];
+	size_t n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2 > MITOSIS_MAX_ARRAY / 2 ? -E2BIG : 0;
 }
 
 int dump_checkpoint(pid_t pid)
@@ -230,6 +254,12 @@ int dump_checkpoint(pid_t pid)
 		plugin_say("process %d still waits for memory of an earlier move: try again later", pid);
 		return -EBUSY;
 	}
+	ret = dump_check_threads(pid);
+	if (ret) {
+		plugin_say("process %d can not be dumped (%s): it may have %d threads at most", pid,
+			   strerror(-ret), MITOSIS_MAX_ARRAY / 2);
+		return ret;
+	}
 	if (!mitosis_image_add_mm(dump.img, mm)) {
 		ret = errno == EEXIST ? -EEXIST : -ENOMEM;
 		plugin_say("process %d can not be recorded (%s): try again", pid, strerror(-ret));
@@ -240,9 +270,10 @@ int dump_checkpoint(pid_t pid)
 }
 
 /*
- * With ret 0 criu kills the tasks after this (or lets them go on, with --leave-running or when a script failed) whatever is
- * found here. mitosis.img tells: it is complete, or mitosis-dump-finish has failed and removed it, and criu rolls
- * back. If it is neither, the tasks' memory is nowhere: by leaving at once criu, their tracer, lets them run on.
+ * With ret 0 criu kills the tasks after this (or lets them go on, with --leave-running or when a
+ * script failed) whatever is found here. mitosis.img tells: it is complete, or mitosis-dump-finish
+ * has failed and removed it, and criu rolls back. If it is neither, the tasks' memory is nowhere:
+ * by leaving at once criu, their tracer, lets them run on.
  */
 void dump_fini(int ret)
 {
@@ -256,7 +287,8 @@ void dump_fini(int ret)
 		int e = mitosis_image_read(criu_get_image_dir(), &img, err, sizeof(err));
 
 		if (!e)
-			lost = img->snapshot != dump.img->snapshot || img->state != MITOSIS_IMAGE_SEALED;
+			lost = img->snapshot != dump.img->snapshot ||
+			       img->state != MITOSIS_IMAGE_SEALED;
 		else
 			lost = e != -ENOENT;
 	}

@@ -96,7 +96,8 @@ static int finish_read_pagemap(int dirfd, struct mitosis_image_mm *mm, struct mi
 	int ret;
 
 	pagemap_name(mm->pid, name);
-	ret = mitosis_file_read(dirfd, name, MITOSIS_IMAGE_MAX_LEN, &buf, &mm->pagemap_len, err, errlen);
+	ret = mitosis_file_read(dirfd, name, MITOSIS_IMAGE_MAX_LEN, &buf, &mm->pagemap_len, err,
+				errlen);
 	if (ret)
 		return ret;
 	mm->pagemap = buf;
@@ -123,7 +124,8 @@ static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct m
 	return ret;
 }
 
-static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions, size_t n, void *arg)
+static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions, size_t n,
+			      void *arg)
 {
 	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, pid);
 	struct mitosis_region *more;
@@ -153,7 +155,10 @@ static int finish_seal(struct mitosis *ctl, struct mitosis_image *img, char *err
 	return ret;
 }
 
-/* First the pagemaps go and then mitosis.img is completed: what is left when this is cut short can not be restored. */
+/*
+ * First the pagemaps go and then mitosis.img is completed: what is left when this is cut short can
+ * not be restored.
+ */
 static int finish_write(int dirfd, const struct mitosis_image *img, char *err, size_t errlen)
 {
 	char name[PAGEMAP_NAME_LEN];
@@ -179,7 +184,8 @@ static int finish_count(const struct mitosis_image *img, uint64_t *pages, char *
 	int ret;
 
 	for (i = 0; i < img->nmms; i++) {
-		ret = pagemap_lazy_runs(img->mms[i].pagemap, img->mms[i].pagemap_len, &runs, &n, err, errlen);
+		ret = pagemap_lazy_runs(img->mms[i].pagemap, img->mms[i].pagemap_len, &runs, &n,
+					err, errlen);
 		if (ret)
 			return ret;
 		for (j = 0; j < n; j++)

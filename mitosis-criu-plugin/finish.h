@@ -20,17 +20,17 @@ struct mitosis_finish {
 };
 
 /*
- * Takes the pages of all lazy runs of the pagemap images in dirfd, seals the snapshot and completes mitosis.img. The pagemap
- * images move into it, so that a restore without the plugin fails instead of giving zeros. Takes nothing when
- * that is done already. info may be NULL. 0, or a negative errno with a sentence in err: call
- * mitosis_dump_abandon() then.
+ * Takes the pages of all lazy runs of the pagemap images in dirfd, seals the snapshot and completes
+ * mitosis.img. The pagemap images move into it, so that a restore without the plugin fails instead
+ * of giving zeros. Takes nothing when that is done already. info may be NULL. 0, or a negative
+ * errno with a sentence in err: call mitosis_dump_abandon() then.
  */
 int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *info, char *err,
 			size_t errlen);
 
 /*
- * Lets go of the memory and makes the images unusable: mitosis.img goes, and each pagemap-N.img that needs it. snapshot 0 stands
- * for the one in mitosis.img.
+ * Lets go of the memory and makes the images unusable: mitosis.img goes, and each pagemap-N.img
+ * that needs it. snapshot 0 stands for the one in mitosis.img.
  */
 void mitosis_dump_abandon(struct mitosis *ctl, int dirfd, uint64_t snapshot);
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* mitosis-dump-finish: an action script of criu, which the plugin adds. When it fails criu lets the tasks run on. */
+/*
+ * mitosis-dump-finish: an action script of criu, which the plugin adds. When it fails criu lets the
+ * tasks run on.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,8 +26,8 @@ static void finish_say(const char *text)
 	f = fopen(path, "ae");
 	if (!f)
 		return;
-	if (fstat(STDERR_FILENO, &ours) || fstat(fileno(f), &theirs) || ours.st_dev != theirs.st_dev ||
-	    ours.st_ino != theirs.st_ino)
+	if (fstat(STDERR_FILENO, &ours) || fstat(fileno(f), &theirs) ||
+	    ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
 		fprintf(f, "mitosis: %s\n", text);
 	fclose(f);
 }

@@ -31,7 +31,8 @@ void plugin_say(const char *fmt, ...)
 	to_log = log_get_fd && print_on_level && !fstat(log_get_fd(), &log);
 	if (to_log)
 		print_on_level(CRIU_LOG_ERROR, "Error (mitosis): %s\n", text);
-	if (to_log && !fstat(STDERR_FILENO, &err) && err.st_dev == log.st_dev && err.st_ino == log.st_ino)
+	if (to_log && !fstat(STDERR_FILENO, &err) && err.st_dev == log.st_dev &&
+	    err.st_ino == log.st_ino)
 		return;
 	fprintf(stderr, "mitosis: %s\n", text);
 }

@@ -20,8 +20,9 @@
 #define PLUGIN_NAME	"mitosis"
 
 /*
- * Exported by criu, which is linked with -rdynamic; no installed header declares them. Weak, so that what a criu does not have
- * is found out before it is called. add_inventory_plugin() came with 4.1.
+ * Exported by criu, which is linked with -rdynamic; no installed header declares them. Weak, so
+ * that what a criu does not have is found out before it is called. add_inventory_plugin() came with
+ * 4.1.
  */
 struct parasite_ctl;
 extern struct parasite_ctl *compel_prepare(int pid) __attribute__((weak));

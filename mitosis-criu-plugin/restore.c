@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Restore. criu reads pagemap images without the lazy pages, which are made for it from mitosis.img and go away again
- * as soon as they have been read: found by a criu without the plugin they would give zeros. When all tasks are in place and stopped,
- * their memory is attached. criu takes no notice of what that hook says, but it fails when it can not
- * let go of a task because it is dead: so all of them are killed.
+ * Restore. criu reads pagemap images without the lazy pages, which are made for it from mitosis.img
+ * and go away again as soon as they have been read: found by a criu without the plugin they would
+ * give zeros. When all tasks are in place and stopped, their memory is attached. criu takes no
+ * notice of what that hook says, but it fails when it can not let go of a task because it is dead:
+ * so all of them are killed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,7 @@
 #include "images/pagemap.h"
 #include "mitosis-criu-plugin/plugin.h"
 
-#define TLS_HEAD	4096	/* bytes from the thread pointer on that a thread's first steps may touch */
+#define TLS_HEAD	4096	/* bytes from the thread pointer on */
 
 /* struct rseq: what the kernel writes lies before and behind "flags", which is the program's. */
 #define RSEQ_FLAGS	16
@@ -31,7 +32,7 @@
 static struct {
 	struct mitosis *ctl;
 	struct mitosis_image *img;	/* NULL: not a dump of ours */
-	int lock;			/* mitosis.img: shared by all restores that need the pagemaps */
+	int lock;			/* mitosis.img, shared by all who need the pagemaps */
 	bool pagemaps;			/* have been made */
 	bool link;			/* was opened here, so that it is closed here */
 	bool fenced;
@@ -82,7 +83,10 @@ static void restore_pagemaps_remove(void)
 	char name[PAGEMAP_NAME_LEN];
 	size_t i;
 
-	/* Another restore from the same directory may be about to read them: the last one removes them. */
+	/*
+	 * Another restore from the same directory may be about to read them: the last one removes
+	 * them.
+	 */
 	if (restore.pagemaps && !flock(restore.lock, LOCK_EX | LOCK_NB)) {
 		for (i = 0; i < restore.img->nmms; i++) {
 			pagemap_name(restore.img->mms[i].pid, name);
@@ -107,8 +111,8 @@ static int restore_link_open(void)
 		return ret;
 	ret = -ENOENT;
 	for (i = 0; i < img->naddrs && ret; i++) {
-		ret = mitosis_link_open(restore.ctl, img->snapshot, img->key, img->addrs[i], img->port, NULL,
-					give_up);
+		ret = mitosis_link_open(restore.ctl, img->snapshot, img->key, img->addrs[i],
+					img->port, NULL, give_up);
 		/* The children of one source on a node share a link. */
 		if (ret == -EEXIST)
 			return 0;
@@ -173,7 +177,10 @@ out:
 	return ret;
 }
 
-/* Pages that are wanted before the first instruction, and bytes that restoring has put in their place. */
+/*
+ * Pages that are wanted before the first instruction, and bytes that restoring has put in their
+ * place.
+ */
 struct restore_ranges {
 	struct mitosis_run *eager;
 	size_t neager, max_eager;
@@ -229,7 +236,8 @@ static int restore_rseq(struct restore_ranges *r, pid_t tid)
 	uint64_t start, end;
 	int ret;
 
-	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(rseq), &rseq) < 0 || !rseq.rseq_abi_pointer)
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(rseq), &rseq) < 0 ||
+	    !rseq.rseq_abi_pointer)
 		return 0;
 	start = rseq.rseq_abi_pointer;
 	end = start + rseq.rseq_abi_size;
@@ -285,7 +293,10 @@ static int restore_run_compare(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-/* Threads' TLS and rseq lie side by side. Pages beyond the limit come with the first touch, as any other. */
+/*
+ * Threads' TLS and rseq lie side by side. Pages beyond the limit come with the first touch, as any
+ * other.
+ */
 static void restore_merge_eager(struct restore_ranges *r)
 {
 	size_t i, n = 0;
@@ -322,10 +333,11 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 		goto out;
 	}
 	restore_merge_eager(&r);
-	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, runs, nruns, mm->regions, mm->nregions);
+	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, runs, nruns, mm->regions,
+				 mm->nregions);
 	if (!ret)
-		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, r.eager, r.neager, r.keep,
-					 r.nkeep);
+		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, r.eager, r.neager,
+					 r.keep, r.nkeep);
 	if (ret)
 		plugin_say("%s", mitosis_error(restore.ctl));
 out:
@@ -377,8 +389,8 @@ static int restore_cgroup_write(const char *dir, const char *file, const char *t
 }
 
 /*
- * From here on nothing of the tree can run, whatever becomes of criu, until the maker of the cgroup thaws it. Tasks that
- * are stopped for their tracer count as frozen.
+ * From here on nothing of the tree can run, whatever becomes of criu, until the maker of the cgroup
+ * thaws it. Tasks that are stopped for their tracer count as frozen.
  */
 static int restore_fence(void)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A stopped task is made to clone itself: the kernel's copy-on-write then keeps its memory as it is, whether the task
- * runs on or is killed. The clone itself goes at once; the module keeps its address space.
+ * A stopped task is made to clone itself: the kernel's copy-on-write then keeps its memory as it
+ * is, whether the task runs on or is killed. The clone itself goes at once; the module keeps its
+ * address space.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,14 +18,16 @@
 #include "mitosis-criu-plugin/plugin.h"
 
 /*
- * No exit signal and no CLEARTID or SETTID: nobody must see the clone's end, and it must write nothing. Files and
- * directories are shared rather than copied, as closing a copy may wait (FUSE, NFS) for a task that stands still.
+ * No exit signal and no CLEARTID or SETTID: nobody must see the clone's end, and it must write
+ * nothing. Files and directories are shared rather than copied, as closing a copy may wait (FUSE,
+ * NFS) for a task that stands still.
  */
 #define SNAPSHOT_CLONE_FLAGS	(CLONE_PTRACE | CLONE_FILES | CLONE_FS)
 
 /*
- * compel puts its system call over the first bytes of the first executable mapping for as long as it runs, and that is when the clone
- * is made. In a mapping of a file that does not matter, as CRIU dumps these pages from the task; a JIT's is anonymous.
+ * compel puts its system call over the first bytes of the first executable mapping for as long as
+ * it runs, and that is when the clone is made. In a mapping of a file that does not matter, as CRIU
+ * dumps these pages from the task; a JIT's is anonymous.
  */
 struct snapshot_code {
 	uint64_t start;
@@ -125,7 +128,8 @@ static int snapshot_wait(pid_t pid, int *status)
 }
 
 static int snapshot_hold(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
-			 const struct mitosis_proc *proc, pid_t clone, const struct snapshot_code *code)
+			 const struct mitosis_proc *proc, pid_t clone,
+			 const struct snapshot_code *code)
 {
 	struct mitosis_proc clone_proc;
 	int status, ret;
@@ -148,7 +152,9 @@ static int snapshot_hold(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 	return ret;
 }
 
-/* The clone is killed and taken from its parent, which could else find a child it knows nothing of. */
+/*
+ * The clone is killed and taken from its parent, which could else find a child it knows nothing of.
+ */
 static int snapshot_clone_end(struct parasite_ctl *pctl, pid_t pid, pid_t clone, long inner)
 {
 	long got = 0;
@@ -161,7 +167,8 @@ static int snapshot_clone_end(struct parasite_ctl *pctl, pid_t pid, pid_t clone,
 				break;
 		} while (WIFSTOPPED(status));
 	}
-	if (clone > 0 && !compel_syscall(pctl, __NR_wait4, &got, inner, 0, __WALL, 0, 0, 0) && got == inner)
+	if (clone > 0 && !compel_syscall(pctl, __NR_wait4, &got, inner, 0, __WALL, 0, 0, 0) &&
+	    got == inner)
 		return 0;
 	plugin_say("process %d has kept a child %ld that mitosis made: look at it before you go on", pid,
 		   inner);

@@ -69,8 +69,8 @@ static struct mitosis_image *sample_begin(void)
 	return img;
 }
 
-static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sample_entry *e, size_t n,
-		       const struct mitosis_region *r, size_t nr)
+static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sample_entry *e,
+		       size_t n, const struct mitosis_region *r, size_t nr)
 {
 	struct mitosis_image_mm *mm = mitosis_image_add_mm(img, pid);
 	static struct sample s;

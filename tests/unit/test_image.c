@@ -51,7 +51,8 @@ static void pagemap_runs_are_found(void)
 
 	for (wide = 0; wide < 2; wide++) {
 		sample_pagemap(&s, e, sizeof(e) / sizeof(e[0]), wide);
-		CU_ASSERT_EQUAL_FATAL(pagemap_lazy_runs(s.buf, s.len, &runs, &n, err, sizeof(err)), 0);
+		CU_ASSERT_EQUAL_FATAL(pagemap_lazy_runs(s.buf, s.len, &runs, &n, err, sizeof(err)),
+				      0);
 		CU_ASSERT_EQUAL_FATAL(n, 3);
 		CU_ASSERT(runs[0].start == 0x1000 && runs[0].npages == 3);
 		CU_ASSERT(runs[1].start == 0x5000 && runs[1].npages == 1);
@@ -460,7 +461,8 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 		CU_ASSERT_EQUAL(m->pid, n->pid);
 		CU_ASSERT(m->nregions == n->nregions && m->pagemap_len == n->pagemap_len);
 		if (m->nregions && m->nregions == n->nregions)
-			CU_ASSERT(!memcmp(m->regions, n->regions, m->nregions * sizeof(*m->regions)));
+			CU_ASSERT(
+				!memcmp(m->regions, n->regions, m->nregions * sizeof(*m->regions)));
 		if (m->pagemap_len && m->pagemap_len == n->pagemap_len)
 			CU_ASSERT(!memcmp(m->pagemap, n->pagemap, m->pagemap_len));
 	}
@@ -634,7 +636,9 @@ static void image_bomb(void)
 
 static void image_counts_that_differ(void)
 {
-	/* snapshot, key, address, port, flags, state, and one mm with a page number but no length */
+	/*
+	 * snapshot, key, address, port, flags, state, and one mm with a page number but no length
+	 */
 	static const uint8_t msg[] = {
 		0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x12, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
 		0x1a, 3, ':', ':', '1', 0x20, 1, 0x28, 0, 0x30, 1, 0x3a, 5, 0x08, 1, 0x12, 1, 7,
