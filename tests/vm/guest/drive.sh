@@ -260,6 +260,10 @@ server_start() {
 	until_true 10 answers_right || fail "the server does not answer before it is moved: $(ask)"
 }
 
+cmd_start_server() {
+	server_start
+}
+
 # After a fault: where it must run, then no leftover may be in the way of the same move once more.
 settle() {
 	local want=$1 id at
@@ -394,6 +398,60 @@ cmd_paused_settle() {
 	until_true 30 on_peer true || fail "machine $PEER does not answer again"
 	on_peer "mkdir -p $T"
 	settle "$1"
+}
+
+# Moved and lazy: nothing is read there until the file target.go is made, or the drain is let go. Prints the pid.
+cmd_lost_start() {
+	on_peer "/root/t/drive.sh prepare target running && rm -f $T/target.go" || fail "machine $PEER does not answer"
+	start target 16 touch
+	MIGRATE="--no-wait --give-up ${GIVE_UP:-120}" migrate || migrate_failed $?
+	until_true 20 on_peer "/root/t/drive.sh armed $PID" || fail "the process is not lazy there"
+	echo "$PID"
+}
+
+cmd_armed() {
+	is_armed "$1"
+}
+
+# The reading thread waits for a page, and can be killed.
+waits() {
+	grep -qs pager "/proc/$1/task/"*/wchan
+}
+
+cmd_waits() {
+	until_true 30 waits "$1" || fail "no thread of $1 waits for a page: $(cat "/proc/$1/task/"*/wchan)"
+}
+
+cmd_reads_on() {
+	until_true "${2:-90}" grep -qs ^round $T/target.log || fail "the process does not go on: $(cat "/proc/$1/task/"*/wchan)"
+	! grep ^FAIL $T/target.log || exit 1
+}
+
+cmd_is_killed() {
+	until_true "${2:-60}" is_gone "$1" || fail "process $1 is still there: $(cat "/proc/$1/task/"*/wchan)"
+	! grep -s ^FAIL $T/target.log || fail "the process misread before it ended"
+	dmesg | tail -n 60 | grep -q "mitosis.*$1.*\(kill\|lost\)" || dmesg | tail -n 60 | grep -q "mitosis.*kill" ||
+		fail "the kernel's log does not say why: $(dmesg | grep mitosis | tail -n 2)"
+	touch /tmp/mitosis-test-go
+	until_true 60 idle_links || fail "links are left: $(mitosis-cli list)"
+}
+
+cmd_kill() {
+	kill -KILL "$1"
+	until_true 10 is_gone "$1" || fail "process $1 does not die of SIGKILL while it waits: $(cat "/proc/$1/task/"*/stack)"
+	touch /tmp/mitosis-test-go
+	until_true 60 idle_links || fail "links are left: $(mitosis-cli list)"
+}
+
+cmd_drains() {
+	touch /tmp/mitosis-test-go
+	ordinary "$1"
+	until_true 30 idle_links || fail "links are left: $(mitosis-cli list)"
+	tree_kill "$1"
+}
+
+cmd_source_idle() {
+	until_true "${1:-30}" idle_source || fail "the source still holds memory: $(mitosis-cli list)"
 }
 
 cmd_clean() {

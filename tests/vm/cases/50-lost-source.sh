@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# The source is lost while memory is still there: a task waits killably, goes on, or is killed with the reason logged.
+
+lost_start() {
+	pid=$(on a "GIVE_UP=${1:-120} /root/t/drive.sh lost_start" | tee /dev/stderr | tail -n 1)
+	[[ $pid =~ ^[0-9]+$ ]] || fail "$pid"
+}
+
+there() {
+	on b "/root/t/drive.sh $*"
+}
+
+go() {
+	on b 'touch /tmp/mt/target.go'
+}
+
+returns() {
+	lost_start
+	rig link b data down
+	go
+	there waits "$pid"
+	rig link b data up
+	there reads_on "$pid"
+	there drains "$pid"
+	on a '/root/t/drive.sh source_idle'
+}
+add lost-source-returns 240 returns
+
+killed_waiting() {
+	lost_start
+	rig link b data down
+	go
+	there waits "$pid"
+	there kill "$pid"
+	rig link b data up
+}
+add lost-source-sigkill-while-waiting 240 killed_waiting
+
+given_up() {
+	lost_start 8
+	rig link b data down
+	go
+	there waits "$pid"
+	there is_killed "$pid" 90
+	rig link b data up
+}
+add lost-source-given-up 240 given_up
+
+drain_resumes() {
+	lost_start
+	on b 'touch /tmp/mitosis-test-go'
+	rig link b data down
+	sleep 3
+	rig link b data up
+	go
+	there reads_on "$pid"
+	there drains "$pid"
+	on a '/root/t/drive.sh source_idle'
+}
+add lost-source-drain-resumes 240 drain_resumes
+
+power_cut() {
+	lost_start 8
+	rig reset a
+	on a /root/t/setup.sh
+	go
+	there is_killed "$pid" 120
+}
+add lost-source-power-cut 300 power_cut
+
+released() {
+	lost_start 20
+	on a 'mitosis-cli release --all'
+	go
+	there is_killed "$pid" 90
+}
+add lost-source-released 240 released
+
+device_here() {
+	lost_start
+	on b 'rdma link delete rxe0'
+	go
+	there waits "$pid"
+	on b 'rdma link add rxe0 type rxe netdev eth0'
+	there reads_on "$pid"
+	there drains "$pid"
+}
+add lost-source-device-removed-there 240 device_here
+
+device_source() {
+	lost_start 10
+	on a 'rdma link delete rxe0'
+	go
+	there is_killed "$pid" 120
+	on a 'rdma link add rxe0 type rxe netdev eth0 && mitosis-cli release --all; /root/t/drive.sh source_idle'
+	drive prog dontneed
+}
+add lost-source-device-removed-at-source 300 device_source

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# Real programs, tools on a lazy process, there and back again, and CRIU without mitosis-cli.
+
+for c in redis python core gdb and_back bare stale; do
+	add "more-${c//_/-}" 180 on a "/root/t/more.sh $c"
+done

@@ -1,0 +1,177 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs in machine a: what else has to work with a moved process. Real programs, tools on a lazy process, CRIU by itself.
+set -u
+D=/root/t/drive.sh
+T=/tmp/mt
+
+fail() {
+	echo "FAIL: $*"
+	exit 1
+}
+
+on_b() {
+	ssh -o ControlMaster=auto -o ControlPath=/run/t-b.ctl -o ControlPersist=1800 b "$@"
+}
+
+until_true() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+
+migrate() {
+	mitosis-cli migrate --pid "$1" --to "${2:-b}" > $T/migrate.log 2>&1 || { cat $T/migrate.log; fail "migrate: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"; }
+}
+
+cmd_redis() {
+	local pid before after
+	(cd / && setsid -f redis-server --port 6390 --save '' --appendonly no --logfile '' --dir / < /dev/null > /dev/null 2>&1)
+	until_true 20 redis-cli -p 6390 ping || fail "redis does not start"
+	pid=$(pgrep -x redis-server)
+	redis-cli -p 6390 debug populate 20000 key 64 > /dev/null
+	redis-cli -p 6390 set answer 42 > /dev/null
+	before=$(redis-cli -p 6390 debug digest)
+	migrate "$pid"
+	after=$(on_b 'redis-cli -p 6390 debug digest')
+	[ -n "$before" ] || fail "redis has no digest"
+	[ "$before" = "$after" ] || fail "redis's digest was $before and is $after"
+	[ "$(on_b 'redis-cli -p 6390 incr answer')" = 43 ] || fail "redis cannot be written to"
+	[ "$(on_b 'redis-cli -p 6390 dbsize')" = 20001 ] || fail "redis has lost keys"
+	on_b "kill -KILL $pid"
+}
+
+cmd_python() {
+	local want got pid
+	cat > /root/t/compute.py <<-'END'
+	import os, sys, threading, time
+	out, go = sys.argv[1], sys.argv[2]
+	data = [list(range(i, i + 2000)) for i in range(200)]
+	sums = [0] * 4
+	def work(me):
+	    for r in range(3):
+	        for row in data[me::4]:
+	            sums[me] = (sums[me] * 31 + sum(x * x for x in row)) % (1 << 61)
+	        while r == 0 and not os.path.exists(go):
+	            time.sleep(0.01)
+	ts = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+	[t.start() for t in ts]
+	[t.join() for t in ts]
+	open(out, "w").write(str(sums))
+	END
+	scp -q /root/t/compute.py b:/root/t/
+	rm -f $T/py.*
+	touch $T/py.go0
+	python3 /root/t/compute.py $T/py.want $T/py.go0
+	want=$(cat $T/py.want)
+	(cd / && setsid -f python3 /root/t/compute.py $T/py.got $T/py.go < /dev/null > /dev/null 2>&1)
+	until_true 20 pgrep -f py.got
+	pid=$(pgrep -f py.got)
+	# In its first round, or waiting after it.
+	until_true 30 eval "[ \$(ls /proc/$pid/task | wc -l) -ge 5 ]" || fail "python does not start its threads"
+	on_b "mkdir -p $T; rm -f $T/py.*; touch $T/py.go"
+	migrate "$pid"
+	until_true 60 on_b "test -s $T/py.got" || fail "python does not end"
+	got=$(on_b "cat $T/py.got")
+	[ "$want" = "$got" ] || fail "python computed $got, not $want"
+}
+
+target_there() {
+	on_b "$D prepare target running && rm -f $T/target.go"
+	rm -f $T/target.*
+	(cd / && TEST_DIR=$T setsid -f /root/t/bin/target 4 < /dev/null > /dev/null 2>&1)
+	until_true 20 grep -q ^ready $T/target.log || fail "target does not start"
+	PID=$(sed -n 's/^ready //p' $T/target.log)
+	AREA=$(sed -nE 's/^area (0x[0-9a-f]+) ([0-9]+)/\1 \2/p' $T/target.log)
+	mitosis-cli migrate --pid "$PID" --to b --no-wait > $T/migrate.log 2>&1 || fail "migrate: $(tail -n 1 $T/migrate.log)"
+	on_b "$D armed $PID" || fail "the process is not lazy"
+}
+
+target_ends() {
+	on_b "touch /tmp/mitosis-test-go"
+	[ -z "${1:-}" ] || on_b "$D drains $PID" || exit 1
+	$D source_idle || exit 1
+}
+
+cmd_core() {
+	target_there
+	on_b "prlimit --pid $PID --core=unlimited:unlimited; kill -ABRT $PID; for i in \$(seq 100); do [ -d /proc/$PID ] || break; sleep 0.1; done
+		/root/t/bin/corecheck $T/core.$PID $AREA" || fail "the core file is wrong"
+	target_ends
+}
+
+cmd_gdb() {
+	local out
+	target_there
+	out=$(on_b "gdb -q -batch -nx -p $PID -ex 'set pagination off' -ex 'x/gx ${AREA% *}+4096*700+8' -ex 'set {long}(${AREA% *}+4096*701)=77' \
+		-ex 'x/gd ${AREA% *}+4096*701' -ex 'generate-core-file $T/core.gdb' -ex detach 2>&1")
+	grep -q 'Saved corefile' <<< "$out" || fail "gdb cannot save a core file: $out"
+	grep -q $':\t77' <<< "$out" || fail "gdb cannot write: $out"
+	# The word that gdb changed is put back for the comparison.
+	on_b "gdb -q -batch -nx -p $PID -ex 'set {long}(${AREA% *}+4096*701)=0' -ex detach > /dev/null 2>&1"
+	on_b "! /root/t/bin/corecheck $T/core.gdb $AREA" > $T/gdb.log || fail "the core file lacks gdb's write"
+	grep -q 'has 0x4d at' $T/gdb.log || fail "the core file is wrong: $(cat $T/gdb.log)"
+	target_ends yes
+}
+
+# A to B to A, with a look in each place; then once more by plain CRIU.
+cmd_and_back() {
+	on_b "$D prepare target"
+	$D start_server || exit 1
+	PID=$(sed -n 's/^ready //p' $T/target.log)
+	migrate "$PID"
+	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_b "$D ask")"
+	on_b "mitosis-cli migrate --pid $PID --to a" > $T/migrate.log 2>&1 || fail "the way back: $(tail -n 1 $T/migrate.log)"
+	[ "$($D ask)" = "$PID right" ] || fail "it does not answer on a again: $($D ask)"
+	migrate "$PID"
+	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer on b again"
+	on_b "mkdir -p /root/plain && rm -rf /root/plain/* && criu dump -v0 -t $PID -D /root/plain && criu restore -v0 -d -D /root/plain" ||
+		fail "plain CRIU cannot dump and restore what was moved"
+	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer after plain CRIU"
+	on_b "kill -KILL $PID; rm -rf /root/plain"
+}
+
+# criu itself with the configuration files, no mitosis-cli.
+cmd_bare() {
+	local dir=/root/bare
+	on_b "$D prepare target; rm -rf $dir; mkdir -m 700 $dir"
+	rm -rf $dir
+	mkdir -m 700 $dir
+	$D start_server || exit 1
+	PID=$(sed -n 's/^ready //p' $T/target.log)
+	criu dump --config /etc/criu/mitosis-dump.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
+	[ "$(du -sk $dir | cut -f 1)" -lt 700 ] || fail "the images are large: $(du -sk $dir)"
+	# Without the plugin a restore must fail, not give zeros.
+	! criu restore -v1 -o plain.log -d -D $dir 2> /dev/null || fail "plain criu restores images that have no memory"
+	tar -C $dir -cf - . | on_b "tar -C $dir -xf -"
+	on_b "criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" ||
+		fail "criu restore: $(on_b "grep Error $dir/restore.log | head -n 1")"
+	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_b "$D ask")"
+	on_b "$D drains $PID" || exit 1
+	mitosis-cli release --all
+	$D source_idle
+}
+
+# Images of a snapshot that has been let go: the restore fails and leaves nothing behind.
+cmd_stale() {
+	local dir=/root/stale
+	on_b "$D prepare target; rm -rf $dir; mkdir -m 700 $dir"
+	rm -rf $dir
+	mkdir -m 700 $dir
+	$D start_server || exit 1
+	PID=$(sed -n 's/^ready //p' $T/target.log)
+	criu dump --config /etc/criu/mitosis-dump.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
+	tar -C $dir -cf - . | on_b "tar -C $dir -xf -"
+	mitosis-cli release --all
+	on_b "! criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" || fail "criu restores from a released snapshot"
+	[ -z "$(on_b "$D ask")" ] || fail "it runs with nobody's memory"
+	until_true 10 on_b "[ ! -d /proc/$PID ]" || fail "a process without memory is left"
+	on_b "$D settle_peer"
+}
+
+command=$1
+shift
+"cmd_$command" "$@"
