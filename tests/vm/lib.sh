@@ -15,7 +15,7 @@ add() {
 	shift 2
 	CASE_NAMES+=("$name")
 	CASE_BOUND[$name]=$bound
-	CASE_CALL[$name]=$*
+	CASE_CALL[$name]=$(printf '%q ' "$@")
 }
 
 fail() {

@@ -41,8 +41,7 @@ if [ -n "$CASE" ]; then
 	trap 'echo "FAIL: line $LINENO: $BASH_COMMAND"' ERR
 	KERNEL=${KERNELS[0]} BOUND=$((${CASE_BOUND[$CASE]} * ${SLOW:-1}))
 	export KERNEL BOUND SLOW
-	# shellcheck disable=SC2086
-	${CASE_CALL[$CASE]}
+	eval "${CASE_CALL[$CASE]}"
 	exit 0
 fi
 
@@ -136,7 +135,7 @@ run_case() {
 }
 
 for KERNEL in "${KERNELS[@]}"; do
-	export RIG_NAME=vm-$KERNEL SLOW=1 MEM=1024
+	export RIG_NAME=${RIG_PREFIX:-vm}-$KERNEL SLOW=1 MEM=1024
 	[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
 	logs=$LOGS/$KERNEL
 	mkdir -p "$logs"

@@ -48,7 +48,7 @@ add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
 
 # The program vanishes between the preflight and criu's restore.
 restore_fails() {
-	on b "/root/t/drive.sh prepare target received"
+	on b "/root/t/drive.sh prepare target received:pause"
 	on a "SETUP='' /root/t/drive.sh failing criu" &
 	on b 'until pgrep -f "^mitosis-cli receive" > /dev/null && ls /run/mitosis/*/inventory.img; do sleep 0.1; done > /dev/null 2>&1
 		mv /root/t/bin/target /root/t/bin/target.away; touch /tmp/mitosis-test-go'

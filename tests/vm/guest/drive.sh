@@ -130,7 +130,7 @@ cmd_prepare() {
 	local name=$1 step=${2:-}
 	mkdir -p $T
 	rm -f "${T:?}/$name".* /tmp/mitosis-test-go /run/mitosis-test-step
-	[ -z "$step" ] || echo "$step:pause" > /run/mitosis-test-step
+	[ -z "$step" ] || echo "$step" > /run/mitosis-test-step
 	touch "$T/$name.go"
 }
 
@@ -148,7 +148,7 @@ migrate_failed() {
 # prog NAME ARGS...: moved while it works. BOUND: seconds for its checks. LAZY: the drain begins when it is done.
 cmd_prog() {
 	local name=$1
-	on_peer "/root/t/drive.sh prepare $name ${LAZY:+running}" || fail "machine $PEER does not answer"
+	on_peer "/root/t/drive.sh prepare $name ${LAZY:+drain:hold}" || fail "machine $PEER does not answer"
 	start "$@"
 	if [ -n "${LAZY:-}" ]; then
 		migrate &
@@ -402,7 +402,7 @@ cmd_paused_settle() {
 
 # Moved and lazy: nothing is read there until the file target.go is made, or the drain is let go. Prints the pid.
 cmd_lost_start() {
-	on_peer "/root/t/drive.sh prepare target running && rm -f $T/target.go" || fail "machine $PEER does not answer"
+	on_peer "/root/t/drive.sh prepare target drain:hold && rm -f $T/target.go" || fail "machine $PEER does not answer"
 	start target 16 touch
 	MIGRATE="--no-wait --give-up ${GIVE_UP:-120}" migrate || migrate_failed $?
 	until_true 20 on_peer "/root/t/drive.sh armed $PID" || fail "the process is not lazy there"

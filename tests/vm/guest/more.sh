@@ -80,7 +80,7 @@ cmd_python() {
 }
 
 target_there() {
-	on_b "$D prepare target running && rm -f $T/target.go"
+	on_b "$D prepare target drain:hold && rm -f $T/target.go"
 	rm -f $T/target.*
 	(cd / && TEST_DIR=$T setsid -f /root/t/bin/target 4 < /dev/null > /dev/null 2>&1)
 	until_true 20 grep -q ^ready $T/target.log || fail "target does not start"
