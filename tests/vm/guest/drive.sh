@@ -404,7 +404,9 @@ cmd_paused_settle() {
 cmd_lost_start() {
 	on_peer "/root/t/drive.sh prepare target drain:hold && rm -f $T/target.go" || fail "machine $PEER does not answer"
 	start target 16 touch
-	MIGRATE="--no-wait --give-up ${GIVE_UP:-120}" migrate || migrate_failed $?
+	# It stays as long as the receiver, which waits for the drain.
+	setsid -f mitosis-cli migrate --pid "$PID" --to "$PEER" --give-up "${GIVE_UP:-120}" > $T/migrate.log 2>&1 < /dev/null
+	until_true 60 is_gone "$PID" || migrate_failed 0
 	until_true 20 on_peer "/root/t/drive.sh armed $PID" || fail "the process is not lazy there"
 	echo "$PID"
 }

@@ -86,7 +86,9 @@ target_there() {
 	until_true 20 grep -q ^ready $T/target.log || fail "target does not start"
 	PID=$(sed -n 's/^ready //p' $T/target.log)
 	AREA=$(sed -nE 's/^area (0x[0-9a-f]+) ([0-9]+)/\1 \2/p' $T/target.log)
-	mitosis-cli migrate --pid "$PID" --to b --no-wait > $T/migrate.log 2>&1 || fail "migrate: $(tail -n 1 $T/migrate.log)"
+	# It stays as long as the receiver, which waits for the drain.
+	setsid -f mitosis-cli migrate --pid "$PID" --to b > $T/migrate.log 2>&1 < /dev/null
+	until_true 60 eval "[ ! -d /proc/$PID ]" || fail "migrate: $(tail -n 1 $T/migrate.log)"
 	on_b "$D armed $PID" || fail "the process is not lazy"
 }
 
