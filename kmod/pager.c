@@ -758,7 +758,13 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	ret = pager_bring(at, mm, addr, pg, pending, flags);
 	if (ret == -ENOLINK || ret == -EREMOTEIO)
 		pager_kill(at, "a page of it cannot be had any more");
-	retry = ret == 0 || ret == -EINTR || ret == -ENOLINK || ret == -EREMOTEIO;
+	/*
+	 * A task that dies of the signal just sent need only try again. One that exits already takes no signal, and one of
+	 * another process has got none: they would try for ever.
+	 */
+	retry = ret == 0 || ret == -EINTR ||
+		((ret == -ENOLINK || ret == -EREMOTEIO) && current->mm == mm &&
+		 !(current->flags & PF_EXITING));
 	/* errors are returned with the lock held; taking it may sleep, so the module must be held, too */
 	if (!retry)
 		mmap_read_lock(mm);
