@@ -9,7 +9,7 @@ KERNEL_SERIES="6.1 6.12"
 
 die() {
 	echo "${0##*/}: $*" >&2
-	exit 1
+	exit "${DIE_STATUS:-1}"
 }
 
 # Matches the plain amd64 flavour only: not -rt-, not -cloud-.
