@@ -14,18 +14,18 @@ lazy_again() {
 	drive again "$@"
 }
 
-# with_sysfs "FILE=VALUE ..." COMMAND...: set on machine a for the time of a case.
+# with_sysfs FILE=VALUE[,FILE=VALUE]... COMMAND...: set on machine a for the time of a case.
 with_sysfs() {
 	local s=$1 save='' set='' f
 	shift
-	for f in $s; do
+	for f in ${s//,/ }; do
 		save+="echo \$(sed -E 's/.*\\[(.*)\\].*/\\1/' ${f%%=*}) > /run/${f//[\/=]/_}; "
 		set+="echo ${f#*=} > ${f%%=*}; "
 	done
 	on a "$save $set"
 	local rc=0
 	"$@" || rc=$?
-	for f in $s; do
+	for f in ${s//,/ }; do
 		on a "cat /run/${f//[\/=]/_} > ${f%%=*}"
 	done
 	return $rc
@@ -51,8 +51,8 @@ for p in dontneed dontneed-race exits forks mremap remote threads; do
 done
 add lazy-sparse 180 lazy sparse
 add lazy-thp 180 lazy thp
-add lazy-thp-always 180 with_sysfs "$THP/enabled=always $THP/khugepaged/scan_sleep_millisecs=10" lazy_draining thp
-add lazy-ksm 180 with_sysfs "$KSM/run=1 $KSM/sleep_millisecs=1 $KSM/pages_to_scan=4000" lazy ksm
+add lazy-thp-always 180 with_sysfs "$THP/enabled=always,$THP/khugepaged/scan_sleep_millisecs=10" lazy_draining thp
+add lazy-ksm 180 with_sysfs "$KSM/run=1,$KSM/sleep_millisecs=1,$KSM/pages_to_scan=4000" lazy ksm
 add lazy-swap 180 with_swap lazy swapped
 add lazy-walk 240 lazy walk 1 10000
 add lazy-walk-draining 240 lazy_draining walk 2 10000
