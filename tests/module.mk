@@ -12,4 +12,4 @@ check-debug: deps
 	@tests/check.sh rig build vm-debug
 
 soak: deps
-	@SOAK=$(or $(SOAK_SEEDS),20) tests/check.sh rig build vm
+	@SOAK=$(or $(SOAK_SEEDS),20) ONLY=^soak tests/check.sh rig build soak

@@ -31,7 +31,8 @@ rig() {
 on() {
 	local m=$1
 	shift
-	rig run "$m" --timeout "${BOUND:-120}" -- "$@"
+	# What waits in there gives up earlier, and says for what it waited.
+	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} * 3 / 4)) DRAIN=$((${BOUND:-120} / 2)); $*"
 }
 
 drive() {

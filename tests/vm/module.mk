@@ -43,4 +43,4 @@ check-more: rig vm-payload-6.12
 
 .PHONY: check-vm-debug
 check-vm-debug: debug-kernel vm-payload-debug
-	tests/vm/run.sh --kernel debug $(if $(ONLY),--only '$(ONLY)')
+	tests/vm/run.sh --kernel debug --only '$(or $(ONLY),$(VM_CORE))'
