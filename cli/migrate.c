@@ -171,6 +171,7 @@ static int journal_set(struct migrate *m, const char *state)
 static int fence_source(struct migrate *m)
 {
 	json_object *procs = json_object_new_array();
+	struct mitosis_proc self;
 	char cgroup[512];
 	size_t i, n;
 	pid_t *tree;
@@ -181,6 +182,10 @@ static int fence_source(struct migrate *m)
 	json_object_object_add(m->journal, "role", json_object_new_string("source"));
 	json_object_object_add(m->journal, "peer", json_object_new_string(m->to));
 	json_object_object_add(m->journal, "procs", procs);
+	if (!mitosis_proc_get(getpid(), &self, NULL)) {
+		json_object_object_add(m->journal, "owner", json_object_new_int(self.pid));
+		json_object_object_add(m->journal, "owner_start", json_object_new_uint64(self.start_time));
+	}
 	if (!tree || cli_cgroup_of(m->pid, cgroup, sizeof(cgroup))) {
 		cli_say("process %d has no cgroup v2: mount one at " CLI_CGROUP, m->pid);
 		goto out;
@@ -310,6 +315,14 @@ static int criu_wait(struct migrate *m)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
+static bool criu_ended(struct migrate *m)
+{
+	siginfo_t info = {};
+
+	return m->criu_pid <= 0 ||
+		(!waitid(P_PID, m->criu_pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid);
+}
+
 static void action_answer(struct migrate *m, char verdict)
 {
 	if (m->action >= 0 && write(m->action, &verdict, 1) != 1)
@@ -355,6 +368,11 @@ static int transaction(struct migrate *m)
 	test_step(m, "held");
 	if (fence_source(m))
 		goto back;
+	/* without criu nothing has held the tasks until the fence was closed: their memory has gone on */
+	if (criu_ended(m)) {
+		cli_say("criu ended before its work was done: see its message");
+		goto back;
+	}
 	test_step(m, "fenced");
 	ret = send_images(m);
 	m->t_sent = cli_now_ms();

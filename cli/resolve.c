@@ -108,10 +108,20 @@ static int kill_here(const char *id, json_object *journal)
 	return CLI_OK;
 }
 
+static bool owner_lives(json_object *journal)
+{
+	struct mitosis_proc proc;
+
+	return jint(journal, "owner") && !mitosis_proc_get(jint(journal, "owner"), &proc, NULL) &&
+		proc.start_time == (uint64_t)jint(journal, "owner_start");
+}
+
 int cmd_resolve(int argc, char **argv)
 {
 	static const struct option options[] = { { "to", 1, NULL, 't' }, { "here", 1, NULL, 'h' },
-						 { "ssh", 1, NULL, 's' }, {} };
+						 { "ssh", 1, NULL, 's' }, { "force", 0, NULL, 'f' },
+						 {} };
+	bool force = false;
 	const char *to = NULL, *here = NULL, *ssh = NULL, *id, *answer;
 	json_object *journal;
 	char buf[64];
@@ -125,6 +135,8 @@ int cmd_resolve(int argc, char **argv)
 			here = optarg;
 		else if (c == 's')
 			ssh = optarg;
+		else if (c == 'f')
+			force = true;
 		else
 			return CLI_USAGE;
 	}
@@ -144,7 +156,13 @@ int cmd_resolve(int argc, char **argv)
 		cli_say("there is no unfinished migration %s here: mitosis-cli resolve lists them", id);
 		return CLI_FAILED;
 	}
-	if (here && !strcmp(here, "run")) {
+	if (owner_lives(journal)) {
+		cli_say("migration %s is under way (process %d): wait for its end", id,
+			(int)jint(journal, "owner"));
+	} else if (here && !strcmp(here, "run") && !force &&
+		   strcmp(journal_state(journal), "fenced")) {
+		cli_say("it may run on the other machine: use --to, or, when you know that it does not run there and never will, add --force");
+	} else if (here && !strcmp(here, "run")) {
 		ret = run_here(id, journal);
 	} else if (here && !strcmp(here, "kill")) {
 		ret = kill_here(id, journal);
@@ -169,7 +187,7 @@ int cmd_resolve(int argc, char **argv)
 		else if (answer && !strcmp(answer, "forgotten"))
 			ret = run_here(id, journal);
 		else
-			cli_say("%s does not say what has become of it: make it reachable, or, when you know that it does not run there, use --here run",
+			cli_say("%s does not say what has become of it: make it reachable, or, when you know that it does not run there, use --here run --force",
 				to ? to : jstr(journal, "peer"));
 	}
 	json_object_put(journal);

@@ -206,6 +206,8 @@ int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
 		return -errno;
 	if (*pid)
 		return 0;
+	/* a terminal's ^C is for the command, which then ends things in order */
+	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
 	if (in >= 0)
 		dup2(in, 0);

@@ -39,7 +39,7 @@ check-vm: rig $(VM_KERNELS:%=vm-payload-%)
 # The fault matrix of migrations takes as long as all the rest: user space decides there, one kernel does.
 .PHONY: check-more
 check-more: rig vm-payload-6.12
-	tests/vm/run.sh --kernel 6.12 --only '^one-copy'
+	tests/vm/run.sh --kernel 6.12 --only '^(one-copy|lost-source|more)'
 
 .PHONY: check-vm-debug
 check-vm-debug: debug-kernel vm-payload-debug
