@@ -60,10 +60,12 @@ add lazy-walk-again 300 lazy_again walk 3 10000
 
 # Reclaim, compaction and migration of pages at work while the walk goes on.
 walk_under_pressure() {
-	on a '(while [ ! -e /tmp/mt/pressure.stop ]; do echo 1 > /proc/sys/vm/compact_memory; echo 3 > /proc/sys/vm/drop_caches; sleep 0.2; done) > /dev/null 2>&1 &'
+	# shellcheck disable=SC2016 # expanded in the machine
+	on a '(while :; do echo 1 > /proc/sys/vm/compact_memory; echo 3 > /proc/sys/vm/drop_caches; sleep 0.2; done) > /dev/null 2>&1 &
+		echo $! > /run/pressure.pid'
 	local rc=0
 	with_swap lazy_draining walk 4 5000 || rc=$?
-	on a 'touch /tmp/mt/pressure.stop'
+	on a 'kill "$(cat /run/pressure.pid)"'
 	return $rc
 }
 add lazy-walk-pressure 300 walk_under_pressure
