@@ -321,9 +321,16 @@ static int receive(struct receive *r)
 	test_step("restoring");
 	if (pid < 0 || wait_criu(r, pid))
 		goto out_discard;
-	if (mitosis_attach_get(r->ctl, r->snapshot, count_attached, &attached) || !attached ||
-	    !fence_exists(r->fence) || fence_freeze(r->fence, true)) {
-		say_error(r, "criu restored the process, but its memory is not attached: see dmesg there");
+	if (mitosis_attach_get(r->ctl, r->snapshot, count_attached, &attached)) {
+		say_error(r, "%s", mitosis_error(r->ctl));
+		goto out_discard;
+	}
+	if (!attached) {
+		say_error(r, "criu restored the process, but no memory is attached: see dmesg there");
+		goto out_discard;
+	}
+	if (!fence_exists(r->fence) || fence_freeze(r->fence, true)) {
+		say_error(r, "the restored process is not frozen in cgroup %s", r->fence);
 		goto out_discard;
 	}
 	test_step("restored");
