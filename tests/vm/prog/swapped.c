@@ -28,16 +28,17 @@ int main(int argc, char **argv)
 	prog_init(argc, argv);
 	p = map_content(LEN, 1);
 	shared_with_child = map_content(LEN / 4, 2);
+	MUST(madvise(p, LEN, MADV_PAGEOUT));
+	MUST(madvise(shared_with_child, LEN / 4, MADV_PAGEOUT));
+	if (!prog_now)
+		CHECK(swapped_kb() > (long)LEN / 2048, "only %ld KiB are in swap", swapped_kb());
+	/* After it: pages that two processes have mapped are not swapped out. */
 	pid = MUST(fork());
 	if (!pid) {
 		prog_wait();
 		CHECK_CONTENT(shared_with_child, LEN / 4, 2, "swapped, in the child");
 		_exit(0);
 	}
-	MUST(madvise(p, LEN, MADV_PAGEOUT));
-	MUST(madvise(shared_with_child, LEN / 4, MADV_PAGEOUT));
-	if (!prog_now)
-		CHECK(swapped_kb() > (long)LEN / 2048, "only %ld KiB are in swap", swapped_kb());
 	/* Some are back again, and dirty. */
 	for (size_t off = 0; off < LEN; off += 64 * PAGE)
 		content_fill(p + off, PAGE, 3);
