@@ -102,6 +102,7 @@ static void link_conn_error(void *priv, int err)
 	bool down;
 
 	spin_lock_irqsave(&link->lock, flags);
+	link->conn_died = true;
 	down = link->state == MITOSIS_LINK_UP;
 	if (down) {
 		link->state = MITOSIS_LINK_DOWN;
@@ -268,11 +269,18 @@ static void link_reconnect_work(struct work_struct *work)
 	if (!down_ns)
 		goto out;
 	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
+	link->conn_died = false;
 	conn = xprt_conn_open(link->have_local ? &link->local : NULL, &link->peer, link->id,
 			      link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
 		link->conn = conn;
+		if (link->conn_died) {
+			/* it did not live until now */
+			spin_unlock_irq(&link->lock);
+			link_queue(link, &link->work, LINK_RETRY_MS);
+			goto out;
+		}
 		link->state = MITOSIS_LINK_UP;
 		link->down_ns = 0;
 		list_splice_init(&link->parked, &parked);
@@ -466,8 +474,11 @@ struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *loc
 		return ERR_PTR(ret);
 	}
 	spin_lock_irq(&link->lock);
-	link->state = MITOSIS_LINK_UP;
+	link->state = link->conn_died ? MITOSIS_LINK_DOWN : MITOSIS_LINK_UP;
+	link->down_ns = link->conn_died ? ktime_get_ns() : 0;
 	spin_unlock_irq(&link->lock);
+	if (link->down_ns)
+		link_queue(link, &link->work, 0);
 	trace_mitosis_link(id, MITOSIS_LINK_UP, 0);
 	link_queue(link, &link->idle, LINK_IDLE_SECONDS * MSEC_PER_SEC);
 	return link;

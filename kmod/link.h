@@ -50,6 +50,7 @@ struct link {
 	int error;			/* positive errno of LOST */
 	struct xprt_conn *conn;
 	unsigned int conn_users;
+	bool conn_died;			/* since the latest connection was asked for */
 	struct list_head parked;	/* reads that wait for a connection */
 	u64 down_ns;			/* since when; 0: not down */
 	wait_queue_head_t users_wait;
