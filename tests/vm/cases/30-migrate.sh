@@ -13,7 +13,8 @@ prog_lazy() {
 for p in brkstack cow dontneed-race exits filepriv forks join remote shared signals threads; do
 	add "migrate-$p" 120 prog $p
 done
-for p in direct dontneed forkflags futex jit locked madvfree mprotect mremap syscalls tls uring lookup; do
+# not forkflags: CRIU does not carry MADV_WIPEONFORK over, with or without mitosis
+for p in direct dontneed futex jit locked madvfree mprotect mremap syscalls tls uring lookup; do
 	add "migrate-lazy-$p" 120 prog_lazy $p
 done
 add migrate-sparse 180 prog sparse
