@@ -63,8 +63,8 @@ after=$(run b -- /root/guest.sh redis_digest)
 run b -- 'redis-cli shutdown nosave' || true
 
 step "A Python program with threads in the middle of a computation"
-want=$(python3 "$TOP/scripts/demo/compute.py" "$OUT/compute" 30000 && cat "$OUT/compute")
-run a --timeout 120 -- /root/guest.sh compute_start 30000
+want=$(python3 "$TOP/scripts/demo/compute.py" "$OUT/compute" 150000 && cat "$OUT/compute")
+run a --timeout 120 -- /root/guest.sh compute_start 150000
 run a --timeout 300 -- /root/guest.sh compute_migrate
 got=$(run b --timeout 300 -- /root/guest.sh compute_result)
 echo "result here, not moved: $want"
