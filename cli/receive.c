@@ -22,7 +22,6 @@ struct receive {
 	bool tcp, wait;
 	struct mitosis *ctl;
 	uint64_t snapshot;
-	size_t nmms;
 	json_object *journal;
 };
 
@@ -153,7 +152,6 @@ static int read_descriptor(struct receive *r)
 		return -1;
 	}
 	r->snapshot = img->snapshot;
-	r->nmms = img->nmms;
 	mitosis_image_free(img);
 	return 0;
 }

@@ -725,7 +725,6 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	if (in) {
 		if (!in->page || in->pg != pg)
 			return VM_FAULT_NOPAGE;
-		in->asked = true;
 		get_page(in->page);
 		vmf->page = in->page;
 		return 0;

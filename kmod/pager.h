@@ -43,7 +43,6 @@ struct pager_install {
 	struct task_struct *task;
 	struct page *page;		/* NULL: only prepare the mapping */
 	u64 pg;
-	bool asked;
 };
 
 struct attach {
