@@ -32,7 +32,7 @@ static void problem(json_object *problems, const char *remedy, const char *fmt, 
 	json_object_array_add(problems, o);
 }
 
-int check_report(json_object *problems, const char *side)
+int check_report(json_object *problems, const char *side, json_object *all)
 {
 	size_t i, n = json_object_array_length(problems);
 
@@ -40,6 +40,10 @@ int check_report(json_object *problems, const char *side)
 		json_object *o = json_object_array_get_idx(problems, i);
 
 		cli_say("%s: %s: %s", side, jstr(o, "what"), jstr(o, "remedy"));
+		if (!all)
+			continue;
+		json_object_object_add(o, "side", json_object_new_string(side));
+		json_object_array_add(all, json_object_get(o));
 	}
 	return n ? CLI_REFUSED : CLI_OK;
 }
@@ -372,6 +376,32 @@ static void check_unit(pid_t pid, json_object *problems)
 		pclose(f);
 }
 
+/* A terminal is of its machine. */
+static void check_terminal(pid_t pid, json_object *problems)
+{
+	char path[320], target[64];
+	struct dirent *e;
+	ssize_t n;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, e->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n <= 0)
+			continue;
+		target[n] = 0;
+		if (strncmp(target, "/dev/pts/", 9) && strncmp(target, "/dev/tty", 8))
+			continue;
+		problem(problems, "start it as a service, or with setsid and its input and output redirected",
+			"process %d uses terminal %s, which cannot be moved", pid, target);
+		break;
+	}
+	if (d)
+		closedir(d);
+}
+
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 {
 	json_object *o = json_object_new_object(), *pids = json_object_new_array();
@@ -399,6 +429,7 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 		rss += status_kb(tree[i], "RssAnon:");
 		describe_files(tree[i], files);
 		describe_cwd(tree[i], dirs);
+		check_terminal(tree[i], problems);
 		if (tracer)
 			problem(problems, "end the debugger", "process %d is traced by process %lu", tree[i],
 				(unsigned long)tracer);

@@ -25,7 +25,10 @@ enum cli_exit {
 #define CLI_RUN_DIR	"/run/mitosis"
 #define CLI_STATE_DIR	"/var/lib/mitosis"
 #define CLI_CGROUP	"/sys/fs/cgroup"
-#define CLI_PROTOCOL	1
+#define CLI_TEST_STEP	"/run/mitosis-test-step"
+#define CLI_TEST_GO	"/tmp/mitosis-test-go"
+#define CLI_PROTOCOL	2
+#define CLI_CRIU_ARGS	128	/* options of criu, the final NULL included */
 
 struct cli_command {
 	const char *name;
@@ -60,39 +63,66 @@ pid_t *cli_tree(pid_t pid, size_t *n);
 /* Directory of the process's cgroup v2, or -1. */
 int cli_cgroup_of(pid_t pid, char *buf, size_t len);
 int cli_spawn(char *const argv[], int in, int out, pid_t *pid);
+/*
+ * Where tests cut: NAME:ACTION in MITOSIS_TEST_STEP or, as ssh hands no environment on, in the file
+ * CLI_TEST_STEP. "kill" and "pause" are done here; another action is the caller's, NULL when there
+ * is none for this step.
+ */
+const char *cli_test_step(const char *name);
 
 /* journal.c: what a side of a migration has promised; on disk when a call returns. */
+/* NULL, and errno: ENOENT when there is none. */
 json_object *journal_load(const char *id);
 int journal_save(const char *id, json_object *journal);
 void journal_remove(const char *id);
 int journal_for_each(int (*fn)(const char *id, json_object *journal, void *arg), void *arg);
 const char *journal_state(json_object *journal);
+/* Writes this process into a journal, as who goes on with that migration, and looks whether it lives. */
+void journal_own(json_object *journal);
+bool journal_owner_lives(json_object *journal);
+/*
+ * Who decides what becomes of a migration holds its lock from reading the journal to having done
+ * what was decided. A descriptor, for journal_unlock(), or -1 with a sentence said.
+ */
+int journal_lock(const char *id);
+void journal_unlock(int fd);
 
 /* fence.c: a frozen cgroup v2 that holds a tree whatever becomes of its makers. */
 int fence_make(const char *dir);
 int fence_move(const char *dir, pid_t pid);
 int fence_freeze(const char *dir, bool frozen);		/* waits until it is so */
+bool fence_is_frozen(const char *dir);			/* was told to be; waits until it is */
+bool fence_is_populated(const char *dir);
 int fence_kill(const char *dir);			/* waits until it is empty */
 int fence_remove(const char *dir);
 bool fence_exists(const char *dir);
-/* Thaws what a source's journal has fenced and puts it back to where it was. */
-void fence_undo(json_object *journal);
+/* Thaws what a source's journal has fenced and puts it back to where it was; a sentence when it fails. */
+int fence_undo(json_object *journal);
 
 /* check.c: each problem is {"what": sentence, "remedy": sentence}; json arrays. */
 void check_machine(json_object *problems, const char *addr);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
 void check_arrival(json_object *described, json_object *problems);
-int check_report(json_object *problems, const char *side);
+/* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */
+int check_report(json_object *problems, const char *side, json_object *all);
 
 /* wire.c: one JSON object a line, and files, between migrate and receive. */
+#define WIRE_STALL_S	60	/* so long may the other side not read or write */
+
 struct wire {
-	int in, out;
+	int in, out;		/* out: not blocking, see wire_init() */
 	char *buf;
 	size_t len, size;
 };
+void wire_init(struct wire *w, int in, int out);
+void wire_end(struct wire *w);			/* closes both */
 int wire_send(struct wire *w, json_object *obj);	/* takes the reference */
-/* NULL: end of input, or errno ETIMEDOUT. other (-1: none) is polled, too: readable gives EINTR. */
-json_object *wire_recv(struct wire *w, int timeout_ms, int other);
+int wire_send_key(struct wire *w, const char *key);	/* {KEY: true} */
+int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* NULL: end of input, or errno ETIMEDOUT. */
+json_object *wire_recv(struct wire *w, int timeout_ms);
+/* Starts "mitosis-cli receive" on a host, over ssh (NULL: ssh with our options). */
+int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid);
 int wire_send_file(struct wire *w, int dirfd, const char *name, uint64_t *bytes);
 int wire_recv_file(struct wire *w, json_object *head, int dirfd);
 

@@ -70,6 +70,28 @@ int fence_move(const char *dir, pid_t pid)
 	return fence_write(dir, "cgroup.procs", text);
 }
 
+static bool fence_has(const char *dir, const char *file, const char *line)
+{
+	char path[640], *text;
+	bool found;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	text = cli_read_file(path);
+	found = text && strstr(text, line);
+	free(text);
+	return found;
+}
+
+bool fence_is_frozen(const char *dir)
+{
+	return fence_has(dir, "cgroup.freeze", "1") && !fence_wait(dir, "frozen 1");
+}
+
+bool fence_is_populated(const char *dir)
+{
+	return fence_has(dir, "cgroup.events", "populated 1");
+}
+
 int fence_freeze(const char *dir, bool frozen)
 {
 	int ret = fence_write(dir, "cgroup.freeze", frozen ? "1" : "0");
@@ -102,23 +124,58 @@ int fence_remove(const char *dir)
 	return -errno;
 }
 
-void fence_undo(json_object *journal)
+/* Where the journal says that a process was; the parent of the fence, where its root was, for any other. */
+static const char *fence_home(json_object *procs, const char *parent, pid_t pid)
 {
-	json_object *procs = json_object_object_get(journal, "procs");
-	const char *dir = jstr(journal, "fence");
 	size_t i, n = procs ? json_object_array_length(procs) : 0;
 
-	if (!fence_exists(dir))
-		return;
-	/* back first, thawed then: a process must not run outside its own limits */
 	for (i = 0; i < n; i++) {
 		json_object *p = json_object_array_get_idx(procs, i);
-		char path[64];
 
-		snprintf(path, sizeof(path), "/proc/%d", (int)jint(p, "pid"));
-		if (!access(path, F_OK))
-			fence_move(jstr(p, "cgroup"), jint(p, "pid"));
+		if (jint(p, "pid") == pid && fence_exists(jstr(p, "cgroup")))
+			return jstr(p, "cgroup");
+	}
+	return parent;
+}
+
+int fence_undo(json_object *journal)
+{
+	json_object *procs = json_object_object_get(journal, "procs");
+	const char *dir = jstr(journal, "fence"), *slash = strrchr(dir, '/');
+	char path[640], parent[640], *text, *p, *end;
+	int tries, ret = 0;
+
+	if (!fence_exists(dir))
+		return 0;
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	snprintf(parent, sizeof(parent), "%.*s", (int)(slash - dir), dir);
+	/*
+	 * Back first, thawed then: a process must not run outside its own limits. Only what is in
+	 * the fence: a pid of the journal may be another process by now. A fence that was not closed
+	 * yet may get new ones meanwhile.
+	 */
+	for (tries = 0; tries < 10 && !ret; tries++) {
+		text = cli_read_file(path);
+		if (!text || !*text) {
+			free(text);
+			break;
+		}
+		for (p = text; *p && !ret; p = *end ? end + 1 : end) {
+			pid_t pid = strtol(p, &end, 10);
+
+			if (end == p)
+				break;
+			ret = fence_move(fence_home(procs, parent, pid), pid);
+			/* it may have ended */
+			if (ret == -ESRCH)
+				ret = 0;
+		}
+		free(text);
 	}
 	fence_write(dir, "cgroup.freeze", "0");
-	fence_remove(dir);
+	if (!ret)
+		ret = fence_remove(dir);
+	if (ret)
+		cli_say("cgroup %s could not be taken away (%s): its processes run on in it", dir, strerror(-ret));
+	return ret;
 }

@@ -16,10 +16,15 @@ static void journal_path(const char *id, const char *suffix, char *buf, size_t l
 
 json_object *journal_load(const char *id)
 {
+	json_object *journal;
 	char path[256];
 
 	journal_path(id, "", path, sizeof(path));
-	return json_object_from_file(path);
+	if (access(path, F_OK))
+		return NULL;
+	journal = json_object_from_file(path);
+	errno = EIO;
+	return journal;
 }
 
 int journal_save(const char *id, json_object *journal)
@@ -90,4 +95,50 @@ int journal_for_each(int (*fn)(const char *id, json_object *journal, void *arg),
 const char *journal_state(json_object *journal)
 {
 	return journal ? jstr(journal, "state") : "";
+}
+
+void journal_own(json_object *journal)
+{
+	struct mitosis_proc self;
+
+	if (mitosis_proc_get(getpid(), &self, NULL))
+		return;
+	json_object_object_add(journal, "owner", json_object_new_int(self.pid));
+	json_object_object_add(journal, "owner_start", json_object_new_uint64(self.start_time));
+}
+
+bool journal_owner_lives(json_object *journal)
+{
+	struct mitosis_proc proc;
+
+	return jint(journal, "owner") && !mitosis_proc_get(jint(journal, "owner"), &proc, NULL) &&
+		proc.start_time == (uint64_t)jint(journal, "owner_start");
+}
+
+int journal_lock(const char *id)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	int fd, ret = cli_mkdir_p(CLI_STATE_DIR, 0700);
+
+	fd = ret ? -1 : open(CLI_STATE_DIR "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		cli_say(CLI_STATE_DIR "/lock cannot be opened (%s): make room there", strerror(errno));
+		return -1;
+	}
+	/* one file, and a byte of it for each migration */
+	lock.l_start = strtoull(id, NULL, 16) & INT64_MAX;
+	while (fcntl(fd, F_OFD_SETLKW, &lock)) {
+		if (errno == EINTR)
+			continue;
+		cli_say(CLI_STATE_DIR "/lock cannot be locked (%s): put it on a file system that can", strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+void journal_unlock(int fd)
+{
+	if (fd >= 0)
+		close(fd);
 }

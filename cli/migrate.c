@@ -20,6 +20,8 @@
 #include "cli/cli.h"
 #include "mitosis-criu-plugin/finish.h"
 
+#define RELEASE_WAIT_MS	10000
+
 struct migrate {
 	/* options */
 	pid_t pid;
@@ -39,73 +41,36 @@ struct migrate {
 	uint64_t snapshot, bytes, pages;
 	uint64_t t_start, t_dump, t_frozen, t_sent, t_ready, t_running;
 	json_object *drained;		/* the receiver's last report */
+	json_object *problems;		/* what the preflight found, both sides */
 };
 
-/* Where tests cut: MITOSIS_TEST_STEP=NAME:ACTION, ACTION one of kill, kill-criu, kill-ssh, pause. */
 static void test_step(struct migrate *m, const char *name)
 {
-	const char *step = getenv("MITOSIS_TEST_STEP");
-	size_t len = strlen(name);
+	const char *action = cli_test_step(name);
 
-	if (!step || strncmp(step, name, len) || step[len] != ':')
+	if (!action)
 		return;
-	step += len + 1;
-	if (!strcmp(step, "kill"))
-		raise(SIGKILL);
-	if (!strcmp(step, "kill-criu") && m->criu_pid > 0)
+	if (!strcmp(action, "kill-criu") && m->criu_pid > 0)
 		kill(m->criu_pid, SIGKILL);
-	if (!strcmp(step, "kill-ssh") && m->ssh_pid > 0)
+	if (!strcmp(action, "kill-ssh") && m->ssh_pid > 0)
 		kill(m->ssh_pid, SIGKILL);
-	if (!strcmp(step, "pause")) {
-		/* the test does something to the machines and makes the file */
-		while (access("/tmp/mitosis-test-go", F_OK))
-			usleep(20000);
-	}
+	/* until it is dead */
 	usleep(200000);
-}
-
-static int remote_start(struct migrate *m)
-{
-	int in[2], out[2], ret;
-	char *argv[] = { "sh", "-c", NULL, NULL };
-	char command[1024];
-
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
-		cli_say("no pipe to ssh: %s", strerror(errno));
-		return -1;
-	}
-	/* the ssh command is the caller's own words; the host goes in as an argument of its own */
-	snprintf(command, sizeof(command), "exec %s \"$0\" mitosis-cli receive",
-		 m->ssh ? m->ssh : "ssh -o BatchMode=yes -o ServerAliveInterval=5 -o ServerAliveCountMax=3");
-	argv[2] = command;
-	char *with_host[] = { argv[0], argv[1], argv[2], (char *)m->to, NULL };
-
-	ret = cli_spawn(with_host, in[0], out[1], &m->ssh_pid);
-	close(in[0]);
-	close(out[1]);
-	if (ret) {
-		cli_say("ssh cannot be started: %s", strerror(-ret));
-		return -1;
-	}
-	m->wire = (struct wire){ .in = out[0], .out = in[1] };
-	return 0;
 }
 
 static void remote_end(struct migrate *m)
 {
 	if (m->ssh_pid <= 0)
 		return;
-	close(m->wire.out);
-	close(m->wire.in);
+	wire_end(&m->wire);
 	waitpid(m->ssh_pid, NULL, 0);
-	free(m->wire.buf);
 	m->ssh_pid = 0;
 }
 
 /* An answer with this key; NULL when the other side failed, with a sentence said. */
 static json_object *remote_expect(struct migrate *m, const char *key, int timeout_s)
 {
-	json_object *o = wire_recv(&m->wire, timeout_s * 1000, -1);
+	json_object *o = wire_recv(&m->wire, timeout_s * 1000);
 
 	if (o && json_object_object_get_ex(o, key, NULL))
 		return o;
@@ -121,41 +86,52 @@ static json_object *remote_expect(struct migrate *m, const char *key, int timeou
 	return NULL;
 }
 
+static json_object *hello(struct migrate *m, json_object *described, bool check_only)
+{
+	json_object *o = json_object_new_object(), *options = json_object_new_array();
+	int i;
+
+	json_object_object_add(o, "hello", json_object_new_int(CLI_PROTOCOL));
+	json_object_object_add(o, "id", json_object_new_string(m->id));
+	json_object_object_add(o, "check_only", json_object_new_boolean(check_only));
+	json_object_object_add(o, "give_up", json_object_new_int(m->give_up));
+	json_object_object_add(o, "timeout", json_object_new_int(m->timeout));
+	json_object_object_add(o, "tcp", json_object_new_boolean(m->tcp));
+	json_object_object_add(o, "wait", json_object_new_boolean(m->wait));
+	for (i = 0; i < m->ncriu_args; i++)
+		json_object_array_add(options, json_object_new_string(m->criu_args[i]));
+	json_object_object_add(o, "criu_options", options);
+	if (described)
+		json_object_object_add(o, "process", described);
+	return o;
+}
+
 /* Both sides, before anything is touched. */
 static int preflight(struct migrate *m)
 {
-	json_object *problems = json_object_new_array(), *described = NULL, *hello, *answer;
+	json_object *problems = json_object_new_array(), *described = NULL, *answer;
 	int ret;
 
+	m->problems = json_object_new_array();
 	check_machine(problems, m->addr);
 	if (m->pid)
 		described = check_describe(m->pid, m->tcp, problems);
-	ret = check_report(problems, "here");
+	ret = check_report(problems, "here", m->problems);
 	json_object_put(problems);
 	if (!m->to) {
 		json_object_put(described);
 		return ret;
 	}
-	if (remote_start(m)) {
+	if (wire_remote(&m->wire, m->ssh, m->to, &m->ssh_pid)) {
 		json_object_put(described);
 		return CLI_REFUSED;
 	}
-	hello = json_object_new_object();
-	json_object_object_add(hello, "hello", json_object_new_int(CLI_PROTOCOL));
-	json_object_object_add(hello, "id", json_object_new_string(m->id));
-	json_object_object_add(hello, "check_only",
-			       json_object_new_boolean(m->check_only || ret != CLI_OK));
-	json_object_object_add(hello, "give_up", json_object_new_int(m->give_up));
-	json_object_object_add(hello, "tcp", json_object_new_boolean(m->tcp));
-	json_object_object_add(hello, "wait", json_object_new_boolean(m->wait));
-	if (described)
-		json_object_object_add(hello, "process", described);
-	wire_send(&m->wire, hello);
+	wire_send(&m->wire, hello(m, described, m->check_only || ret != CLI_OK));
 	answer = remote_expect(m, "problems", 60);
 	if (!answer)
 		return CLI_REFUSED;
 	problems = json_object_object_get(answer, "problems");
-	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to))
+	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to, m->problems))
 		ret = CLI_REFUSED;
 	json_object_put(answer);
 	return ret;
@@ -171,7 +147,6 @@ static int journal_set(struct migrate *m, const char *state)
 static int fence_source(struct migrate *m)
 {
 	json_object *procs = json_object_new_array();
-	struct mitosis_proc self;
 	char cgroup[512];
 	size_t i, n;
 	pid_t *tree;
@@ -182,10 +157,7 @@ static int fence_source(struct migrate *m)
 	json_object_object_add(m->journal, "role", json_object_new_string("source"));
 	json_object_object_add(m->journal, "peer", json_object_new_string(m->to));
 	json_object_object_add(m->journal, "procs", procs);
-	if (!mitosis_proc_get(getpid(), &self, NULL)) {
-		json_object_object_add(m->journal, "owner", json_object_new_int(self.pid));
-		json_object_object_add(m->journal, "owner_start", json_object_new_uint64(self.start_time));
-	}
+	journal_own(m->journal);
 	if (!tree || cli_cgroup_of(m->pid, cgroup, sizeof(cgroup))) {
 		cli_say("process %d has no cgroup v2: mount one at " CLI_CGROUP, m->pid);
 		goto out;
@@ -217,7 +189,6 @@ out:
 static int send_images(struct migrate *m)
 {
 	int dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
-	json_object *end;
 	struct dirent *e;
 	DIR *d;
 
@@ -237,9 +208,7 @@ static int send_images(struct migrate *m)
 			goto out;
 		}
 	}
-	end = json_object_new_object();
-	json_object_object_add(end, "end", json_object_new_boolean(true));
-	ret = wire_send(&m->wire, end);
+	ret = wire_send_key(&m->wire, "end");
 out:
 	if (d)
 		closedir(d);
@@ -250,7 +219,7 @@ out:
 
 static int criu_start(struct migrate *m, const char *sock)
 {
-	char pid[16], self[PATH_MAX], *argv[64];
+	char pid[16], self[PATH_MAX], *argv[CLI_CRIU_ARGS];
 	int n = 0, i;
 
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -278,7 +247,7 @@ static int criu_start(struct migrate *m, const char *sock)
 	argv[n++] = self;
 	if (m->tcp)
 		argv[n++] = "--tcp-established";
-	for (i = 0; i < m->ncriu_args && n < 63; i++)
+	for (i = 0; i < m->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
 		argv[n++] = m->criu_args[i];
 	argv[n] = NULL;
 	setenv("MITOSIS_ONESHOT", "1", 1);
@@ -332,12 +301,8 @@ static void action_answer(struct migrate *m, char verdict)
 /* Before COMMIT: as if nothing had happened. */
 static void roll_back(struct migrate *m)
 {
-	if (m->ssh_pid > 0) {
-		json_object *o = json_object_new_object();
-
-		json_object_object_add(o, "abort", json_object_new_boolean(true));
-		wire_send(&m->wire, o);
-	}
+	if (m->ssh_pid > 0)
+		wire_send_key(&m->wire, "abort");
 	if (m->journal)
 		fence_undo(m->journal);
 	action_answer(m, '1');
@@ -389,9 +354,7 @@ static int transaction(struct migrate *m)
 	if (journal_set(m, "committed"))
 		goto back;
 	test_step(m, "commit");
-	o = json_object_new_object();
-	json_object_object_add(o, "commit", json_object_new_boolean(true));
-	ret = wire_send(&m->wire, o);
+	ret = wire_send_key(&m->wire, "commit");
 	test_step(m, "committed");
 	o = ret ? NULL : remote_expect(m, "running", m->timeout);
 	if (!o) {
@@ -411,6 +374,8 @@ static int transaction(struct migrate *m)
 	if (fence_kill(m->fence) || fence_remove(m->fence))
 		cli_say("cgroup %s could not be emptied: kill what is in it, it runs on %s", m->fence, m->to);
 	journal_remove(m->id);
+	/* nobody will ask any more what has become of it there */
+	wire_send_key(&m->wire, "finished");
 	return CLI_OK;
 
 back:
@@ -419,12 +384,24 @@ back:
 	return CLI_FAILED;
 }
 
+static void progress_bar(struct migrate *m, int64_t total, int64_t pending)
+{
+	int64_t come = total - pending, ms = cli_now_ms() - m->t_running;
+	int filled = come * 40 / total;
+
+	/* pages of 4 KiB: 256 a MiB */
+	fprintf(stderr, "\r[%.*s%*s] %3ld %%  %ld of %ld MiB  %ld MiB/s  %ld s left ", filled,
+		"########################################", 40 - filled, "", (long)(come * 100 / total),
+		(long)come / 256, (long)total / 256, ms ? (long)(come * 1000 / ms / 256) : 0,
+		come ? (long)(pending * ms / come / 1000) : 0);
+}
+
 static int follow_drain(struct migrate *m)
 {
 	bool tty = isatty(2);
 	json_object *o;
 
-	while ((o = wire_recv(&m->wire, 600000, -1))) {
+	while ((o = wire_recv(&m->wire, 600000))) {
 		int64_t total = jint(o, "pages"), pending = jint(o, "pending");
 
 		if (json_object_object_get_ex(o, "drained", NULL)) {
@@ -438,18 +415,36 @@ static int follow_drain(struct migrate *m)
 			json_object_put(o);
 			return -1;
 		}
-		if (tty && total) {
-			int filled = (total - pending) * 40 / total;
-
-			fprintf(stderr, "\r[%.*s%*s] %3ld %%  %ld of %ld MiB", filled,
-				"########################################", 40 - filled, "",
-				(long)((total - pending) * 100 / total), (long)(total - pending) / 256,
-				(long)total / 256);
-		}
+		if (tty && total > 0 && pending >= 0 && pending <= total)
+			progress_bar(m, total, pending);
 		json_object_put(o);
 	}
 	cli_say("the ssh session to %s ended; process %d runs there and goes on draining: see mitosis-cli list there",
 		m->to, m->pid);
+	return -1;
+}
+
+static int still_held(const struct mitosis_hold_info *hold, void *arg)
+{
+	*(bool *)arg = true;
+	return 0;
+}
+
+/* The destination's last page lets go of the link, and that of the memory here: a moment later. */
+static int wait_released(struct migrate *m)
+{
+	uint64_t end = cli_now_ms() + RELEASE_WAIT_MS;
+	bool held;
+
+	do {
+		held = false;
+		mitosis_hold_get(m->ctl, m->snapshot, still_held, &held);
+		if (!held)
+			return 0;
+		usleep(10000);
+	} while (cli_now_ms() < end);
+	cli_say("snapshot %016lx is still held here although %s has all its pages: mitosis-cli show tells who uses it, mitosis-cli release lets go of it",
+		(unsigned long)m->snapshot, m->to);
 	return -1;
 }
 
@@ -541,7 +536,7 @@ static int migrate(struct migrate *m)
 	ret = transaction(m);
 	if (ret != CLI_OK)
 		goto out;
-	if (m->wait && follow_drain(m))
+	if (m->wait && (follow_drain(m) || wait_released(m)))
 		ret = CLI_FAILED;
 	summary(m);
 out:
@@ -553,6 +548,8 @@ out:
 		cli_remove_dir(m->dir);
 	remote_end(m);
 	json_object_put(m->drained);
+	if (!m->check_only)
+		json_object_put(m->problems);
 	json_object_put(m->journal);
 	if (m->ctl)
 		mitosis_close(m->ctl);
@@ -650,10 +647,18 @@ int cmd_check(int argc, char **argv)
 		return CLI_USAGE;
 	m.check_only = true;
 	ret = migrate(&m);
-	if (m.json)
-		printf("{ \"ok\": %s }\n", ret == CLI_OK ? "true" : "false");
-	else if (ret == CLI_OK)
-		printf("nothing is in the way\n");
+	if (m.json) {
+		json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "ok", json_object_new_boolean(ret == CLI_OK));
+		json_object_object_add(o, "problems", m.problems);
+		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+		json_object_put(o);
+	} else {
+		json_object_put(m.problems);
+		if (ret == CLI_OK)
+			printf("nothing is in the way\n");
+	}
 	return ret;
 }
 
@@ -682,7 +687,7 @@ int cmd_action(int argc, char **argv)
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	json_object *journal;
 	char verdict = 0;
-	int fd, ret = 1;
+	int fd, lock, ret = 1;
 
 	if (!step || strcmp(step, "post-dump"))
 		return 0;
@@ -692,8 +697,12 @@ int cmd_action(int argc, char **argv)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && !connect(fd, (void *)&un, sizeof(un)) && read(fd, &verdict, 1) == 1)
 		return verdict == '0' ? 0 : 1;
+	/* resolve may want to decide the same */
+	lock = journal_lock(id);
 	journal = journal_load(id);
-	if (!strcmp(journal_state(journal), "running")) {
+	if (!journal && errno != ENOENT) {
+		ret = 1;
+	} else if (!strcmp(journal_state(journal), "running")) {
 		ret = 0;
 	} else if (strcmp(journal_state(journal), "committed")) {
 		if (journal)
@@ -702,5 +711,6 @@ int cmd_action(int argc, char **argv)
 		journal_remove(id);
 	}
 	json_object_put(journal);
+	journal_unlock(lock);
 	return ret;
 }

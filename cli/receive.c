@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* The destination's side of a migration: started by migrate over ssh, speaks on standard input and output. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,64 +15,27 @@
 #include "cli/cli.h"
 #include "images/mitosis_image.h"
 
+#define TIMEOUT_MAX	3600	/* seconds */
+
 struct receive {
 	struct wire wire;
 	char id[17], dir[256], fence[256];
-	unsigned int give_up;
+	unsigned int give_up, timeout;
 	bool tcp, wait;
+	bool held;		/* a test keeps the drain back */
+	bool finished;		/* the source has let go of it */
+	json_object *criu_options;	/* or NULL */
 	struct mitosis *ctl;
 	uint64_t snapshot;
 	json_object *journal;
 };
 
-static void test_step(const char *name)
-{
-	const char *step = getenv("MITOSIS_TEST_STEP");
-	char *from_file = NULL;
-	size_t len = strlen(name);
-
-	/* ssh hands no environment on: a test writes the step into this file */
-	if (!step)
-		step = from_file = cli_read_file("/run/mitosis-test-step");
-	if (step && !strncmp(step, name, len) && step[len] == ':') {
-		if (!strncmp(step + len + 1, "kill", 4))
-			raise(SIGKILL);
-		while (!strncmp(step + len + 1, "pause", 5) && access("/tmp/mitosis-test-go", F_OK))
-			usleep(20000);
-	}
-	free(from_file);
-}
-
 /* Whether a test wants memory to come by faults alone until it has had its look: step drain:hold. */
 static bool test_holds_drain(void)
 {
-	char *step = cli_read_file("/run/mitosis-test-step");
-	bool held = step && !strncmp(step, "drain:hold", 10);
+	const char *action = cli_test_step("drain");
 
-	free(step);
-	return held;
-}
-
-static int say_key(struct receive *r, const char *key)
-{
-	json_object *o = json_object_new_object();
-
-	json_object_object_add(o, key, json_object_new_boolean(true));
-	return wire_send(&r->wire, o);
-}
-
-__attribute__((format(printf, 2, 3)))
-static void say_error(struct receive *r, const char *fmt, ...)
-{
-	json_object *o = json_object_new_object();
-	char text[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	json_object_object_add(o, "error", json_object_new_string(text));
-	wire_send(&r->wire, o);
+	return action && !strcmp(action, "hold");
 }
 
 static bool id_is_good(const char *id)
@@ -98,6 +61,7 @@ static int journal_set(struct receive *r, const char *state)
 		json_object_object_add(r->journal, "fence", json_object_new_string(r->fence));
 		snprintf(snapshot, sizeof(snapshot), "%016lx", (unsigned long)r->snapshot);
 		json_object_object_add(r->journal, "snapshot", json_object_new_string(snapshot));
+		journal_own(r->journal);
 	}
 	json_object_object_add(r->journal, "state", json_object_new_string(state));
 	return journal_save(r->id, r->journal);
@@ -118,7 +82,7 @@ static int receive_images(struct receive *r)
 	int dirfd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
 	json_object *o;
 
-	while ((o = wire_recv(&r->wire, 600000, -1))) {
+	while ((o = wire_recv(&r->wire, 600000))) {
 		if (json_object_object_get_ex(o, "end", NULL)) {
 			ret = 0;
 			break;
@@ -127,7 +91,7 @@ static int receive_images(struct receive *r)
 			break;
 		ret = wire_recv_file(&r->wire, o, dirfd);
 		if (ret) {
-			say_error(r, "image %s cannot be written to %s (%s): make room there", jstr(o, "file"), r->dir,
+			wire_send_error(&r->wire, "image %s cannot be written to %s (%s): make room there", jstr(o, "file"), r->dir,
 				  strerror(-ret));
 			break;
 		}
@@ -148,7 +112,7 @@ static int read_descriptor(struct receive *r)
 	ret = mitosis_image_read(dirfd, &img, err, sizeof(err));
 	close(dirfd);
 	if (ret) {
-		say_error(r, "%s", err);
+		wire_send_error(&r->wire, "%s", err);
 		return -1;
 	}
 	r->snapshot = img->snapshot;
@@ -159,7 +123,8 @@ static int read_descriptor(struct receive *r)
 /* criu and all that it starts are in the fence from their first instruction on; the plugin freezes it. */
 static pid_t start_criu(struct receive *r)
 {
-	char home[512], give_up[16];
+	size_t options = r->criu_options ? json_object_array_length(r->criu_options) : 0, i, n;
+	char home[512], give_up[16], *argv[CLI_CRIU_ARGS];
 	pid_t pid;
 
 	if (cli_cgroup_of(getpid(), home, sizeof(home)))
@@ -179,8 +144,24 @@ static pid_t start_criu(struct receive *r)
 	setsid();
 	if (fence_move(r->fence, getpid()))
 		_exit(126);
-	execlp("criu", "criu", "restore", "-d", "-D", r->dir, "-o", "restore.log", "-v2", "-L",
-	       cli_plugin_dir(), "--manage-cgroups=ignore", r->tcp ? "--tcp-established" : NULL, NULL);
+	n = 0;
+	argv[n++] = "criu";
+	argv[n++] = "restore";
+	argv[n++] = "-d";
+	argv[n++] = "-D";
+	argv[n++] = r->dir;
+	argv[n++] = "-o";
+	argv[n++] = "restore.log";
+	argv[n++] = "-v2";
+	argv[n++] = "-L";
+	argv[n++] = (char *)cli_plugin_dir();
+	argv[n++] = "--manage-cgroups=ignore";
+	if (r->tcp)
+		argv[n++] = "--tcp-established";
+	for (i = 0; i < options && n < CLI_CRIU_ARGS - 1; i++)
+		argv[n++] = (char *)json_object_get_string(json_object_array_get_idx(r->criu_options, i));
+	argv[n] = NULL;
+	execvp("criu", argv);
 	_exit(127);
 }
 
@@ -194,40 +175,29 @@ static void criu_error(struct receive *r, int status)
 		if (strstr(line, "Error (") && !strstr(line, "Restoring FAILED") && !*last)
 			snprintf(last, sizeof(last), "%s", line);
 	free(text);
-	say_error(r, "criu could not restore the process (status %x): %s", status, *last ? last : "see its message above");
+	wire_send_error(&r->wire, "criu could not restore the process (status %x): %s", status, *last ? last : "see its message above");
 }
 
-/* Waits for criu; the other side's hanging up ends it. */
+/* Waits for criu; a word from the other side, which can only be ABORT, and its hanging up end it. */
 static int wait_criu(struct receive *r, pid_t pid)
 {
 	int fd = syscall(SYS_pidfd_open, pid, 0), status;
-	struct pollfd p[2] = { { fd, POLLIN, 0 }, { r->wire.in, 0, 0 } };
+	struct pollfd p[2] = { { fd, POLLIN, 0 }, { r->wire.in, POLLIN, 0 } };
 
-	for (;;) {
-		int n = poll(p, 2, -1);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (p[1].revents & (POLLHUP | POLLERR)) {
-			/* everything in the fence goes, criu as well */
-			fence_kill(r->fence);
-			kill(pid, SIGKILL);
-		}
-		break;
+	while (fd >= 0 && poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (fd < 0 || p[1].revents || r->wire.len) {
+		/* everything in the fence goes, criu as well */
+		fence_kill(r->fence);
+		kill(pid, SIGKILL);
 	}
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	waitpid(pid, &status, 0);
 	if (status) {
 		criu_error(r, status);
 		return -1;
 	}
-	return 0;
-}
-
-static int count_attached(const struct mitosis_attach_info *a, void *arg)
-{
-	(void)a;
-	++*(size_t *)arg;
 	return 0;
 }
 
@@ -262,6 +232,23 @@ static json_object *progress_json(const struct progress *p)
 	return o;
 }
 
+/*
+ * When the source has let go of the process it says so, and nobody will ask for the journal any more: from then on nothing here
+ * knows of the migration. False when the session has ended.
+ */
+static bool heed_source(struct receive *r, int timeout_ms)
+{
+	json_object *o = wire_recv(&r->wire, timeout_ms);
+	bool lives = o || errno == ETIMEDOUT;
+
+	if (o && json_object_object_get_ex(o, "finished", NULL)) {
+		journal_remove(r->id);
+		r->finished = true;
+	}
+	json_object_put(o);
+	return lives;
+}
+
 /* The module drains whether anybody looks or not: a session that ends meanwhile costs only the view. */
 static int report_drain(struct receive *r)
 {
@@ -278,16 +265,15 @@ static int report_drain(struct receive *r)
 		if (!p.n)
 			break;
 		last = p;
-		if (wire_send(&r->wire, progress_json(&p)))
+		if (wire_send(&r->wire, progress_json(&p)) || !heed_source(r, 100))
 			return -1;
-		usleep(100000);
 	}
 	mitosis_stats(r->ctl, now);
 	/* what arrived after the last look */
 	last.drain += last.pending;
 	last.pending = 0;
 	if (now[MITOSIS_STAT_LINK_LOST] != before[MITOSIS_STAT_LINK_LOST]) {
-		say_error(r, "the link to the source was lost for good, the process was killed: see dmesg");
+		wire_send_error(&r->wire, "the link to the source was lost for good, the process was killed: see dmesg");
 		return -1;
 	}
 	o = progress_json(&last);
@@ -295,77 +281,109 @@ static int report_drain(struct receive *r)
 	return wire_send(&r->wire, o);
 }
 
+/*
+ * COMMIT has come, or has not. Under the migration's lock, as the source may have given up waiting and its resolve may have made us
+ * forget: that has removed the journal. 0: it runs; 1: it never will; -1: neither side may go on until resolve.
+ */
+static int decide(struct receive *r, bool commit)
+{
+	json_object *journal = NULL;
+	int lock = journal_lock(r->id), ret = 1;
+
+	if (lock >= 0)
+		journal = journal_load(r->id);
+	if (!commit || !journal) {
+		discard(r);
+		goto out;
+	}
+	ret = -1;
+	if (journal_set(r, "running")) {
+		wire_send_error(&r->wire, "the journal cannot be written there");
+		goto out;
+	}
+	cli_test_step("journaled");
+	r->held = test_holds_drain();
+	/* first, so that it drains even when nothing but the process survives from here on */
+	if (!r->held && mitosis_link_drain(r->ctl, r->snapshot))
+		cli_say("%s", mitosis_error(r->ctl));
+	ret = fence_freeze(r->fence, false) ? -1 : 0;
+	if (ret)
+		wire_send_error(&r->wire, "the process cannot be thawed in cgroup %s there", r->fence);
+out:
+	json_object_put(journal);
+	journal_unlock(lock);
+	return ret;
+}
+
+/* Restores the process, up to where nothing but the source's word is missing. */
+static int restore(struct receive *r)
+{
+	struct progress attached = {};
+	pid_t pid;
+
+	r->ctl = cli_open();
+	if (!r->ctl || journal_set(r, "restoring") || fence_make(r->fence)) {
+		wire_send_error(&r->wire, "nothing can be restored there: see the message above");
+		return -1;
+	}
+	pid = start_criu(r);
+	cli_test_step("restoring");
+	if (pid < 0 || wait_criu(r, pid))
+		return -1;
+	/* criu does not fail when a plugin is not loaded, and nobody else has closed the fence */
+	if (!fence_is_frozen(r->fence)) {
+		wire_send_error(&r->wire, "the restored process is not frozen in cgroup %s: see whether criu loads the plugin from %s there",
+				r->fence, cli_plugin_dir());
+		return -1;
+	}
+	if (mitosis_attach_get(r->ctl, r->snapshot, add_progress, &attached)) {
+		wire_send_error(&r->wire, "%s", mitosis_error(r->ctl));
+		return -1;
+	}
+	if (!attached.n) {
+		wire_send_error(&r->wire, "criu restored the process, but no memory is attached: see dmesg there");
+		return -1;
+	}
+	cli_test_step("restored");
+	return 0;
+}
+
 static int receive(struct receive *r)
 {
-	size_t attached = 0;
-	json_object *o;
-	bool held;
-	pid_t pid;
 	int ret = CLI_FAILED;
+	bool commit;
+	json_object *o;
 
 	if (cli_mkdir_p(r->dir, 0700)) {
-		say_error(r, "directory %s cannot be made: %s", r->dir, strerror(errno));
+		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
 		return ret;
 	}
 	if (receive_images(r) || read_descriptor(r))
 		goto out;
-	test_step("received");
-	r->ctl = cli_open();
-	if (!r->ctl || journal_set(r, "restoring") || fence_make(r->fence)) {
-		say_error(r, "nothing can be restored there: see the message above");
+	cli_test_step("received");
+	if (restore(r) || wire_send_key(&r->wire, "ready")) {
+		decide(r, false);
 		goto out;
 	}
-	pid = start_criu(r);
-	test_step("restoring");
-	if (pid < 0 || wait_criu(r, pid))
-		goto out_discard;
-	if (mitosis_attach_get(r->ctl, r->snapshot, count_attached, &attached)) {
-		say_error(r, "%s", mitosis_error(r->ctl));
-		goto out_discard;
-	}
-	if (!attached) {
-		say_error(r, "criu restored the process, but no memory is attached: see dmesg there");
-		goto out_discard;
-	}
-	if (!fence_exists(r->fence) || fence_freeze(r->fence, true)) {
-		say_error(r, "the restored process is not frozen in cgroup %s", r->fence);
-		goto out_discard;
-	}
-	test_step("restored");
-	if (say_key(r, "ready"))
-		goto out_discard;
-	test_step("ready");
-	/* from here to the answer nothing but the other side's word or its silence decides */
-	o = wire_recv(&r->wire, -1, -1);
-	if (!o || !json_object_object_get_ex(o, "commit", NULL)) {
-		json_object_put(o);
-		goto out_discard;
-	}
+	cli_test_step("ready");
+	/* the source waits no longer for RUNNING than this */
+	o = wire_recv(&r->wire, r->timeout * 1000);
+	commit = o && json_object_object_get_ex(o, "commit", NULL);
 	json_object_put(o);
-	test_step("commit");
-	if (journal_set(r, "running")) {
-		/* not promised, not run: both sides stay frozen until resolve */
-		say_error(r, "the journal cannot be written there");
+	if (commit)
+		cli_test_step("commit");
+	if (decide(r, commit))
 		goto out;
-	}
-	test_step("journaled");
-	held = test_holds_drain();
-	/* first, so that it drains even when nothing but the process survives from here on */
-	if (!held && mitosis_link_drain(r->ctl, r->snapshot))
-		cli_say("%s", mitosis_error(r->ctl));
-	fence_freeze(r->fence, false);
-	test_step("thawed");
-	say_key(r, "running");
-	test_step("running");
-	while (held && access("/tmp/mitosis-test-go", F_OK))
+	cli_test_step("thawed");
+	wire_send_key(&r->wire, "running");
+	cli_test_step("running");
+	while (r->held && access(CLI_TEST_GO, F_OK))
 		usleep(20000);
-	if (held)
+	if (r->held)
 		mitosis_link_drain(r->ctl, r->snapshot);
-	ret = r->wait ? (report_drain(r) ? CLI_FAILED : CLI_OK) : CLI_OK;
-	goto out;
-
-out_discard:
-	discard(r);
+	ret = r->wait && report_drain(r) ? CLI_FAILED : CLI_OK;
+	if (!r->finished)
+		heed_source(r, r->timeout * 1000);
 out:
 	cli_remove_dir(r->dir);
 	json_object_put(r->journal);
@@ -374,87 +392,155 @@ out:
 	return ret;
 }
 
-/* What has become of a migration here, for resolve at the source; a RUNNING that was cut off is carried out. */
-static int status(struct receive *r)
+/*
+ * For resolve at the source, under the migration's lock. "runs": it was promised, and is carried out now if it was cut off there;
+ * "ended": it did run, and does not any more; "does-not-run".
+ */
+static void status(struct receive *r)
 {
-	const char *state;
-
-	places(r);
-	r->journal = journal_load(r->id);
-	state = journal_state(r->journal);
-	if (!strcmp(state, "running") && fence_exists(r->fence)) {
-		r->ctl = cli_open();
-		if (r->ctl && cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot))
-			mitosis_link_drain(r->ctl, r->snapshot);
-		fence_freeze(r->fence, false);
+	if (strcmp(journal_state(r->journal), "running")) {
+		wire_send_key(&r->wire, "does-not-run");
+		return;
 	}
-	say_key(r, !strcmp(state, "running") ? "runs" : "does-not-run");
-	json_object_put(r->journal);
-	if (r->ctl)
-		mitosis_close(r->ctl);
-	return CLI_OK;
+	if (!fence_is_populated(r->fence)) {
+		wire_send_key(&r->wire, "ended");
+		return;
+	}
+	r->ctl = cli_open();
+	if (r->ctl && cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot))
+		mitosis_link_drain(r->ctl, r->snapshot);
+	if (fence_freeze(r->fence, false))
+		wire_send_error(&r->wire, "it cannot be thawed in cgroup %s there", r->fence);
+	else
+		wire_send_key(&r->wire, "runs");
 }
 
 /* After this the migration can never run here, so it may run at its source again. */
-static int forget(struct receive *r)
+static void forget(struct receive *r)
 {
-	places(r);
-	r->journal = journal_load(r->id);
 	if (!strcmp(journal_state(r->journal), "running")) {
-		say_key(r, "runs");
-		return CLI_OK;
+		status(r);
+		return;
 	}
 	r->ctl = cli_open();
+	cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot);
 	discard(r);
-	say_key(r, "forgotten");
+	wire_send_key(&r->wire, "forgotten");
+}
+
+/* The source has let go of the process, and will not ask again. */
+static void finished(struct receive *r)
+{
+	if (!strcmp(journal_state(r->journal), "running"))
+		journal_remove(r->id);
+	wire_send_key(&r->wire, "finished");
+}
+
+static int answer_resolve(struct receive *r, void (*answer)(struct receive *r))
+{
+	int lock = journal_lock(r->id);
+
+	places(r);
+	r->journal = lock < 0 ? NULL : journal_load(r->id);
+	if (lock < 0 || (!r->journal && errno != ENOENT))
+		wire_send_error(&r->wire, "the journal " CLI_STATE_DIR "/%s.json cannot be read there: see why, it says whether the process runs",
+				r->id);
+	else
+		answer(r);
+	json_object_put(r->journal);
+	journal_unlock(lock);
 	if (r->ctl)
 		mitosis_close(r->ctl);
 	return CLI_OK;
 }
 
-/* Leftovers of migrations whose receiver is dead and that were never committed. */
-static int sweep(const char *id, json_object *journal, void *arg)
+/* A receiver that died before COMMIT has left a frozen process behind: COMMIT can reach nobody any more. */
+static int sweep_journal(const char *id, json_object *unlocked, void *arg)
 {
-	const char *fence = jstr(journal, "fence");
+	struct receive r = { };
+	int lock;
 
 	(void)arg;
-	if (strcmp(jstr(journal, "role"), "destination"))
+	if (strcmp(jstr(unlocked, "role"), "destination") || strcmp(journal_state(unlocked), "restoring") ||
+	    journal_owner_lives(unlocked) || !id_is_good(id))
 		return 0;
-	if (!strcmp(journal_state(journal), "running") && !fence_exists(fence))
-		journal_remove(id);
+	lock = journal_lock(id);
+	r.journal = lock < 0 ? NULL : journal_load(id);
+	if (!strcmp(journal_state(r.journal), "restoring")) {
+		snprintf(r.id, sizeof(r.id), "%s", id);
+		places(&r);
+		r.ctl = cli_open();
+		cli_parse_id(jstr(r.journal, "snapshot"), &r.snapshot);
+		discard(&r);
+		cli_remove_dir(r.dir);
+		if (r.ctl)
+			mitosis_close(r.ctl);
+	}
+	json_object_put(r.journal);
+	journal_unlock(lock);
 	return 0;
+}
+
+/* A process keeps the cgroup that it came in; when it has ended, nobody needs that. */
+static void sweep_cgroups(void)
+{
+	char path[640], journal[256];
+	struct dirent *e;
+	DIR *d = opendir(CLI_CGROUP);
+
+	while (d && (e = readdir(d))) {
+		if (strncmp(e->d_name, "mitosis-", 8) || !id_is_good(e->d_name + 8))
+			continue;
+		snprintf(journal, sizeof(journal), "%s/%s.json", CLI_STATE_DIR, e->d_name + 8);
+		snprintf(path, sizeof(path), "%s/%s", CLI_CGROUP, e->d_name);
+		if (access(journal, F_OK))
+			rmdir(path);
+	}
+	if (d)
+		closedir(d);
 }
 
 int cmd_receive(int argc, char **argv)
 {
-	struct receive r = { .wire = { .in = 0, .out = 1 } };
 	json_object *hello, *answer, *problems;
+	struct receive r = {};
 	bool check_only;
+	int ret;
 
 	(void)argv;
 	signal(SIGPIPE, SIG_IGN);
+	wire_init(&r.wire, 0, 1);
 	if (argc != 1) {
 		cli_say("receive takes no options: mitosis-cli migrate starts it");
 		return CLI_USAGE;
 	}
-	hello = wire_recv(&r.wire, 60000, -1);
+	hello = wire_recv(&r.wire, WIRE_STALL_S * 1000);
 	if (!hello || jint(hello, "hello") != CLI_PROTOCOL || !id_is_good(jstr(hello, "id"))) {
-		say_error(&r, "the other mitosis-cli speaks another protocol than %d: install the same version on both machines",
-			  CLI_PROTOCOL);
+		wire_send_error(&r.wire, "the other mitosis-cli speaks another protocol than %d: install the same version on both machines",
+				CLI_PROTOCOL);
 		json_object_put(hello);
 		return CLI_FAILED;
 	}
 	snprintf(r.id, sizeof(r.id), "%s", jstr(hello, "id"));
 	if (json_object_object_get_ex(hello, "status", NULL))
-		return status(&r);
+		return answer_resolve(&r, status);
 	if (json_object_object_get_ex(hello, "forget", NULL))
-		return forget(&r);
+		return answer_resolve(&r, forget);
+	if (json_object_object_get_ex(hello, "finished", NULL))
+		return answer_resolve(&r, finished);
 	places(&r);
 	r.give_up = jint(hello, "give_up");
+	r.timeout = jint(hello, "timeout");
+	if (!r.timeout || r.timeout > TIMEOUT_MAX)
+		r.timeout = TIMEOUT_MAX;
 	r.tcp = json_object_get_boolean(json_object_object_get(hello, "tcp"));
 	r.wait = json_object_get_boolean(json_object_object_get(hello, "wait"));
+	r.criu_options = json_object_object_get(hello, "criu_options");
+	if (!json_object_is_type(r.criu_options, json_type_array))
+		r.criu_options = NULL;
 	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
-	journal_for_each(sweep, NULL);
+	journal_for_each(sweep_journal, NULL);
+	sweep_cgroups();
 	problems = json_object_new_array();
 	check_machine(problems, NULL);
 	check_arrival(json_object_object_get(hello, "process"), problems);
@@ -462,8 +548,10 @@ int cmd_receive(int argc, char **argv)
 		check_only = true;
 	answer = json_object_new_object();
 	json_object_object_add(answer, "problems", problems);
-	json_object_put(hello);
 	if (wire_send(&r.wire, answer) || check_only)
-		return check_only ? CLI_REFUSED : CLI_FAILED;
-	return receive(&r);
+		ret = check_only ? CLI_REFUSED : CLI_FAILED;
+	else
+		ret = receive(&r);
+	json_object_put(hello);
+	return ret;
 }

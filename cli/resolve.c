@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Ends migrations that were cut off. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,34 +21,25 @@ static int list_one(const char *id, json_object *journal, void *arg)
 	return 0;
 }
 
-/* Asks the destination; the answer's key, or NULL. */
+/* Asks the destination; the answer's key, or NULL. What it says of an error is said here. */
 static const char *ask(const char *ssh, const char *host, const char *id, const char *what, char *buf,
 		       size_t len)
 {
-	char command[512];
-	int in[2], out[2];
 	struct wire w;
 	json_object *o;
 	pid_t pid;
 
-	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+	*buf = 0;
+	if (wire_remote(&w, ssh, host, &pid))
 		return NULL;
-	snprintf(command, sizeof(command), "exec %s \"$0\" mitosis-cli receive",
-		 ssh ? ssh : "ssh -o BatchMode=yes -o ConnectTimeout=10");
-	char *argv[] = { "sh", "-c", command, (char *)host, NULL };
-
-	if (cli_spawn(argv, in[0], out[1], &pid))
-		return NULL;
-	close(in[0]);
-	close(out[1]);
-	w = (struct wire){ .in = out[0], .out = in[1] };
 	o = json_object_new_object();
 	json_object_object_add(o, "hello", json_object_new_int(CLI_PROTOCOL));
 	json_object_object_add(o, "id", json_object_new_string(id));
 	json_object_object_add(o, what, json_object_new_boolean(true));
 	wire_send(&w, o);
-	o = wire_recv(&w, 60000, -1);
-	*buf = 0;
+	o = wire_recv(&w, WIRE_STALL_S * 1000);
+	if (o && *jstr(o, "error"))
+		cli_say("%s: %s", host, jstr(o, "error"));
 	if (o) {
 		json_object_object_foreach(o, key, value) {
 			(void)value;
@@ -57,10 +47,8 @@ static const char *ask(const char *ssh, const char *host, const char *id, const 
 		}
 	}
 	json_object_put(o);
-	close(w.in);
-	close(w.out);
+	wire_end(&w);
 	waitpid(pid, NULL, 0);
-	free(w.buf);
 	return *buf ? buf : NULL;
 }
 
@@ -108,60 +96,64 @@ static int kill_here(const char *id, json_object *journal)
 	return CLI_OK;
 }
 
-static bool owner_lives(json_object *journal)
+/* The copy here is of before the migration; the destination may forget what it promised. */
+static int kill_here_and_tell(const char *id, json_object *journal, const char *ssh, const char *host)
 {
-	struct mitosis_proc proc;
+	char buf[64];
+	int ret = kill_here(id, journal);
 
-	return jint(journal, "owner") && !mitosis_proc_get(jint(journal, "owner"), &proc, NULL) &&
-		proc.start_time == (uint64_t)jint(journal, "owner_start");
+	if (ret == CLI_OK && !ask(ssh, host, id, "finished", buf, sizeof(buf)))
+		cli_say("%s does not answer: its own mitosis-cli resolve still lists the migration, end it there with resolve %s --here run",
+			host, id);
+	return ret;
 }
 
-int cmd_resolve(int argc, char **argv)
+/* Not known here: it was or may have been promised that it runs there. */
+static int ask_and_resolve(const char *id, json_object *journal, const char *ssh, const char *host)
 {
-	static const struct option options[] = { { "to", 1, NULL, 't' }, { "here", 1, NULL, 'h' },
-						 { "ssh", 1, NULL, 's' }, { "force", 0, NULL, 'f' },
-						 {} };
-	bool force = false;
-	const char *to = NULL, *here = NULL, *ssh = NULL, *id, *answer;
-	json_object *journal;
+	const char *answer;
 	char buf[64];
-	int c, n = 0, ret = CLI_FAILED;
 
-	signal(SIGPIPE, SIG_IGN);
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 't')
-			to = optarg;
-		else if (c == 'h')
-			here = optarg;
-		else if (c == 's')
-			ssh = optarg;
-		else if (c == 'f')
-			force = true;
-		else
-			return CLI_USAGE;
+	answer = ask(ssh, host, id, "status", buf, sizeof(buf));
+	/* not running now must become: will never run */
+	if (answer && !strcmp(answer, "does-not-run"))
+		answer = ask(ssh, host, id, "forget", buf, sizeof(buf));
+	if (answer && !strcmp(answer, "runs"))
+		return kill_here_and_tell(id, journal, ssh, host);
+	if (answer && !strcmp(answer, "forgotten"))
+		return run_here(id, journal);
+	if (answer && !strcmp(answer, "ended"))
+		cli_say("it did run on %s and has ended there, or that machine was started anew; what is frozen here (cgroup %s) is of before: resolve %s --here kill ends it, --here run --force makes it run on from then",
+			host, jstr(journal, "fence"), id);
+	else
+		cli_say("%s does not say what has become of it: make it reachable, or, when you know that it does not run there, use --here run --force",
+			host);
+	return CLI_FAILED;
+}
+
+static int resolve(const char *id, const char *here, const char *to, const char *ssh, bool force)
+{
+	json_object *journal = journal_load(id);
+	int ret = CLI_FAILED;
+
+	if (!journal && errno != ENOENT) {
+		cli_say(CLI_STATE_DIR "/%s.json cannot be read: it may run on the other machine; see there, then remove the file", id);
+		return ret;
 	}
-	if (optind == argc) {
-		journal_for_each(list_one, &n);
-		if (!n)
-			printf("nothing to resolve\n");
-		return CLI_OK;
-	}
-	id = argv[optind];
-	if (optind + 1 != argc || strlen(id) != 16 || strspn(id, "0123456789abcdef") != 16) {
-		cli_say("resolve needs one id, 16 hexadecimal digits: mitosis-cli resolve lists them");
-		return CLI_USAGE;
-	}
-	journal = journal_load(id);
 	if (!journal) {
 		cli_say("there is no unfinished migration %s here: mitosis-cli resolve lists them", id);
-		return CLI_FAILED;
+		return ret;
 	}
-	if (owner_lives(journal)) {
+	if (!to)
+		to = jstr(journal, "peer");
+	if (journal_owner_lives(journal)) {
 		cli_say("migration %s is under way (process %d): wait for its end", id,
 			(int)jint(journal, "owner"));
-	} else if (here && !strcmp(here, "run") && !force &&
-		   strcmp(journal_state(journal), "fenced")) {
+	} else if (here && !strcmp(here, "run") && !force && strcmp(journal_state(journal), "fenced") &&
+		   strcmp(jstr(journal, "role"), "destination")) {
 		cli_say("it may run on the other machine: use --to, or, when you know that it does not run there and never will, add --force");
+	} else if (here && !strcmp(here, "run") && !force && !strcmp(journal_state(journal), "restoring")) {
+		cli_say("it may run at its source: resolve it there, or, when you know that it does not run there and never will, add --force");
 	} else if (here && !strcmp(here, "run")) {
 		ret = run_here(id, journal);
 	} else if (here && !strcmp(here, "kill")) {
@@ -176,20 +168,56 @@ int cmd_resolve(int argc, char **argv)
 		/* COMMIT is written down before it is sent: it was not sent */
 		ret = run_here(id, journal);
 	} else if (!strcmp(journal_state(journal), "running")) {
-		ret = kill_here(id, journal);
+		ret = kill_here_and_tell(id, journal, ssh, to);
 	} else {
-		answer = ask(ssh, to ? to : jstr(journal, "peer"), id, "status", buf, sizeof(buf));
-		/* not running now must become: will never run */
-		if (answer && !strcmp(answer, "does-not-run"))
-			answer = ask(ssh, to ? to : jstr(journal, "peer"), id, "forget", buf, sizeof(buf));
-		if (answer && !strcmp(answer, "runs"))
-			ret = kill_here(id, journal);
-		else if (answer && !strcmp(answer, "forgotten"))
-			ret = run_here(id, journal);
-		else
-			cli_say("%s does not say what has become of it: make it reachable, or, when you know that it does not run there, use --here run --force",
-				to ? to : jstr(journal, "peer"));
+		ret = ask_and_resolve(id, journal, ssh, to);
 	}
 	json_object_put(journal);
+	return ret;
+}
+
+int cmd_resolve(int argc, char **argv)
+{
+	static const struct option options[] = { { "to", 1, NULL, 't' }, { "here", 1, NULL, 'h' },
+						 { "ssh", 1, NULL, 's' }, { "force", 0, NULL, 'f' },
+						 {} };
+	const char *to = NULL, *here = NULL, *ssh = NULL, *id;
+	int c, n = 0, lock, ret;
+	bool force = false;
+
+	signal(SIGPIPE, SIG_IGN);
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 't')
+			to = optarg;
+		else if (c == 'h')
+			here = optarg;
+		else if (c == 's')
+			ssh = optarg;
+		else if (c == 'f')
+			force = true;
+		else
+			return CLI_USAGE;
+	}
+	if (to && *to == '-') {
+		cli_say("host %s begins with a dash: ssh would take it for an option", to);
+		return CLI_USAGE;
+	}
+	if (optind == argc) {
+		journal_for_each(list_one, &n);
+		if (!n)
+			printf("nothing to resolve\n");
+		return CLI_OK;
+	}
+	id = argv[optind];
+	if (optind + 1 != argc || strlen(id) != 16 || strspn(id, "0123456789abcdef") != 16) {
+		cli_say("resolve needs one id, 16 hexadecimal digits: mitosis-cli resolve lists them");
+		return CLI_USAGE;
+	}
+	/* criu's action script decides, too, when the migrating command has died */
+	lock = journal_lock(id);
+	if (lock < 0)
+		return CLI_FAILED;
+	ret = resolve(id, here, to, ssh, force);
+	journal_unlock(lock);
 	return ret;
 }

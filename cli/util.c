@@ -199,6 +199,29 @@ int cli_cgroup_of(pid_t pid, char *buf, size_t len)
 	return line ? 0 : -1;
 }
 
+const char *cli_test_step(const char *name)
+{
+	static char step[128];
+	size_t len = strlen(name);
+	char *from_file = NULL;
+
+	if (getenv("MITOSIS_TEST_STEP"))
+		snprintf(step, sizeof(step), "%s", getenv("MITOSIS_TEST_STEP"));
+	else if ((from_file = cli_read_file(CLI_TEST_STEP)))
+		snprintf(step, sizeof(step), "%.*s", (int)strcspn(from_file, "\n"), from_file);
+	free(from_file);
+	if (strncmp(step, name, len) || step[len] != ':')
+		return NULL;
+	if (!strcmp(step + len + 1, "kill"))
+		raise(SIGKILL);
+	if (strcmp(step + len + 1, "pause"))
+		return step + len + 1;
+	/* the test does something to the machines and makes the file */
+	while (access(CLI_TEST_GO, F_OK))
+		usleep(20000);
+	return NULL;
+}
+
 int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
 {
 	*pid = fork();

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,18 +13,63 @@
 #define WIRE_LINE_MAX	(16U << 20)	/* a description of very many files */
 #define WIRE_FILE_MAX	(1ULL << 40)
 
+void wire_init(struct wire *w, int in, int out)
+{
+	*w = (struct wire){ .in = in, .out = out };
+	/* an ssh that hangs must not hang us: writing waits for room with poll() */
+	fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK);
+}
+
+void wire_end(struct wire *w)
+{
+	close(w->in);
+	close(w->out);
+	free(w->buf);
+	*w = (struct wire){ .in = -1, .out = -1 };
+}
+
+int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid)
+{
+	char command[1024];
+	char *argv[] = { "sh", "-c", command, (char *)host, NULL };
+	int in[2], out[2], ret;
+
+	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC)) {
+		cli_say("no pipe to ssh: %s", strerror(errno));
+		return -1;
+	}
+	/* the ssh command is the caller's own words; the host goes in as an argument of its own */
+	snprintf(command, sizeof(command), "exec %s \"$0\" mitosis-cli receive",
+		 ssh ? ssh : "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3");
+	ret = cli_spawn(argv, in[0], out[1], pid);
+	close(in[0]);
+	close(out[1]);
+	wire_init(w, out[0], in[1]);
+	if (!ret)
+		return 0;
+	cli_say("ssh cannot be started: %s", strerror(-ret));
+	wire_end(w);
+	return -1;
+}
+
 static int wire_write(struct wire *w, const void *buf, size_t len)
 {
-	const char *p = buf;
+	struct pollfd p = { w->out, POLLOUT, 0 };
+	const char *at = buf;
 	ssize_t n;
 
 	while (len) {
-		n = write(w->out, p, len);
+		n = write(w->out, at, len);
+		if (n < 0 && errno == EAGAIN) {
+			if (!poll(&p, 1, WIRE_STALL_S * 1000))
+				return -ETIMEDOUT;
+			continue;
+		}
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return -errno;
-		p += n;
+		at += n;
 		len -= n;
 	}
 	return 0;
@@ -42,10 +88,31 @@ int wire_send(struct wire *w, json_object *obj)
 	return ret;
 }
 
-/* More input into the buffer; > 0, 0 at the end, -1 with errno. */
-static ssize_t wire_fill(struct wire *w, int timeout_ms, int other)
+int wire_send_key(struct wire *w, const char *key)
 {
-	struct pollfd p[2] = { { w->in, POLLIN, 0 }, { other, POLLIN, 0 } };
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, key, json_object_new_boolean(true));
+	return wire_send(w, o);
+}
+
+int wire_send_error(struct wire *w, const char *fmt, ...)
+{
+	json_object *o = json_object_new_object();
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	json_object_object_add(o, "error", json_object_new_string(text));
+	return wire_send(w, o);
+}
+
+/* More input into the buffer; > 0, 0 at the end, -1 with errno. */
+static ssize_t wire_fill(struct wire *w, int timeout_ms)
+{
+	struct pollfd p = { w->in, POLLIN, 0 };
 	ssize_t n;
 
 	if (w->len + 65536 > w->size) {
@@ -56,26 +123,23 @@ static ssize_t wire_fill(struct wire *w, int timeout_ms, int other)
 		w->buf = grown;
 		w->size = w->size * 2 + 131072;
 	}
-	n = poll(p, 2, timeout_ms);
-	if (n < 0 && errno == EINTR)
-		return wire_fill(w, timeout_ms, other);
-	if (n == 0)
-		errno = ETIMEDOUT;
-	if (n <= 0)
-		return -1;
-	if (!p[0].revents) {
-		errno = EINTR;
-		return -1;
-	}
 	do {
+		do {
+			n = poll(&p, 1, timeout_ms);
+		} while (n < 0 && errno == EINTR);
+		if (n == 0)
+			errno = ETIMEDOUT;
+		if (n <= 0)
+			return -1;
 		n = read(w->in, w->buf + w->len, 65536);
-	} while (n < 0 && errno == EINTR);
+		/* where both directions are one socket, reading does not block either */
+	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
 	if (n > 0)
 		w->len += n;
 	return n;
 }
 
-json_object *wire_recv(struct wire *w, int timeout_ms, int other)
+json_object *wire_recv(struct wire *w, int timeout_ms)
 {
 	json_object *obj;
 	char *nl;
@@ -87,7 +151,7 @@ json_object *wire_recv(struct wire *w, int timeout_ms, int other)
 			errno = EMSGSIZE;
 			return NULL;
 		}
-		if (wire_fill(w, timeout_ms, other) <= 0)
+		if (wire_fill(w, timeout_ms) <= 0)
 			return NULL;
 	}
 	*nl = 0;
@@ -151,7 +215,7 @@ int wire_recv_file(struct wire *w, json_object *head, int dirfd)
 		size_t n = w->len < (uint64_t)left ? w->len : (size_t)left;
 
 		if (!n) {
-			if (wire_fill(w, 60000, -1) <= 0)
+			if (wire_fill(w, WIRE_STALL_S * 1000) <= 0)
 				ret = -EPIPE;
 			continue;
 		}
