@@ -26,6 +26,7 @@ enum cli_exit {
 #define CLI_STATE_DIR	"/var/lib/mitosis"
 #define CLI_CGROUP	"/sys/fs/cgroup"
 #define CLI_TEST_STEP	"/run/mitosis-test-step"
+#define CLI_TEST_AT	"/tmp/mitosis-test-at"
 #define CLI_TEST_GO	"/tmp/mitosis-test-go"
 #define CLI_PROTOCOL	2
 #define CLI_CRIU_ARGS	128	/* options of criu, the final NULL included */
@@ -58,6 +59,13 @@ int cli_write_file(const char *path, const char *text);
 uint64_t cli_now_ms(void);
 int cli_mkdir_p(const char *path, mode_t mode);
 int cli_remove_dir(const char *path);
+/*
+ * Makes the directory for a migration's images, which hold the key of its memory, and puts its path into dir. It is the maker's, and of
+ * the programs it starts, as long as one of them has the descriptor that is returned; -1 with errno.
+ */
+int cli_work_dir(const char *id, char *dir, size_t len);
+void cli_sweep_work_dirs(void);		/* removes those that are nobody's */
+bool cli_is_migration(const char *id);	/* 16 hexadecimal digits, not all 0 */
 /* All processes of the tree below pid, itself first; the caller's. */
 pid_t *cli_tree(pid_t pid, size_t *n);
 /* Directory of the process's cgroup v2, or -1. */

@@ -31,7 +31,7 @@ struct migrate {
 	char **criu_args;
 	int ncriu_args;
 
-	char id[17], dir[256], fence[640];
+	char id[17], dir[64], fence[640];
 	struct wire wire;
 	pid_t ssh_pid, criu_pid;
 	int criu_fd;			/* pidfd */
@@ -495,9 +495,10 @@ static int action_wait(struct migrate *m, int listen_fd)
 static int migrate(struct migrate *m)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	int listen_fd = -1, ret;
+	int listen_fd = -1, work = -1, ret;
 
 	m->t_start = cli_now_ms();
+	cli_sweep_work_dirs();
 	ret = preflight(m);
 	if (ret != CLI_OK || m->check_only)
 		goto out;
@@ -505,12 +506,12 @@ static int migrate(struct migrate *m)
 	ret = CLI_FAILED;
 	if (!m->ctl)
 		goto out;
-	snprintf(m->dir, sizeof(m->dir), "%s/%s", CLI_RUN_DIR, m->id);
-	if (cli_mkdir_p(m->dir, 0700)) {
+	work = cli_work_dir(m->id, m->dir, sizeof(m->dir));
+	if (work < 0) {
 		cli_say("directory %s cannot be made: %s", m->dir, strerror(errno));
 		goto out;
 	}
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s/%s.sock", CLI_RUN_DIR, m->id);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/action.sock", m->dir);
 	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	umask(077);
 	if (listen_fd < 0 || bind(listen_fd, (void *)&un, sizeof(un)) || listen(listen_fd, 1)) {
@@ -540,12 +541,12 @@ static int migrate(struct migrate *m)
 		ret = CLI_FAILED;
 	summary(m);
 out:
-	if (listen_fd >= 0) {
+	if (listen_fd >= 0)
 		close(listen_fd);
-		unlink(un.sun_path);
-	}
-	if (*m->dir)
+	if (work >= 0) {
 		cli_remove_dir(m->dir);
+		close(work);
+	}
 	remote_end(m);
 	json_object_put(m->drained);
 	if (!m->check_only)

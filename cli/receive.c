@@ -38,16 +38,8 @@ static bool test_holds_drain(void)
 	return action && !strcmp(action, "hold");
 }
 
-static bool id_is_good(const char *id)
-{
-	uint64_t value;
-
-	return strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16 && cli_parse_id(id, &value);
-}
-
 static void places(struct receive *r)
 {
-	snprintf(r->dir, sizeof(r->dir), "%s/%s", CLI_RUN_DIR, r->id);
 	snprintf(r->fence, sizeof(r->fence), "%s/mitosis-%s", CLI_CGROUP, r->id);
 }
 
@@ -350,11 +342,12 @@ static int restore(struct receive *r)
 
 static int receive(struct receive *r)
 {
-	int ret = CLI_FAILED;
+	int ret = CLI_FAILED, work;
 	bool commit;
 	json_object *o;
 
-	if (cli_mkdir_p(r->dir, 0700)) {
+	work = cli_work_dir(r->id, r->dir, sizeof(r->dir));
+	if (work < 0) {
 		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
 		return ret;
 	}
@@ -386,6 +379,7 @@ static int receive(struct receive *r)
 		heed_source(r, r->timeout * 1000);
 out:
 	cli_remove_dir(r->dir);
+	close(work);
 	json_object_put(r->journal);
 	if (r->ctl)
 		mitosis_close(r->ctl);
@@ -462,7 +456,7 @@ static int sweep_journal(const char *id, json_object *unlocked, void *arg)
 
 	(void)arg;
 	if (strcmp(jstr(unlocked, "role"), "destination") || strcmp(journal_state(unlocked), "restoring") ||
-	    journal_owner_lives(unlocked) || !id_is_good(id))
+	    journal_owner_lives(unlocked) || !cli_is_migration(id))
 		return 0;
 	lock = journal_lock(id);
 	r.journal = lock < 0 ? NULL : journal_load(id);
@@ -472,7 +466,6 @@ static int sweep_journal(const char *id, json_object *unlocked, void *arg)
 		r.ctl = cli_open();
 		cli_parse_id(jstr(r.journal, "snapshot"), &r.snapshot);
 		discard(&r);
-		cli_remove_dir(r.dir);
 		if (r.ctl)
 			mitosis_close(r.ctl);
 	}
@@ -489,7 +482,7 @@ static void sweep_cgroups(void)
 	DIR *d = opendir(CLI_CGROUP);
 
 	while (d && (e = readdir(d))) {
-		if (strncmp(e->d_name, "mitosis-", 8) || !id_is_good(e->d_name + 8))
+		if (strncmp(e->d_name, "mitosis-", 8) || !cli_is_migration(e->d_name + 8))
 			continue;
 		snprintf(journal, sizeof(journal), "%s/%s.json", CLI_STATE_DIR, e->d_name + 8);
 		snprintf(path, sizeof(path), "%s/%s", CLI_CGROUP, e->d_name);
@@ -515,7 +508,7 @@ int cmd_receive(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	hello = wire_recv(&r.wire, WIRE_STALL_S * 1000);
-	if (!hello || jint(hello, "hello") != CLI_PROTOCOL || !id_is_good(jstr(hello, "id"))) {
+	if (!hello || jint(hello, "hello") != CLI_PROTOCOL || !cli_is_migration(jstr(hello, "id"))) {
 		wire_send_error(&r.wire, "the other mitosis-cli speaks another protocol than %d: install the same version on both machines",
 				CLI_PROTOCOL);
 		json_object_put(hello);
@@ -540,6 +533,7 @@ int cmd_receive(int argc, char **argv)
 		r.criu_options = NULL;
 	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
 	journal_for_each(sweep_journal, NULL);
+	cli_sweep_work_dirs();
 	sweep_cgroups();
 	problems = json_object_new_array();
 	check_machine(problems, NULL);

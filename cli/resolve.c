@@ -209,7 +209,7 @@ int cmd_resolve(int argc, char **argv)
 		return CLI_OK;
 	}
 	id = argv[optind];
-	if (optind + 1 != argc || strlen(id) != 16 || strspn(id, "0123456789abcdef") != 16) {
+	if (optind + 1 != argc || !cli_is_migration(id)) {
 		cli_say("resolve needs one id, 16 hexadecimal digits: mitosis-cli resolve lists them");
 		return CLI_USAGE;
 	}

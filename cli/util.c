@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -129,6 +130,52 @@ int cli_remove_dir(const char *path)
 	return rmdir(path) ? -errno : 0;
 }
 
+bool cli_is_migration(const char *id)
+{
+	uint64_t value;
+
+	return strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16 && cli_parse_id(id, &value);
+}
+
+int cli_work_dir(const char *id, char *dir, size_t len)
+{
+	int fd, ret;
+
+	snprintf(dir, len, "%s/%s", CLI_RUN_DIR, id);
+	ret = cli_mkdir_p(dir, 0700);
+	if (ret) {
+		errno = -ret;
+		return -1;
+	}
+	/* inherited: a criu whose parent is dead still uses it */
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+	if (fd >= 0)
+		flock(fd, LOCK_SH);
+	return fd;
+}
+
+void cli_sweep_work_dirs(void)
+{
+	DIR *d = opendir(CLI_RUN_DIR);
+	char path[512];
+	struct dirent *e;
+	int fd;
+
+	while (d && (e = readdir(d))) {
+		if (!cli_is_migration(e->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", CLI_RUN_DIR, e->d_name);
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (!flock(fd, LOCK_EX | LOCK_NB))
+			cli_remove_dir(path);
+		close(fd);
+	}
+	if (d)
+		closedir(d);
+}
+
 static int tree_add(pid_t pid, pid_t **pids, size_t *n)
 {
 	char path[64], *children, *p, *end;
@@ -216,7 +263,8 @@ const char *cli_test_step(const char *name)
 		raise(SIGKILL);
 	if (strcmp(step + len + 1, "pause"))
 		return step + len + 1;
-	/* the test does something to the machines and makes the file */
+	/* the test waits for the first file, does something to the machines and makes the other */
+	close(creat(CLI_TEST_AT, 0600));
 	while (access(CLI_TEST_GO, F_OK))
 		usleep(20000);
 	return NULL;

@@ -22,9 +22,11 @@ done
 add one-copy-kill-ssh-commit 150 drive fault here commit kill-ssh doubt-here
 add one-copy-kill-ssh-committed 150 drive fault here committed kill-ssh one-or-doubt
 add one-copy-kill-ssh-running 150 drive fault here running kill-ssh there
-for step in received restoring restored ready; do
+for step in received restoring restored; do
 	add "one-copy-kill-receiver-$step" 150 drive fault there $step kill here
 done
+# READY has been said: COMMIT follows.
+add one-copy-kill-receiver-ready 150 drive fault there ready kill doubt-here
 add one-copy-kill-receiver-commit 150 drive fault there commit kill doubt-here
 add one-copy-kill-receiver-journaled 150 drive fault there journaled kill doubt-there
 add one-copy-kill-receiver-thawed 150 drive fault there thawed kill doubt-there
@@ -50,7 +52,7 @@ add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
 restore_fails() {
 	on b "/root/t/drive.sh prepare target received:pause"
 	on a "SETUP='' /root/t/drive.sh failing criu" &
-	on b 'until pgrep -f "^mitosis-cli receive" > /dev/null && ls /run/mitosis/*/inventory.img; do sleep 0.1; done > /dev/null 2>&1
+	on b 'until [ -e /tmp/mitosis-test-at ]; do sleep 0.1; done
 		mv /root/t/bin/target /root/t/bin/target.away; touch /tmp/mitosis-test-go'
 	local rc=0
 	wait $! || rc=$?

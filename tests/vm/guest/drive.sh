@@ -129,7 +129,7 @@ cmd_finish() {
 cmd_prepare() {
 	local name=$1 step=${2:-}
 	mkdir -p $T
-	rm -f "${T:?}/$name".* /tmp/mitosis-test-go /run/mitosis-test-step
+	rm -f "${T:?}/$name".* /tmp/mitosis-test-go /tmp/mitosis-test-at /run/mitosis-test-step
 	[ -z "$step" ] || echo "$step" > /run/mitosis-test-step
 	touch "$T/$name.go"
 }
@@ -249,6 +249,14 @@ unfinished() {
 	mitosis-cli resolve | sed -nE 's/^([0-9a-f]{16}) .*/\1/p'
 }
 
+images_left() {
+	compgen -G '/run/mitosis/*/'
+}
+
+cmd_images_left() {
+	images_left
+}
+
 cmd_unfinished() {
 	unfinished
 }
@@ -311,6 +319,10 @@ settle() {
 	until_true 30 idle_source || fail "the source still holds memory: $(mitosis-cli list)"
 	compgen -G '/sys/fs/cgroup/mitosis-*' > /dev/null && fail "a frozen cgroup is left: $(compgen -G '/sys/fs/cgroup/mitosis-*')"
 	[ -z "$(unfinished)" ] || fail "something is left to resolve: $(mitosis-cli resolve)"
+	# The next one sweeps what is left of one that was killed.
+	mitosis-cli check --to "$PEER" || fail "nothing can be moved any more"
+	[ -z "$(images_left)" ] || fail "images, with their key, are left: $(images_left)"
+	[ -z "$(on_peer /root/t/drive.sh images_left)" ] || fail "images, with their key, are left there"
 	echo "it ran $want"
 }
 
@@ -345,9 +357,10 @@ cmd_fault() {
 	else
 		on_peer "echo $step:$action > /run/mitosis-test-step"
 	fi
-	MIGRATE="${MIGRATE:---timeout 20}" migrate || rc=$?
+	MIGRATE="${MIGRATE:---timeout 60}" migrate || rc=$?
 	on_peer rm -f /run/mitosis-test-step
-	echo "migrate ended with $rc: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
+	cat $T/migrate.log
+	echo "migrate ended with $rc"
 	case $want,$rc in
 	here,0) fail "migrate says that all went well" ;;
 	esac
@@ -360,7 +373,7 @@ cmd_failing() {
 	shift
 	[ -z "${SETUP-x}" ] || on_peer "/root/t/drive.sh prepare target"
 	start target 4 listen 7000
-	MIGRATE="--timeout 30 $*" migrate || rc=$?
+	MIGRATE="--timeout 60 $*" migrate || rc=$?
 	cat $T/migrate.log
 	[ $rc != 0 ] || fail "migrate says that all went well"
 	grep -qi -- "$word" $T/migrate.log || fail "migrate does not say '$word': $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
@@ -373,18 +386,15 @@ cmd_failing() {
 # For what has to be done from outside the machines while migrate waits at a step.
 cmd_paused_start() {
 	server_start
-	rm -f /tmp/mitosis-test-go
+	rm -f /tmp/mitosis-test-go /tmp/mitosis-test-at
 	echo "$PID" > /run/paused.pid
 	(
 		rc=0
-		MITOSIS_TEST_STEP=$1:pause MIGRATE="--timeout 20" migrate || rc=$?
+		MITOSIS_TEST_STEP=$1:pause MIGRATE="--timeout 60" migrate || rc=$?
 		echo $rc > /run/paused.rc
 	) > /dev/null 2>&1 &
 	rm -f /run/paused.rc
-	case $1 in
-	commit) until_true 60 grep -qs '"committed"' /var/lib/mitosis/*.json || fail "it does not get to step $1" ;;
-	*) until_true 60 grep -qs '"fenced"' /var/lib/mitosis/*.json || fail "it does not get to step $1" ;;
-	esac
+	until_true 60 test -e /tmp/mitosis-test-at || fail "it does not get to step $1: $(cat $T/migrate.log)"
 }
 
 cmd_paused_end() {
@@ -464,7 +474,7 @@ cmd_clean() {
 	done
 	rm -rf $T
 	mkdir -p $T
-	rm -f /tmp/mitosis-test-go /run/mitosis-test-step
+	rm -f /tmp/mitosis-test-{go,at} /run/mitosis-test-step
 	! command -v mitosis-cli > /dev/null || mitosis-cli release --all > /dev/null 2>&1
 	true
 }
