@@ -125,10 +125,20 @@ static const struct xprt_conn_ops link_conn_ops = {
 	.error = link_conn_error,
 };
 
+/* For reads that are on no list of the link's any more. */
+static void link_fail_reads(struct list_head *reads)
+{
+	struct link_read *lr, *next;
+
+	list_for_each_entry_safe(lr, next, reads, rd.list) {
+		list_del(&lr->rd.list);
+		lr->done(lr, -ENOLINK);
+	}
+}
+
 /* Gives the link up: whoever waits for pages is killed rather than let misread. Sleeps. */
 static void link_lose(struct link *link, int error)
 {
-	struct link_read *lr, *next;
 	LIST_HEAD(parked);
 
 	spin_lock_irq(&link->lock);
@@ -150,10 +160,7 @@ static void link_lose(struct link *link, int error)
 	mutex_lock(&link->mutex);
 	pager_kill_all(link);
 	mutex_unlock(&link->mutex);
-	list_for_each_entry_safe(lr, next, &parked, rd.list) {
-		list_del(&lr->rd.list);
-		lr->done(lr, -ENOLINK);
-	}
+	link_fail_reads(&parked);
 	netlink_event(MITOSIS_EVENT_LINK_LOST, link->id, 0, 0, error);
 }
 
@@ -245,6 +252,20 @@ static void link_repost(struct link *link, struct list_head *reads)
 	}
 }
 
+/* A process that has ended is not kept here by reads that wait for the link to come back. */
+static void link_drop_unwanted(struct link *link)
+{
+	struct link_read *lr, *next;
+	LIST_HEAD(unwanted);
+
+	spin_lock_irq(&link->lock);
+	list_for_each_entry_safe(lr, next, &link->parked, rd.list)
+		if (!pager_read_wanted(lr))
+			list_move_tail(&lr->rd.list, &unwanted);
+	spin_unlock_irq(&link->lock);
+	link_fail_reads(&unwanted);
+}
+
 static void link_reconnect_work(struct work_struct *work)
 {
 	struct link *link = container_of(to_delayed_work(work), struct link, work);
@@ -262,6 +283,7 @@ static void link_reconnect_work(struct work_struct *work)
 	}
 	spin_unlock_irq(&link->lock);
 	link_drop_conn(link);
+	link_drop_unwanted(link);
 	if (ret == EREMOTEIO) {
 		link_lose(link, ret);
 		goto out;
@@ -316,7 +338,6 @@ static bool link_unlist(struct link *link)
 
 static void link_shut(struct link *link)
 {
-	struct link_read *lr, *next;
 	LIST_HEAD(parked);
 
 	if (!link_unlist(link))
@@ -332,10 +353,7 @@ static void link_shut(struct link *link)
 		link->state = MITOSIS_LINK_DONE;
 	list_splice_init(&link->parked, &parked);
 	spin_unlock_irq(&link->lock);
-	list_for_each_entry_safe(lr, next, &parked, rd.list) {
-		list_del(&lr->rd.list);
-		lr->done(lr, -ENOLINK);
-	}
+	link_fail_reads(&parked);
 	mutex_lock(&link->mutex);
 	while (!list_empty(&link->mms)) {
 		struct link_mm *lm = list_first_entry(&link->mms, struct link_mm, list);

@@ -419,6 +419,13 @@ static void pager_read_done(struct link_read *lr, int err)
 	pager_read_put(pr);
 }
 
+bool pager_read_wanted(struct link_read *lr)
+{
+	struct pager_read *pr = container_of(lr, struct pager_read, lr);
+
+	return atomic_read(&pr->at->mm->mm_users);
+}
+
 void pager_read_put(struct pager_read *pr)
 {
 	struct attach *at = pr->at;

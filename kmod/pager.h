@@ -108,6 +108,8 @@ int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 /* link->mutex held. */
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);
+/* Whether a process still has the memory that a read is for. Any context. */
+bool pager_read_wanted(struct link_read *lr);
 
 void attach_put(struct attach *at);
 
