@@ -81,8 +81,14 @@ machines_up() {
 	rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
 }
 
-# After a case that failed nothing is known of the machines' state.
+# After a case that failed nothing is known of the machines' state, nor of their cables'.
 machines_renew() {
+	local m kind
+	for m in a b; do
+		for kind in data ssh; do
+			rig link $m $kind up > /dev/null 2>&1
+		done
+	done
 	{ timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset a && timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset b &&
 		machines_setup; } > "$logs/renew.log" 2>&1 && return
 	rig down
