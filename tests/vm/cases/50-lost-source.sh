@@ -3,8 +3,7 @@
 # The source is lost while memory is still there: a task waits killably, goes on, or is killed with the reason logged.
 
 lost_start() {
-	pid=$(on a "GIVE_UP=${1:-120} /root/t/drive.sh lost_start" | tee /dev/stderr | tail -n 1)
-	[[ $pid =~ ^[0-9]+$ ]] || fail "$pid"
+	pid=$(on a "GIVE_UP=${1:-120} /root/t/drive.sh lost_start") || fail "${pid##*FAIL: }"
 }
 
 there() {
