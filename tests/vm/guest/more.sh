@@ -29,7 +29,7 @@ migrate() {
 
 cmd_redis() {
 	local pid before after
-	(cd / && setsid -f redis-server --port 6390 --save '' --appendonly no --logfile '' --dir / < /dev/null > /dev/null 2>&1)
+	(cd / && setsid -f redis-server --port 6390 --enable-debug-command local --save '' --appendonly no --logfile '' --dir / < /dev/null > /dev/null 2>&1)
 	until_true 20 redis-cli -p 6390 ping || fail "redis does not start"
 	pid=$(pgrep -x redis-server)
 	redis-cli -p 6390 debug populate 20000 key 64 > /dev/null
@@ -92,17 +92,15 @@ target_there() {
 	on_b "$D armed $PID" || fail "the process is not lazy"
 }
 
-target_ends() {
-	on_b "touch /tmp/mitosis-test-go"
-	[ -z "${1:-}" ] || on_b "$D drains $PID" || exit 1
-	$D source_idle || exit 1
-}
 
 cmd_core() {
 	target_there
 	on_b "prlimit --pid $PID --core=unlimited:unlimited; kill -ABRT $PID; for i in \$(seq 100); do [ -d /proc/$PID ] || break; sleep 0.1; done
 		/root/t/bin/corecheck $T/core.$PID $AREA" || fail "the core file is wrong"
-	target_ends
+	on_b touch /tmp/mitosis-test-go
+	# It has died before its drain began, which only this test can bring about: nobody has told the source.
+	mitosis-cli release --all
+	$D source_idle
 }
 
 cmd_gdb() {
@@ -112,11 +110,10 @@ cmd_gdb() {
 		-ex 'x/gd ${AREA% *}+4096*701' -ex 'generate-core-file $T/core.gdb' -ex detach 2>&1")
 	grep -q 'Saved corefile' <<< "$out" || fail "gdb cannot save a core file: $out"
 	grep -q $':\t77' <<< "$out" || fail "gdb cannot write: $out"
-	# The word that gdb changed is put back for the comparison.
-	on_b "gdb -q -batch -nx -p $PID -ex 'set {long}(${AREA% *}+4096*701)=0' -ex detach > /dev/null 2>&1"
 	on_b "! /root/t/bin/corecheck $T/core.gdb $AREA" > $T/gdb.log || fail "the core file lacks gdb's write"
 	grep -q 'has 0x4d at' $T/gdb.log || fail "the core file is wrong: $(cat $T/gdb.log)"
-	target_ends yes
+	on_b "$D drains $PID" || exit 1
+	$D source_idle
 }
 
 # A to B to A, with a look in each place; then once more by plain CRIU.
