@@ -37,7 +37,7 @@ cmd_redis() {
 	before=$(redis-cli -p 6390 debug digest)
 	migrate "$pid"
 	after=$(on_b 'redis-cli -p 6390 debug digest')
-	[ -n "$before" ] || fail "redis has no digest"
+	[[ $before =~ ^[0-9a-f]{40}$ ]] || fail "redis gives no digest: $before"
 	[ "$before" = "$after" ] || fail "redis's digest was $before and is $after"
 	[ "$(on_b 'redis-cli -p 6390 incr answer')" = 43 ] || fail "redis cannot be written to"
 	[ "$(on_b 'redis-cli -p 6390 dbsize')" = 20001 ] || fail "redis has lost keys"
