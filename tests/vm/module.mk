@@ -5,7 +5,7 @@ VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate)
 # Not passing everywhere yet; make check-vm SKIP= ONLY=... runs them.
-SKIP ?= swap|migrate-exits
+SKIP ?= migrate-exits
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
