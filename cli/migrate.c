@@ -324,6 +324,12 @@ static int transaction(struct migrate *m)
 	dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ret = mitosis_dump_finish(m->ctl, dirfd, &info, err, sizeof(err));
 	close(dirfd);
+	if (ret == -ENOENT) {
+		/* the plugin's own step came first, has said why, and has taken its image away */
+		say_log(m->dir, "dump.log");
+		cli_say("the memory of process %d cannot be held: see the message above", m->pid);
+		goto back;
+	}
 	if (ret) {
 		cli_say("the memory of process %d cannot be held: %s", m->pid, err);
 		goto back;
@@ -354,9 +360,13 @@ static int transaction(struct migrate *m)
 	if (journal_set(m, "committed"))
 		goto back;
 	test_step(m, "commit");
-	ret = wire_send_key(&m->wire, "commit");
+	/* what is not written whole is no COMMIT */
+	if (wire_send_key(&m->wire, "commit")) {
+		cli_say("the ssh session to %s ended: see ssh's own message", m->to);
+		goto back;
+	}
 	test_step(m, "committed");
-	o = ret ? NULL : remote_expect(m, "running", m->timeout);
+	o = remote_expect(m, "running", m->timeout);
 	if (!o) {
 		cli_say("nobody can tell whether process %d runs on %s: it is frozen here (cgroup %s); run mitosis-cli resolve %s --to %s",
 			m->pid, m->to, m->fence, m->id, m->to);

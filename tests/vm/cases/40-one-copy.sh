@@ -16,10 +16,9 @@ done
 for step in fenced sent ready commit committed running; do
 	add "one-copy-kill-criu-$step" 150 drive fault here $step kill-criu one
 done
-for step in start dumped held fenced sent ready; do
+for step in start dumped held fenced sent ready commit; do
 	add "one-copy-kill-ssh-$step" 150 drive fault here $step kill-ssh here
 done
-add one-copy-kill-ssh-commit 150 drive fault here commit kill-ssh doubt-here
 add one-copy-kill-ssh-committed 150 drive fault here committed kill-ssh one-or-doubt
 add one-copy-kill-ssh-running 150 drive fault here running kill-ssh there
 for step in received restoring restored; do
