@@ -26,7 +26,7 @@ static void help(FILE *f)
 {
 	fprintf(f, "usage: mitosis-cli COMMAND [OPTION]...\n\n");
 	for (size_t i = 0; i < NCOMMANDS; i++)
-			fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
+		fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
 	fprintf(f, "\nmitosis-cli COMMAND --help tells more; the manual is mitosis-cli(1).\n");
 }
 

@@ -250,11 +250,11 @@ const char *cli_test_step(const char *name)
 {
 	static char step[128];
 	size_t len = strlen(name);
-	char *from_file = NULL;
+	char *from_file = cli_read_file(CLI_TEST_STEP);
 
 	if (getenv("MITOSIS_TEST_STEP"))
 		snprintf(step, sizeof(step), "%s", getenv("MITOSIS_TEST_STEP"));
-	else if ((from_file = cli_read_file(CLI_TEST_STEP)))
+	else if (from_file)
 		snprintf(step, sizeof(step), "%.*s", (int)strcspn(from_file, "\n"), from_file);
 	free(from_file);
 	if (strncmp(step, name, len) || step[len] != ':')

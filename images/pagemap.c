@@ -153,7 +153,7 @@ int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, si
 		      char *err, size_t errlen)
 {
 	struct mitosis_run *list = NULL, *last = NULL, *more;
-	struct pagemap_item item;
+	struct pagemap_item item = {};
 	struct pagemap_cursor c;
 	size_t n = 0, max = 0;
 	int ret;
@@ -195,7 +195,7 @@ int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, si
 
 int pagemap_strip(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)
 {
-	struct pagemap_item item;
+	struct pagemap_item item = {};
 	struct pagemap_cursor c;
 	size_t n, kept = 0;
 	uint8_t *copy;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The kernel module, built for the running kernel, or for KDIR (and as kmod/ under build/KNAME with KNAME).
+# The kernel module, built for the running kernel, or for KDIR (and as kmod/ under build/KNAME with KNAME); with SPARSE=1 checked by sparse.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 KNAME ?= host
@@ -13,4 +13,4 @@ $(B)/kmod-$(KNAME)/mitosis.ko: $(KMOD_SRC)
 	@mkdir -p $(@D)/uapi
 	cp -u kmod/*.[ch] kmod/Kbuild $(@D)/
 	cp -u kmod/uapi/*.h $(@D)/uapi/
-	$(MAKE) -C $(KDIR) M=$(abspath $(@D)) MITOSIS_VERSION=$(VERSION) W=1 modules
+	$(MAKE) -C $(KDIR) M=$(abspath $(@D)) MITOSIS_VERSION=$(VERSION) W=1 $(if $(SPARSE),C=2) modules

@@ -189,7 +189,7 @@ static const char *snapshot_clone_remedy(long e)
 
 int snapshot_take(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, pid_t pid)
 {
-	struct snapshot_code code;
+	struct snapshot_code code = {};
 	struct parasite_ctl *pctl;
 	struct mitosis_proc proc;
 	long inner = -EIO;

@@ -4,7 +4,7 @@
 
 include $(sort $(wildcard tests/*/module.mk))
 
-.PHONY: check check-debug soak
+.PHONY: check check-debug lint soak
 check: deps
 	@tests/check.sh rig build unit fuzz scripts programs vm
 
@@ -13,3 +13,7 @@ check-debug: deps
 
 soak: deps
 	@SOAK=$(or $(SOAK_SEEDS),20) ONLY=^soak tests/check.sh rig build soak
+
+# Style and static analysis; needs the machines' kernels, not the machines.
+lint: deps rig all
+	@tests/lint.sh
