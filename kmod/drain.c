@@ -218,6 +218,18 @@ static bool drain_finish(struct drain *d)
 	return done;
 }
 
+/* Reads of before, for arming and by faults, are not the drain's time. */
+static void drain_clock_start(struct attach *at)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&at->lock, flags);
+	at->drain_ns = ktime_get_ns();
+	at->busy_since = at->drain_ns;
+	at->busy_ns = 0;
+	spin_unlock_irqrestore(&at->lock, flags);
+}
+
 void drain_work(struct work_struct *work)
 {
 	struct attach *at = container_of(work, struct attach, drain);
@@ -232,7 +244,7 @@ void drain_work(struct work_struct *work)
 		msleep(100);
 	d->at = at;
 	if (!at->drain_ns)
-		at->drain_ns = ktime_get_ns();
+		drain_clock_start(at);
 	for (;;) {
 		ret = drain_pass(d);
 		if (ret == -ENOLINK || ret == -EREMOTEIO || ret == -ESRCH)
@@ -246,6 +258,8 @@ void drain_work(struct work_struct *work)
 		at->drained_ns = ktime_get_ns();
 		pages = atomic_long_read(&at->ndrain);
 		mitosis_stat_add(MITOSIS_STAT_DRAINED, 1);
+		mitosis_stat_add(MITOSIS_STAT_DRAIN_NS, at->drained_ns - at->drain_ns);
+		mitosis_stat_add(MITOSIS_STAT_DRAIN_BUSY_NS, at->busy_ns);
 		trace_mitosis_drain(at->link->id, at->mm_id, pages);
 		netlink_event(MITOSIS_EVENT_DRAINED, at->link->id, at->mm_id, at->pid, 0);
 	}

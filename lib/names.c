@@ -26,6 +26,8 @@ static const char *const stat_names[] = {
 	[MITOSIS_STAT_DRAINED]		= "drained",
 	[MITOSIS_STAT_RELEASED]		= "released",
 	[MITOSIS_STAT_ACCESS_ERRORS]	= "access_errors",
+	[MITOSIS_STAT_DRAIN_NS]		= "drain_ns",
+	[MITOSIS_STAT_DRAIN_BUSY_NS]	= "drain_busy_ns",
 };
 
 static const char *const event_names[] = {

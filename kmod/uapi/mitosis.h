@@ -226,6 +226,8 @@ enum mitosis_stat {
 	MITOSIS_STAT_DRAINED,		/* attachments that became ordinary processes */
 	MITOSIS_STAT_RELEASED,		/* snapshots */
 	MITOSIS_STAT_ACCESS_ERRORS,	/* source: a peer's request the device refused */
+	MITOSIS_STAT_DRAIN_NS,		/* sum of the times that DRAINED ones took */
+	MITOSIS_STAT_DRAIN_BUSY_NS,	/* of these, with a read outstanding */
 	__MITOSIS_STAT_MAX,
 };
 
