@@ -1,0 +1,218 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# In machine a, with b beside it. Prints "NAME VALUE" lines:
+#
+#	guest-migrate.sh run MB		moves a process of MB megabytes with mitosis, with CRIU, and with CRIU's lazy pages
+#	guest-migrate.sh bandwidth	what ib_read_bw reads with reads like the drain's
+#
+# All ways have the same process, images in memory, the same options of criu and an ssh session that is open already. The kernel
+# here says when the process stands still and when it is gone: criu's own account of it (frozen_time) is void with --lazy-pages,
+# because starting the page server clears it.
+set -eu -o pipefail
+BIN=/root/t/bin
+export TEST_DIR=/tmp/mt
+DIR=/run/bench
+CRIU=(-v2 --manage-cgroups=ignore)
+DATA=10.77.0.1
+TRACE=/sys/kernel/tracing/instances/bench
+
+fail() {
+	echo "guest-migrate.sh: $*" >&2
+	exit 1
+}
+
+on_b() {
+	ssh -o ControlMaster=auto -o ControlPath=/run/bench.ctl -o ControlPersist=3600 b "$@"
+}
+
+# put NAME VALUE
+put() {
+	echo "$WAY.$MB.$1 $2"
+}
+
+start() {
+	rm -rf $DIR $TEST_DIR/touch.*
+	mkdir -p $DIR
+	on_b "rm -rf $DIR $TEST_DIR/touch.*; mkdir -p $DIR $TEST_DIR"
+	(cd / && exec setsid -f $BIN/touch "$MB" 16 < /dev/null > /dev/null 2>&1)
+	until grep -qs ^ready $TEST_DIR/touch.log; do
+		sleep 0.1
+	done
+	PID=$(sed -n 's/^ready //p' $TEST_DIR/touch.log)
+	watch_begin
+}
+
+# The moved process finds all its memory right, and ends.
+check_on_b() {
+	on_b "touch $TEST_DIR/touch.go
+		for _ in \$(seq 1200); do grep -qsE '^(PASS|FAIL)' $TEST_DIR/touch.log && break; sleep 0.2; done
+		kill -KILL $PID; cat $TEST_DIR/touch.log" > /tmp/check || true
+	grep -q ^PASS /tmp/check || fail "$WAY: the moved process of $MB MB does not pass: $(tail -n 1 /tmp/check)"
+}
+
+# From here on the kernel notes when PID is stopped by a tracer and when it ends.
+watch_begin() {
+	mkdir -p $TRACE
+	echo 0 > $TRACE/tracing_on
+	echo mono > $TRACE/trace_clock
+	echo "prev_pid == $PID && prev_state & 8" > $TRACE/events/sched/sched_switch/filter
+	echo "pid == $PID" > $TRACE/events/sched/sched_process_exit/filter
+	echo 1 > $TRACE/events/sched/sched_switch/enable
+	echo 1 > $TRACE/events/sched/sched_process_exit/enable
+	echo > $TRACE/trace
+	echo 1 > $TRACE/tracing_on
+}
+
+# An instant on the same clock.
+watch_mark() {
+	echo "bench: $1" > $TRACE/trace_marker
+}
+
+# watch_ms FROM TO: milliseconds between two instants: frozen, gone, or what was marked
+watch_ms() {
+	awk -v from="$1" -v to="$2" '
+		{ match($0, / [0-9]+\.[0-9]+: /); t = substr($0, RSTART, RLENGTH - 2) * 1000 }
+		/: sched_switch: / { what = "frozen" }
+		/: sched_process_exit: / { what = "gone" }
+		/: bench: / { what = $NF }
+		what && !(what in at) { at[what] = t }
+		END {
+			if (!(from in at) || !(to in at))
+				exit 1
+			printf "%.0f\n", at[to] - at[from]
+		}' $TRACE/trace || fail "the kernel has not seen both $1 and $2 of process $PID"
+}
+
+# bytes_of PATTERN: of all such files
+bytes_of() {
+	find $DIR -name "$1" -printf '%s\n' | awk '{n += $1} END {print n + 0}'
+}
+
+stats_of_b() {
+	on_b mitosis-cli stats > "$1"
+}
+
+# of_b NAME: what a counter of b grew by
+of_b() {
+	awk -v n="$1" '$1 == n {v = $2 - v} END {print v}' /tmp/before /tmp/after
+}
+
+copy_to_b() {
+	tar -C $DIR -b 128 -cf - . | on_b tar -C $DIR -b 128 -xf -
+}
+
+# The dump alone, as the plugin makes it, until peers can read the memory.
+dump_mitosis() {
+	WAY=mitosis
+	start
+	watch_mark begin
+	criu dump "${CRIU[@]}" --config /etc/criu/mitosis-dump.conf -t "$PID" -D $DIR -o dump.log
+	watch_mark dumped
+	put dump_ms "$(watch_ms begin dumped)"
+	put image_bytes "$(bytes_of '*.img')"
+	put eager_bytes "$(bytes_of 'pages-*.img')"
+	mitosis-cli release --all
+}
+
+run_mitosis() {
+	local key
+	WAY=mitosis
+	start
+	stats_of_b /tmp/before
+	mitosis-cli migrate --pid "$PID" --to b --json > /tmp/migrate.json || fail "mitosis-cli migrate fails"
+	stats_of_b /tmp/after
+	check_on_b
+	# RUNNING has come before the process here is killed: at most too long
+	put downtime_ms "$(watch_ms frozen gone)"
+	for key in dump_ms hold_and_send_ms restore_ms commit_ms downtime_ms; do
+		sed -n "s/^ *\"$key\": *\([0-9]*\),*$/$WAY.$MB.cli_$key \1/p" /tmp/migrate.json
+	done
+	sed -n "s/^ *\"bytes_before_resume\": *\([0-9]*\),*$/$WAY.$MB.bytes \1/p" /tmp/migrate.json
+	put drain_pages "$(of_b pages_drain)"
+	put drain_ns "$(of_b drain_ns)"
+	put drain_busy_ns "$(of_b drain_busy_ns)"
+}
+
+# What both of CRIU's ways have to say.
+put_steps() {
+	put dump_ms "$(watch_ms begin dumped)"
+	put copy_ms "$(watch_ms dumped copied)"
+	put restore_ms "$(watch_ms copied running)"
+	put downtime_ms "$(watch_ms frozen running)"
+	put bytes "$(bytes_of '*.img')"
+}
+
+run_criu() {
+	WAY=criu
+	start
+	watch_mark begin
+	criu dump "${CRIU[@]}" -t "$PID" -D $DIR -o dump.log
+	watch_mark dumped
+	copy_to_b
+	watch_mark copied
+	on_b criu restore "${CRIU[@]}" -d -D $DIR -o restore.log
+	watch_mark running
+	check_on_b
+	put_steps
+}
+
+run_lazy() {
+	local dump
+	WAY=lazy
+	start
+	rm -f /tmp/status
+	mkfifo /tmp/status
+	exec 4<> /tmp/status
+	watch_mark begin
+	criu dump "${CRIU[@]}" -t "$PID" -D $DIR -o dump.log --lazy-pages --address $DATA --port 7574 --status-fd 4 &
+	dump=$!
+	# criu writes a zero byte when its page server listens
+	IFS= read -r -d '' -t 600 -u 4 || fail "criu's page server does not start"
+	watch_mark dumped
+	copy_to_b
+	watch_mark copied
+	on_b "cd $DIR
+		setsid -f criu lazy-pages ${CRIU[*]} --page-server --address $DATA --port 7574 -D $DIR -o lazy.log < /dev/null > /dev/null 2>&1
+		until [ -S lazy-pages.socket ]; do sleep 0.02; done
+		exec criu restore ${CRIU[*]} --lazy-pages -d -D $DIR -o restore.log"
+	watch_mark running
+	wait $dump
+	watch_mark drained
+	exec 4<&-
+	check_on_b
+	put_steps
+	put drain_ms "$(watch_ms running drained)"
+}
+
+# bandwidth NAME OPTION...: READs from a by b, as many outstanding and as long as the drain's
+bandwidth() {
+	local name=$1 depth server
+	shift
+	depth=$(on_b cat /sys/module/mitosis/parameters/drain_depth)
+	ib_read_bw -d rxe0 -x 1 -s 131072 -t "$depth" -o "$depth" -n 1000 "$@" > /tmp/bw.server 2>&1 &
+	server=$!
+	sleep 2
+	on_b ib_read_bw -d rxe0 -x 1 -s 131072 -t "$depth" -o "$depth" -n 1000 "$@" $DATA > /tmp/bw 2>&1 ||
+		fail "ib_read_bw fails: $(tail -n 1 /tmp/bw)"
+	wait $server
+	# size, iterations, peak, average (MiB/s), ...
+	awk -v n="$name" '$1 == 131072 {print n, $4}' /tmp/bw
+}
+
+# A page server that nobody asks any more would stay.
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+case $1 in
+run)
+	MB=$2
+	dump_mitosis
+	run_mitosis
+	run_criu
+	run_lazy
+	rm -rf $DIR
+	on_b rm -rf $DIR
+	;;
+bandwidth)
+	bandwidth read_bw_mib_s
+	bandwidth read_bw_event_mib_s -e
+	;;
+esac

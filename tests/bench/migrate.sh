@@ -1,0 +1,65 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Migrations between two machines, mitosis beside CRIU and CRIU's lazy pages: "NAME VALUE" lines, a name as often as it was
+# measured.
+#
+#	migrate.sh > build/bench/two-machines.txt
+set -eu -o pipefail
+TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
+KERNEL=${KERNEL:-6.12}
+SIZES=${BENCH_SIZES:-16 64 256 1024}
+NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench
+
+rig() {
+	"$TOP/scripts/rig/rig" -n "$NAME" "$@" < /dev/null
+}
+
+say() {
+	echo "bench: $*" >&2
+}
+
+# CRIU alone wants the process and its images in memory, on both machines.
+mem_for() {
+	echo $(($1 * 2 + 768))
+}
+
+mem_fits() {
+	[ "$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo)" -gt $((2 * $(mem_for "$1") + 1024)) ]
+}
+
+sizes=() largest=0
+for mb in $SIZES; do
+	if mem_fits "$mb"; then
+		sizes+=("$mb")
+		[ "$mb" -le $largest ] || largest=$mb
+	else
+		say "$mb MB are left out: two machines of $(mem_for "$mb") MB each do not fit in this one's free memory"
+	fi
+done
+[ ${#sizes[@]} -gt 0 ] || { say "no size is left: free memory, or choose others with BENCH_SIZES"; exit 1; }
+
+trap 'rig down' EXIT
+trap 'exit 130' INT TERM HUP
+rig down
+rig up --kernel "$KERNEL" --mem "$(mem_for "$largest")"
+for m in a b; do
+	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . |
+		"$TOP/scripts/rig/rig" -n "$NAME" run $m -- 'tar -C / -xf - && /root/t/setup.sh'
+	rig put $m "$TOP/tests/bench/guest-migrate.sh" "$TOP/build/tests/bench/touch" /root/t/bin/
+done
+
+echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
+say "once without being counted: criu looks at the kernel, and programs are read from disk"
+rig run a --timeout 600 -- /root/t/bin/guest-migrate.sh run 16 > /dev/null
+for mb in "${sizes[@]}"; do
+	times=1
+	[ "$mb" -gt 256 ] || times=3
+	[ "$mb" -gt 64 ] || times=5
+	for i in $(seq "${BENCH_TIMES:-$times}"); do
+		say "$mb MB, time $i of ${BENCH_TIMES:-$times}"
+		rig run a --timeout $((600 + mb * 4)) -- /root/t/bin/guest-migrate.sh run "$mb"
+	done
+done
+say "ib_read_bw"
+rig run a --timeout 600 -- /root/t/bin/guest-migrate.sh bandwidth
+echo "load_after $(cut -d ' ' -f 1 /proc/loadavg)"
