@@ -31,7 +31,7 @@ sizes=() largest=0
 for mb in $SIZES; do
 	if mem_fits "$mb"; then
 		sizes+=("$mb")
-		[ "$mb" -le $largest ] || largest=$mb
+		[ "$mb" -le "$largest" ] || largest=$mb
 	else
 		say "$mb MB are left out: two machines of $(mem_for "$mb") MB each do not fit in this one's free memory"
 	fi
