@@ -9,7 +9,7 @@ set xlabel "memory of the process, MB"
 set xtics (16, 64, 256, 1024)
 set xrange [12:1400]
 set grid
-set key top left
+set key below
 set style data linespoints
 set title "Downtime, seconds"
 set yrange [0.1:*]

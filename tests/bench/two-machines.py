@@ -85,7 +85,7 @@ with open(sys.argv[2], "w") as out:
         cells = [what] + [form % value(mb) for mb in sizes]
         cells += [bar_text(bar), verdict(value, bar)] if bar else ["", ""]
         print("| " + " | ".join(cells) + " |", file=out)
-    print("\nib_read_bw, same size and number of READs: %.1f MiB/s, %.1f by events. Load of the computer: %s before, %s after. Median of %s runs."
+    print("\nib_read_bw, same size and number of READs: %.1f MiB/s, %.1f by events. Load of the computer: %s before, %s after. Runs of each size, of which the table has the median: %s."
           % (v["read_bw_mib_s"], v["read_bw_event_mib_s"], v["load_before"], v["load_after"],
              ", ".join("%d" % len(values["mitosis.%d.downtime_ms" % mb]) for mb in sizes)), file=out)
 
