@@ -2,60 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Runs in machine a, and from there in b: moves a test program and looks at what has become of it on both sides.
 set -u
-BIN=/root/t/bin
 export TEST_DIR=/tmp/mt
 T=$TEST_DIR
-PEER=${PEER:-b}
-
-fail() {
-	echo "FAIL: $*"
-	exit 1
-}
-
-on_peer() {
-	ssh -o ControlMaster=auto -o "ControlPath=/run/t-$PEER.ctl" -o ControlPersist=1800 "$PEER" "$@"
-}
-
-# until_true SECONDS COMMAND...
-until_true() {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		[ "${EPOCHREALTIME/./}" -lt "$end" ] || return 1
-		sleep 0.05
-	done
-}
-
-stat_of() {
-	$BIN/ctl stat "$1"
-}
-
-# Descendants included; nothing when it is gone.
-tree_of() {
-	local p
-	for p in "$@"; do
-		[ -d "/proc/$p" ] || continue
-		echo "$p"
-		# shellcheck disable=SC2046 # a list of pids
-		tree_of $(cat "/proc/$p/task/"*/children 2>/dev/null)
-	done
-}
-
-is_gone() {
-	local state
-	state=$(sed -E 's/.*\) (.).*/\1/' "/proc/$1/stat" 2>/dev/null) || return 0
-	[ -z "$state" ] || [ "$state" = Z ] || [ "$state" = X ]
-}
-
-tree_kill() {
-	local all
-	all=$(tree_of "$@")
-	# shellcheck disable=SC2086
-	[ -z "$all" ] || kill -KILL $all 2>/dev/null
-	for p in $all; do
-		until_true 10 is_gone "$p" || fail "process $p on $(hostname) does not die of SIGKILL"
-	done
-}
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
 
 # Armed mappings are both "sr" and "rr", which no other mapping is.
 is_armed() {
@@ -77,14 +27,6 @@ ordinary() {
 	for p in "$@"; do
 		! grep -il mitosis "/proc/$p/maps" || fail "/proc/$p/maps still names mitosis"
 	done
-}
-
-idle_links() {
-	[ "$(stat_of links)" = 0 ] && [ "$(stat_of attached)" = 0 ]
-}
-
-idle_source() {
-	[ "$(stat_of snapshots)" = 0 ] && [ "$(stat_of pages_held)" = 0 ]
 }
 
 start() {
