@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by run.sh and, through it, by the case files.
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -56,4 +56,47 @@ ok() {
 
 not_ok() {
 	echo "not ok $*"
+}
+
+# For those who boot machines: KERNEL, MEM, KEEP and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
+machines_setup() {
+	local m
+	for m in a b; do
+		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout 120 -- 'tar -C / -xf - && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
+	done
+}
+
+machines_up() {
+	[ -z "$KEEP" ] || ! rig run a --timeout 20 -- true > /dev/null 2>&1 || { machines_setup; return; }
+	rig down
+	# shellcheck disable=SC2086
+	rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
+}
+
+# After a case that failed nothing is known of the machines' state, nor of their cables'.
+machines_renew() {
+	local m kind
+	for m in a b; do
+		for kind in data ssh; do
+			rig link $m $kind up > /dev/null 2>&1
+		done
+	done
+	{ timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset a && timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset b &&
+		machines_setup; } > "$logs/renew.log" 2>&1 && return
+	rig down
+	rig up --kernel "$KERNEL" --mem "$MEM" >> "$logs/renew.log" 2>&1 && machines_setup >> "$logs/renew.log" 2>&1
+}
+
+console_size() {
+	stat -c %s "$(rig log "$1")" 2>/dev/null || echo 0
+}
+
+# Prints what the kernels said since the case began that they should not have.
+splats() {
+	local m
+	for m in a b; do
+		tail -c "+$((size[$m] + 1))" "$(rig log $m)" | tr -d '\r' > "$logs/$1.console-$m"
+		grep -m 1 -E "$SPLATS" "$logs/$1.console-$m" | sed "s/^/machine $m: /"
+		[ -s "$logs/$1.console-$m" ] || rm "$logs/$1.console-$m"
+	done
 }
