@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
  * NFS) for a task that stands still.
  */
 #define SNAPSHOT_CLONE_FLAGS	(CLONE_PTRACE | CLONE_FILES | CLONE_FS)
+
+#define RSEQ_CS	8	/* in struct rseq */
 
 /*
  * compel puts its system call over the first bytes of the first executable mapping for as long as
@@ -94,6 +97,39 @@ static int snapshot_code_repair(pid_t clone, const struct snapshot_code *code)
 	n = pwrite(fd, code->bytes, code->len, (off_t)code->start);
 	close(fd);
 	return n == (ssize_t)code->len ? 0 : -EIO;
+}
+
+/*
+ * Code of the injected calls lies outside any critical section, so the kernel clears the task's
+ * rseq_cs when it returns there. CRIU looks at it only later: it would not notice that it has
+ * stopped a critical section, which has to be aborted, and the section would go on unprotected.
+ */
+struct snapshot_rseq {
+	uint64_t where;
+	long cs;
+};
+
+static void snapshot_rseq_read(pid_t pid, struct snapshot_rseq *rseq)
+{
+	struct __ptrace_rseq_configuration conf = {};
+
+	*rseq = (struct snapshot_rseq){};
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, pid, sizeof(conf), &conf) < 0 ||
+	    !conf.rseq_abi_pointer)
+		return;
+	rseq->where = conf.rseq_abi_pointer + RSEQ_CS;
+	errno = 0;
+	rseq->cs = ptrace(PTRACE_PEEKDATA, pid, (void *)rseq->where, NULL);
+	if (errno)
+		rseq->cs = 0;
+}
+
+static int snapshot_rseq_write(pid_t pid, const struct snapshot_rseq *rseq)
+{
+	if (!rseq->cs || !ptrace(PTRACE_POKEDATA, pid, (void *)rseq->where, (void *)rseq->cs))
+		return 0;
+	plugin_say("process %d: its rseq can not be put back (%s): try again", pid, strerror(errno));
+	return -EIO;
 }
 
 /* The task in a pid namespace of its own knows its child by another number than we do. */
@@ -190,6 +226,7 @@ static const char *snapshot_clone_remedy(long e)
 int snapshot_take(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, pid_t pid)
 {
 	struct snapshot_code code = {};
+	struct snapshot_rseq rseq;
 	struct parasite_ctl *pctl;
 	struct mitosis_proc proc;
 	long inner = -EIO;
@@ -205,6 +242,7 @@ int snapshot_take(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, pid_t pid
 		plugin_say("process %d can not be looked at (%s): try again", pid, strerror(-ret));
 		return ret;
 	}
+	snapshot_rseq_read(pid, &rseq);
 	pctl = compel_prepare(pid);
 	if (!pctl || compel_syscall(pctl, __NR_clone, &inner, SNAPSHOT_CLONE_FLAGS, 0, 0, 0, 0, 0))
 		inner = -EIO;
@@ -222,6 +260,9 @@ int snapshot_take(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, pid_t pid
 	if (!ret)
 		ret = end;
 out:
+	end = snapshot_rseq_write(pid, &rseq);
+	if (!ret)
+		ret = end;
 	free(pctl);
 	return ret;
 }
