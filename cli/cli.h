@@ -131,6 +131,8 @@ int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(
 json_object *wire_recv(struct wire *w, int timeout_ms);
 /* Starts "mitosis-cli receive" on a host, over ssh (NULL: ssh with our options). */
 int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid);
+/* Hangs up, and waits for ssh to end, but not long: the other side may hang. */
+void wire_remote_end(struct wire *w, pid_t pid);
 int wire_send_file(struct wire *w, int dirfd, const char *name, uint64_t *bytes);
 int wire_recv_file(struct wire *w, json_object *head, int dirfd);
 

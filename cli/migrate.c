@@ -62,8 +62,7 @@ static void remote_end(struct migrate *m)
 {
 	if (m->ssh_pid <= 0)
 		return;
-	wire_end(&m->wire);
-	waitpid(m->ssh_pid, NULL, 0);
+	wire_remote_end(&m->wire, m->ssh_pid);
 	m->ssh_pid = 0;
 }
 

@@ -47,8 +47,7 @@ static const char *ask(const char *ssh, const char *host, const char *id, const 
 		}
 	}
 	json_object_put(o);
-	wire_end(&w);
-	waitpid(pid, NULL, 0);
+	wire_remote_end(&w, pid);
 	return *buf ? buf : NULL;
 }
 

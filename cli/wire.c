@@ -2,16 +2,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 
 #define WIRE_LINE_MAX	(16U << 20)	/* a description of very many files */
 #define WIRE_FILE_MAX	(1ULL << 40)
+#define WIRE_END_MS	5000
 
 void wire_init(struct wire *w, int in, int out)
 {
@@ -50,6 +54,18 @@ int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid)
 	cli_say("ssh cannot be started: %s", strerror(-ret));
 	wire_end(w);
 	return -1;
+}
+
+void wire_remote_end(struct wire *w, pid_t pid)
+{
+	struct pollfd p = { syscall(SYS_pidfd_open, pid, 0), POLLIN, 0 };
+
+	wire_end(w);
+	if (p.fd < 0 || poll(&p, 1, WIRE_END_MS) <= 0)
+		kill(pid, SIGTERM);
+	if (p.fd >= 0)
+		close(p.fd);
+	waitpid(pid, NULL, 0);
 }
 
 static int wire_write(struct wire *w, const void *buf, size_t len)

@@ -309,6 +309,21 @@ cmd_fault() {
 	settle "$want"
 }
 
+# COMMIT arrives when the source has given up waiting, and resolve has made the destination forget: nothing may run there any more.
+cmd_late_commit() {
+	local rc=0
+	server_start
+	on_peer "echo commit:pause > /run/mitosis-test-step"
+	MIGRATE="--timeout 60" migrate || rc=$?
+	cat $T/migrate.log
+	[ $rc = 4 ] || fail "migrate ends with $rc, not 4"
+	on_peer test -e /tmp/mitosis-test-at || fail "the destination did not get COMMIT"
+	mitosis-cli resolve "$(unfinished)" --to "$PEER" || fail "resolve fails"
+	until_true 10 is_at here || fail "after resolve it runs $(where)"
+	on_peer "rm -f /run/mitosis-test-step; touch /tmp/mitosis-test-go"
+	settle here
+}
+
 # failing WORD [MIGRATE-OPTION...]: the move fails with a sentence that has WORD, and the process runs on.
 cmd_failing() {
 	local word=$1 rc=0
