@@ -62,7 +62,7 @@ not_ok() {
 machines_setup() {
 	local m
 	for m in a b; do
-		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout 120 -- 'tar -C / -xf - && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
+		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout 120 -- 'tar -C / -xf - && sync && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
 	done
 }
 

@@ -249,7 +249,7 @@ settle() {
 		# Nothing of the first try is in the way.
 		on_peer "/root/t/drive.sh prepare target"
 		unset MITOSIS_TEST_STEP
-		migrate || fail "the second try fails: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
+		migrate || { cat $T/migrate.log; false; } || fail "the second try fails: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"
 		until_true 30 is_at there || fail "after the second try it runs $(where)"
 	else
 		is_gone "$PID" || fail "it runs there, and process $PID is still here"
