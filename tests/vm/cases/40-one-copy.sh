@@ -76,4 +76,6 @@ add one-copy-ssh-link-cut-before-commit 240 paused sent here 'rig link b ssh dow
 # TCP may deliver COMMIT when the link is back, or resolve may be faster.
 add one-copy-ssh-link-cut-after-commit 240 paused commit one-or-doubt 'rig link b ssh down' 'rig link b ssh up'
 add one-copy-receiver-rebooted-before-commit 300 paused sent here 'rig reset b; on b /root/t/setup.sh' true
-add one-copy-receiver-rebooted-at-commit 300 paused commit doubt-here 'rig reset b; on b /root/t/setup.sh' true
+# The source's ssh is dead when COMMIT is to be sent.
+add one-copy-receiver-rebooted-at-commit 300 paused commit here \
+	'rig reset b; on b /root/t/setup.sh; on a "until ! pgrep -f \"^ssh .*mitosis-cli receive\"; do sleep 0.2; done"' true
