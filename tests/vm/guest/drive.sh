@@ -103,7 +103,7 @@ cmd_prog() {
 	on_peer "DRAIN=${DRAIN:-60} KEEP=${KEEP:-} /root/t/drive.sh finish $name $PID ${BOUND:-60}" || exit 1
 	until_true 20 idle_source || fail "the source still holds memory: $(mitosis-cli list 2>&1 | tail -n +2)"
 	compgen -G '/sys/fs/cgroup/mitosis-*' > /dev/null && fail "a frozen cgroup is left: $(compgen -G '/sys/fs/cgroup/mitosis-*')"
-	compgen -G '/var/lib/mitosis/*' > /dev/null && fail "a journal is left: $(compgen -G '/var/lib/mitosis/*')"
+	compgen -G '/var/lib/mitosis/*.json' > /dev/null && fail "a journal is left: $(compgen -G '/var/lib/mitosis/*.json')"
 	true
 }
 
