@@ -387,12 +387,23 @@ out:
 }
 
 /*
+ * What runs here has been promised or, with its journal ended by hand (resolve --here run), was thawed by who ended it: everything else
+ * that has come as far as the source's COMMIT stands in a frozen cgroup.
+ */
+static bool runs_here(struct receive *r)
+{
+	if (r->journal)
+		return !strcmp(journal_state(r->journal), "running");
+	return fence_is_populated(r->fence) && !fence_is_frozen(r->fence);
+}
+
+/*
  * For resolve at the source, under the migration's lock. "runs": it was promised, and is carried out now if it was cut off there;
  * "ended": it did run, and does not any more; "does-not-run".
  */
 static void status(struct receive *r)
 {
-	if (strcmp(journal_state(r->journal), "running")) {
+	if (!runs_here(r)) {
 		wire_send_key(&r->wire, "does-not-run");
 		return;
 	}
@@ -412,7 +423,7 @@ static void status(struct receive *r)
 /* After this the migration can never run here, so it may run at its source again. */
 static void forget(struct receive *r)
 {
-	if (!strcmp(journal_state(r->journal), "running")) {
+	if (runs_here(r)) {
 		status(r);
 		return;
 	}
