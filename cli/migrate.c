@@ -250,6 +250,8 @@ static int criu_start(struct migrate *m, const char *sock)
 		argv[n++] = m->criu_args[i];
 	argv[n] = NULL;
 	setenv("MITOSIS_ONESHOT", "1", 1);
+	/* a lease that ends takes the memory from a process that runs there, or may have to */
+	setenv("MITOSIS_LEASE", "0", 1);
 	setenv("MITOSIS_ACTION_SOCKET", sock, 1);
 	setenv("MITOSIS_ACTION_ID", m->id, 1);
 	if (m->addr)
