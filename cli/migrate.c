@@ -21,6 +21,7 @@
 #include "mitosis-criu-plugin/finish.h"
 
 #define RELEASE_WAIT_MS	10000
+#define ACTION_COMMITTED 'c'	/* to the action script, before the verdict */
 
 struct migrate {
 	/* options */
@@ -360,6 +361,8 @@ static int transaction(struct migrate *m)
 	test_step(m, "ready");
 	if (journal_set(m, "committed"))
 		goto back;
+	/* from now on a missing journal means to the script that resolve has been quicker */
+	action_answer(m, ACTION_COMMITTED);
 	test_step(m, "commit");
 	/* what is not written whole is no COMMIT */
 	if (wire_send_key(&m->wire, "commit")) {
@@ -698,6 +701,7 @@ int cmd_action(int argc, char **argv)
 	const char *id = getenv("MITOSIS_ACTION_ID");
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	json_object *journal;
+	bool committed = false;
 	char verdict = 0;
 	int fd, lock, ret = 1;
 
@@ -707,12 +711,16 @@ int cmd_action(int argc, char **argv)
 		return 1;
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && !connect(fd, (void *)&un, sizeof(un)) && read(fd, &verdict, 1) == 1)
-		return verdict == '0' ? 0 : 1;
+	if (fd >= 0 && !connect(fd, (void *)&un, sizeof(un)))
+		while (read(fd, &verdict, 1) == 1) {
+			if (verdict != ACTION_COMMITTED)
+				return verdict == '0' ? 0 : 1;
+			committed = true;
+		}
 	/* resolve may want to decide the same */
 	lock = journal_lock(id);
 	journal = journal_load(id);
-	if (!journal && errno != ENOENT) {
+	if (!journal && (committed || errno != ENOENT)) {
 		ret = 1;
 	} else if (!strcmp(journal_state(journal), "running")) {
 		ret = 0;
