@@ -625,8 +625,8 @@ static int parse(struct migrate *m, int argc, char **argv)
 		cli_say("host %s begins with a dash: ssh would take it for an option", m->to);
 		return -1;
 	}
-	if (!m->give_up || !m->timeout || m->pid < 0) {
-		cli_say("--pid, --give-up and --timeout take whole numbers above 0");
+	if (!m->give_up || !m->timeout || m->timeout > WIRE_TIMEOUT_MAX_S || m->pid < 0) {
+		cli_say("--pid, --give-up and --timeout take whole numbers above 0, --timeout %d at most", WIRE_TIMEOUT_MAX_S);
 		return -1;
 	}
 	m->criu_args = argv + optind;

@@ -15,8 +15,6 @@
 #include "cli/cli.h"
 #include "images/mitosis_image.h"
 
-#define TIMEOUT_MAX	3600	/* seconds */
-
 struct receive {
 	struct wire wire;
 	char id[17], dir[256], fence[256];
@@ -535,8 +533,8 @@ int cmd_receive(int argc, char **argv)
 	places(&r);
 	r.give_up = jint(hello, "give_up");
 	r.timeout = jint(hello, "timeout");
-	if (!r.timeout || r.timeout > TIMEOUT_MAX)
-		r.timeout = TIMEOUT_MAX;
+	if (!r.timeout || r.timeout > WIRE_TIMEOUT_MAX_S)
+		r.timeout = WIRE_TIMEOUT_MAX_S;
 	r.tcp = json_object_get_boolean(json_object_object_get(hello, "tcp"));
 	r.wait = json_object_get_boolean(json_object_object_get(hello, "wait"));
 	r.criu_options = json_object_object_get(hello, "criu_options");

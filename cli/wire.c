@@ -158,6 +158,8 @@ static ssize_t wire_fill(struct wire *w, int timeout_ms)
 json_object *wire_recv(struct wire *w, int timeout_ms)
 {
 	json_object *obj;
+	/* for the whole line: what comes drop by drop is not in time */
+	uint64_t end = cli_now_ms() + timeout_ms, now;
 	char *nl;
 	size_t n;
 
@@ -167,7 +169,8 @@ json_object *wire_recv(struct wire *w, int timeout_ms)
 			errno = EMSGSIZE;
 			return NULL;
 		}
-		if (wire_fill(w, timeout_ms) <= 0)
+		now = cli_now_ms();
+		if (wire_fill(w, now < end ? end - now : 0) <= 0)
 			return NULL;
 	}
 	*nl = 0;
