@@ -539,6 +539,9 @@ static int migrate(struct migrate *m)
 	}
 	test_step(m, "start");
 	if (action_wait(m, listen_fd)) {
+		/* a script that could not be accepted waits for an answer, and criu for the script */
+		close(listen_fd);
+		listen_fd = -1;
 		ret = criu_wait(m);
 		say_log(m->dir, "dump.log");
 		cli_say("criu could not dump process %d (status %d): it runs on here; criu's own words are above, see criu-dump options after --",
