@@ -62,7 +62,8 @@ void wire_remote_end(struct wire *w, pid_t pid)
 
 	wire_end(w);
 	if (p.fd < 0 || poll(&p, 1, WIRE_END_MS) <= 0)
-		kill(pid, SIGTERM);
+		/* one that is stopped, as it wants something of the terminal, would not heed SIGTERM */
+		kill(pid, SIGKILL);
 	if (p.fd >= 0)
 		close(p.fd);
 	waitpid(pid, NULL, 0);
