@@ -385,8 +385,12 @@ static int transaction(struct migrate *m)
 	action_answer(m, '0');
 	criu_wait(m);
 	/* criu has killed what it was allowed to; without criu nobody has */
-	if (fence_kill(m->fence) || fence_remove(m->fence))
-		cli_say("cgroup %s could not be emptied: kill what is in it, it runs on %s", m->fence, m->to);
+	if (fence_kill(m->fence)) {
+		cli_say("cgroup %s could not be emptied, what is in it runs on %s: run mitosis-cli resolve %s later", m->fence,
+			m->to, m->id);
+		return CLI_OK;
+	}
+	fence_remove(m->fence);
 	journal_remove(m->id);
 	/* nobody will ask any more what has become of it there */
 	wire_send_key(&m->wire, "finished");
