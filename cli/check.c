@@ -352,6 +352,21 @@ static void check_limits(pid_t pid, uint64_t rss_kb, json_object *problems)
 	free(text);
 }
 
+/* One that another migration has left in doubt, too: criu would wait for it to move, for ever. */
+static void check_frozen(pid_t pid, json_object *problems)
+{
+	char dir[512], path[600], *events;
+
+	if (cli_cgroup_of(pid, dir, sizeof(dir)))
+		return;
+	snprintf(path, sizeof(path), "%s/cgroup.events", dir);
+	events = cli_read_file(path);
+	if (events && strstr(events, "frozen 1"))
+		problem(problems, "see whether mitosis-cli resolve lists it; otherwise thaw it",
+			"process %d is frozen in cgroup %s", pid, dir);
+	free(events);
+}
+
 /* A unit that starts its program again when that has gone would make a second copy here. */
 static void check_unit(pid_t pid, json_object *problems)
 {
@@ -430,6 +445,7 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 		describe_files(tree[i], files);
 		describe_cwd(tree[i], dirs);
 		check_terminal(tree[i], problems);
+		check_frozen(tree[i], problems);
 		if (tracer)
 			problem(problems, "end the debugger", "process %d is traced by process %lu", tree[i],
 				(unsigned long)tracer);
