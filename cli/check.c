@@ -39,6 +39,9 @@ int check_report(json_object *problems, const char *side, json_object *all)
 	for (i = 0; i < n; i++) {
 		json_object *o = json_object_array_get_idx(problems, i);
 
+		/* the other side's may be anything */
+		if (!json_object_is_type(o, json_type_object))
+			continue;
 		cli_say("%s: %s: %s", side, jstr(o, "what"), jstr(o, "remedy"));
 		if (!all)
 			continue;
@@ -470,7 +473,9 @@ void check_arrival(json_object *described, json_object *problems)
 	char path[64];
 	size_t i;
 
-	for (i = 0; pids && i < json_object_array_length(pids); i++) {
+	if (!json_object_is_type(pids, json_type_array))
+		return;
+	for (i = 0; i < json_object_array_length(pids); i++) {
 		int pid = json_object_get_int(json_object_array_get_idx(pids, i));
 
 		snprintf(path, sizeof(path), "/proc/%d", pid);
