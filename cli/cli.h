@@ -120,6 +120,7 @@ int check_report(json_object *problems, const char *side, json_object *all);
 
 struct wire {
 	int in, out;		/* out: not blocking, see wire_init() */
+	int error;		/* of the write that failed: what is behind half a line would be taken for its rest */
 	char *buf;
 	size_t len, size;
 };

@@ -75,21 +75,23 @@ static int wire_write(struct wire *w, const void *buf, size_t len)
 	const char *at = buf;
 	ssize_t n;
 
-	while (len) {
+	while (len && !w->error) {
 		n = write(w->out, at, len);
 		if (n < 0 && errno == EAGAIN) {
 			if (!poll(&p, 1, WIRE_STALL_S * 1000))
-				return -ETIMEDOUT;
+				w->error = -ETIMEDOUT;
 			continue;
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return -errno;
+		if (n <= 0) {
+			w->error = n ? -errno : -EIO;
+			continue;
+		}
 		at += n;
 		len -= n;
 	}
-	return 0;
+	return w->error;
 }
 
 int wire_send(struct wire *w, json_object *obj)
