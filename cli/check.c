@@ -17,6 +17,8 @@
 
 #include "cli/cli.h"
 
+#define TERMINAL_LEN 64
+
 __attribute__((format(printf, 3, 4)))
 static void problem(json_object *problems, const char *remedy, const char *fmt, ...)
 {
@@ -200,12 +202,39 @@ static void describe_file(json_object *files, const char *path)
 	json_object_object_add(files, path, o);
 }
 
-static void describe_files(pid_t pid, json_object *files)
+/* Calls fn with what each open file of the process is, until it returns true; what it returned last. */
+static bool any_fd(pid_t pid, bool (*fn)(const char *target, void *arg), void *arg)
 {
-	char dir[64], link[320], target[4096], *maps, *line, *save;
+	char path[320], target[4096];
+	bool found = false;
 	struct dirent *e;
 	ssize_t n;
 	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	while (d && !found && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, e->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n <= 0)
+			continue;
+		target[n] = 0;
+		found = fn(target, arg);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static bool describe_fd(const char *target, void *files)
+{
+	describe_file(files, target);
+	return false;
+}
+
+static void describe_files(pid_t pid, json_object *files)
+{
+	char dir[64], *maps, *line, *save;
 
 	snprintf(dir, sizeof(dir), "/proc/%d/maps", pid);
 	maps = cli_read_file(dir);
@@ -217,18 +246,7 @@ static void describe_files(pid_t pid, json_object *files)
 			describe_file(files, path);
 	}
 	free(maps);
-	snprintf(dir, sizeof(dir), "/proc/%d/fd", pid);
-	d = opendir(dir);
-	while (d && (e = readdir(d))) {
-		snprintf(link, sizeof(link), "%s/%s", dir, e->d_name);
-		n = readlink(link, target, sizeof(target) - 1);
-		if (n <= 0)
-			continue;
-		target[n] = 0;
-		describe_file(files, target);
-	}
-	if (d)
-		closedir(d);
+	any_fd(pid, describe_fd, files);
 }
 
 /* criu opens it there: it must be a directory of the same name. */
@@ -268,15 +286,18 @@ static uint64_t meminfo_kb(const char *key)
 	return kb;
 }
 
-/* Inodes of sockets in state ESTABLISHED in the process's network namespace. */
+static bool fd_is(const char *target, void *want)
+{
+	return !strcmp(target, want);
+}
+
+/* Whether a socket of the process is in state ESTABLISHED in its network namespace. */
 static bool has_established(pid_t pid)
 {
 	static const char *const tables[] = { "tcp", "tcp6" };
-	char path[320], target[64], *text, *line, *save;
+	char path[64], want[64], *text, *line, *save;
 	bool found = false;
-	struct dirent *e;
 	unsigned int t;
-	DIR *d;
 
 	for (t = 0; t < 2 && !found; t++) {
 		snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, tables[t]);
@@ -289,22 +310,8 @@ static bool has_established(pid_t pid)
 			if (sscanf(line, "%*d: %*s %*s %x %*s %*s %*s %*d %*d %lu", &state, &inode) != 2 ||
 			    state != 1 || !inode)
 				continue;
-			snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-			d = opendir(path);
-			while (d && (e = readdir(d)) && !found) {
-				char want[64];
-				ssize_t n;
-
-				snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, e->d_name);
-				n = readlink(path, target, sizeof(target) - 1);
-				if (n <= 0)
-					continue;
-				target[n] = 0;
-				snprintf(want, sizeof(want), "socket:[%lu]", inode);
-				found = !strcmp(target, want);
-			}
-			if (d)
-				closedir(d);
+			snprintf(want, sizeof(want), "socket:[%lu]", inode);
+			found = any_fd(pid, fd_is, want);
 		}
 		free(text);
 	}
@@ -394,30 +401,22 @@ static void check_unit(pid_t pid, json_object *problems)
 		pclose(f);
 }
 
+static bool fd_is_terminal(const char *target, void *name)
+{
+	if (strncmp(target, "/dev/pts/", 9) && strncmp(target, "/dev/tty", 8))
+		return false;
+	snprintf(name, TERMINAL_LEN, "%s", target);
+	return true;
+}
+
 /* A terminal is of its machine. */
 static void check_terminal(pid_t pid, json_object *problems)
 {
-	char path[320], target[64];
-	struct dirent *e;
-	ssize_t n;
-	DIR *d;
+	char name[TERMINAL_LEN];
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	d = opendir(path);
-	while (d && (e = readdir(d))) {
-		snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, e->d_name);
-		n = readlink(path, target, sizeof(target) - 1);
-		if (n <= 0)
-			continue;
-		target[n] = 0;
-		if (strncmp(target, "/dev/pts/", 9) && strncmp(target, "/dev/tty", 8))
-			continue;
+	if (any_fd(pid, fd_is_terminal, name))
 		problem(problems, "start it as a service, or with setsid and its input and output redirected",
-			"process %d uses terminal %s, which cannot be moved", pid, target);
-		break;
-	}
-	if (d)
-		closedir(d);
+			"process %d uses terminal %s, which cannot be moved", pid, name);
 }
 
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
