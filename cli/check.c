@@ -365,16 +365,11 @@ static void check_limits(pid_t pid, uint64_t rss_kb, json_object *problems)
 /* One that another migration has left in doubt, too: criu would wait for it to move, for ever. */
 static void check_frozen(pid_t pid, json_object *problems)
 {
-	char dir[512], path[600], *events;
+	char dir[512];
 
-	if (cli_cgroup_of(pid, dir, sizeof(dir)))
-		return;
-	snprintf(path, sizeof(path), "%s/cgroup.events", dir);
-	events = cli_read_file(path);
-	if (events && strstr(events, "frozen 1"))
+	if (!cli_cgroup_of(pid, dir, sizeof(dir)) && fence_stands_still(dir))
 		problem(problems, "see whether mitosis-cli resolve lists it; otherwise thaw it",
 			"process %d is frozen in cgroup %s", pid, dir);
-	free(events);
 }
 
 /* A unit that starts its program again when that has gone would make a second copy here. */

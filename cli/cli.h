@@ -101,6 +101,7 @@ int fence_move(const char *dir, pid_t pid);
 int fence_freeze(const char *dir, bool frozen);		/* waits until it is so */
 bool fence_is_frozen(const char *dir);			/* was told to be; waits until it is */
 bool fence_is_populated(const char *dir);
+bool fence_stands_still(const char *dir);		/* frozen, be it by a cgroup above it */
 int fence_kill(const char *dir);			/* waits until it is empty */
 int fence_remove(const char *dir);
 bool fence_exists(const char *dir);

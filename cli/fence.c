@@ -22,22 +22,31 @@ static int fence_write(const char *dir, const char *file, const char *text)
 	return ret;
 }
 
+/* 1, 0, or a negative errno when there is no such file. */
+static int fence_has(const char *dir, const char *file, const char *line)
+{
+	char path[640], *text;
+	bool found;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	text = cli_read_file(path);
+	if (!text)
+		return -errno;
+	found = strstr(text, line);
+	free(text);
+	return found;
+}
+
 /* Waits until cgroup.events has the line. */
 static int fence_wait(const char *dir, const char *line)
 {
 	uint64_t end = cli_now_ms() + FENCE_WAIT_MS;
-	char path[640], *text;
-	bool found;
+	int has;
 
-	snprintf(path, sizeof(path), "%s/cgroup.events", dir);
 	for (;;) {
-		text = cli_read_file(path);
-		if (!text)
-			return -errno;
-		found = strstr(text, line);
-		free(text);
-		if (found)
-			return 0;
+		has = fence_has(dir, "cgroup.events", line);
+		if (has)
+			return has < 0 ? has : 0;
 		if (cli_now_ms() > end)
 			break;
 		usleep(1000);
@@ -70,26 +79,19 @@ int fence_move(const char *dir, pid_t pid)
 	return fence_write(dir, "cgroup.procs", text);
 }
 
-static bool fence_has(const char *dir, const char *file, const char *line)
-{
-	char path[640], *text;
-	bool found;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	text = cli_read_file(path);
-	found = text && strstr(text, line);
-	free(text);
-	return found;
-}
-
 bool fence_is_frozen(const char *dir)
 {
-	return fence_has(dir, "cgroup.freeze", "1") && !fence_wait(dir, "frozen 1");
+	return fence_has(dir, "cgroup.freeze", "1") > 0 && !fence_wait(dir, "frozen 1");
 }
 
 bool fence_is_populated(const char *dir)
 {
-	return fence_has(dir, "cgroup.events", "populated 1");
+	return fence_has(dir, "cgroup.events", "populated 1") > 0;
+}
+
+bool fence_stands_still(const char *dir)
+{
+	return fence_has(dir, "cgroup.events", "frozen 1") > 0;
 }
 
 int fence_freeze(const char *dir, bool frozen)
