@@ -23,13 +23,11 @@ __attribute__((format(printf, 3, 4)))
 static void problem(json_object *problems, const char *remedy, const char *fmt, ...)
 {
 	json_object *o = json_object_new_object();
-	char what[1024];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
+	json_object_object_add(o, "what", cli_sentence(fmt, ap));
 	va_end(ap);
-	json_object_object_add(o, "what", json_object_new_string(what));
 	json_object_object_add(o, "remedy", json_object_new_string(remedy));
 	json_object_array_add(problems, o);
 }

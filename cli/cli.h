@@ -3,6 +3,7 @@
 #define MITOSIS_CLI_H
 
 #include <json-c/json.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,7 @@ int cmd_action(int argc, char **argv);
 
 /* util.c */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* one sentence on stderr */
+json_object *cli_sentence(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 struct mitosis *cli_open(void);		/* says why when NULL */
 const char *cli_plugin_dir(void);
 bool cli_parse_id(const char *text, uint64_t *id);
@@ -132,6 +134,10 @@ int wire_send_key(struct wire *w, const char *key);	/* {KEY: true} */
 int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* NULL: end of input, or errno ETIMEDOUT. */
 json_object *wire_recv(struct wire *w, int timeout_ms);
+/* The first line to a receiver, for the caller to add to. */
+json_object *wire_hello(const char *id);
+/* A sentence when ssh would take the host for an option. */
+bool wire_host_is_good(const char *host);
 /* Starts "mitosis-cli receive" on a host, over ssh (NULL: ssh with our options). */
 int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid);
 /* Hangs up, and waits for ssh to end, but not long: the other side may hang. */

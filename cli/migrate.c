@@ -88,11 +88,9 @@ static json_object *remote_expect(struct migrate *m, const char *key, int timeou
 
 static json_object *hello(struct migrate *m, json_object *described, bool check_only)
 {
-	json_object *o = json_object_new_object(), *options = json_object_new_array();
+	json_object *o = wire_hello(m->id), *options = json_object_new_array();
 	int i;
 
-	json_object_object_add(o, "hello", json_object_new_int(CLI_PROTOCOL));
-	json_object_object_add(o, "id", json_object_new_string(m->id));
 	json_object_object_add(o, "check_only", json_object_new_boolean(check_only));
 	json_object_object_add(o, "give_up", json_object_new_int(m->give_up));
 	json_object_object_add(o, "timeout", json_object_new_int(m->timeout));
@@ -628,10 +626,8 @@ static int parse(struct migrate *m, int argc, char **argv)
 			return -1;
 		}
 	}
-	if (m->to && *m->to == '-') {
-		cli_say("host %s begins with a dash: ssh would take it for an option", m->to);
+	if (m->to && !wire_host_is_good(m->to))
 		return -1;
-	}
 	if (!m->give_up || !m->timeout || m->timeout > WIRE_TIMEOUT_MAX_S || m->pid < 0) {
 		cli_say("--pid, --give-up and --timeout take whole numbers above 0, --timeout %d at most", WIRE_TIMEOUT_MAX_S);
 		return -1;

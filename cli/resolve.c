@@ -32,9 +32,7 @@ static const char *ask(const char *ssh, const char *host, const char *id, const 
 	*buf = 0;
 	if (wire_remote(&w, ssh, host, &pid))
 		return NULL;
-	o = json_object_new_object();
-	json_object_object_add(o, "hello", json_object_new_int(CLI_PROTOCOL));
-	json_object_object_add(o, "id", json_object_new_string(id));
+	o = wire_hello(id);
 	json_object_object_add(o, what, json_object_new_boolean(true));
 	wire_send(&w, o);
 	o = wire_recv(&w, WIRE_STALL_S * 1000);
@@ -197,10 +195,8 @@ int cmd_resolve(int argc, char **argv)
 		else
 			return CLI_USAGE;
 	}
-	if (to && *to == '-') {
-		cli_say("host %s begins with a dash: ssh would take it for an option", to);
+	if (to && !wire_host_is_good(to))
 		return CLI_USAGE;
-	}
 	if (optind == argc) {
 		journal_for_each(list_one, &n);
 		if (!n)

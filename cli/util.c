@@ -25,6 +25,14 @@ void cli_say(const char *fmt, ...)
 	va_end(ap);
 }
 
+json_object *cli_sentence(const char *fmt, va_list ap)
+{
+	char text[1024];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	return json_object_new_string(text);
+}
+
 struct mitosis *cli_open(void)
 {
 	char err[MITOSIS_ERROR_LEN];

@@ -32,6 +32,23 @@ void wire_end(struct wire *w)
 	*w = (struct wire){ .in = -1, .out = -1 };
 }
 
+json_object *wire_hello(const char *id)
+{
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "hello", json_object_new_int(CLI_PROTOCOL));
+	json_object_object_add(o, "id", json_object_new_string(id));
+	return o;
+}
+
+bool wire_host_is_good(const char *host)
+{
+	if (*host != '-')
+		return true;
+	cli_say("host %s begins with a dash: ssh would take it for an option", host);
+	return false;
+}
+
 int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid)
 {
 	char command[1024];
@@ -118,13 +135,11 @@ int wire_send_key(struct wire *w, const char *key)
 int wire_send_error(struct wire *w, const char *fmt, ...)
 {
 	json_object *o = json_object_new_object();
-	char text[1024];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	json_object_object_add(o, "error", cli_sentence(fmt, ap));
 	va_end(ap);
-	json_object_object_add(o, "error", json_object_new_string(text));
 	return wire_send(w, o);
 }
 
@@ -143,14 +158,13 @@ static ssize_t wire_fill(struct wire *w, int timeout_ms)
 		w->size = w->size * 2 + 131072;
 	}
 	do {
-		do {
-			n = poll(&p, 1, timeout_ms);
-		} while (n < 0 && errno == EINTR);
-		if (n == 0)
+		n = poll(&p, 1, timeout_ms);
+		if (n == 0) {
 			errno = ETIMEDOUT;
-		if (n <= 0)
 			return -1;
-		n = read(w->in, w->buf + w->len, 65536);
+		}
+		if (n > 0)
+			n = read(w->in, w->buf + w->len, 65536);
 		/* where both directions are one socket, reading does not block either */
 	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
 	if (n > 0)
