@@ -11,7 +11,7 @@ static int bare(int argc, char **argv, bool dump)
 {
 	static const struct option options[] = { { "pid", 1, NULL, 'p' }, { "dir", 1, NULL, 'd' }, {} };
 	const char *pid = NULL, *dir = NULL;
-	char *args[64];
+	char *args[CLI_CRIU_ARGS];
 	int c, n = 0;
 
 	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
@@ -46,7 +46,7 @@ static int bare(int argc, char **argv, bool dump)
 	} else {
 		args[n++] = "-d";
 	}
-	for (c = optind; c < argc && n < 63; c++)
+	for (c = optind; c < argc && n < CLI_CRIU_ARGS - 1; c++)
 		args[n++] = argv[c];
 	args[n] = NULL;
 	execvp(args[0], args);

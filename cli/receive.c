@@ -57,6 +57,14 @@ static int journal_set(struct receive *r, const char *state)
 	return journal_save(r->id, r->journal);
 }
 
+/* What another receiver has written down of its snapshot; 0: nothing. */
+static void recall(struct receive *r)
+{
+	r->ctl = cli_open();
+	if (!cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot))
+		r->snapshot = 0;
+}
+
 /* Nothing of it may ever run here. */
 static void discard(struct receive *r)
 {
@@ -409,8 +417,8 @@ static void status(struct receive *r)
 		wire_send_key(&r->wire, "ended");
 		return;
 	}
-	r->ctl = cli_open();
-	if (r->ctl && cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot))
+	recall(r);
+	if (r->ctl && r->snapshot)
 		mitosis_link_drain(r->ctl, r->snapshot);
 	if (fence_freeze(r->fence, false))
 		wire_send_error(&r->wire, "it cannot be thawed in cgroup %s there", r->fence);
@@ -425,8 +433,7 @@ static void forget(struct receive *r)
 		status(r);
 		return;
 	}
-	r->ctl = cli_open();
-	cli_parse_id(jstr(r->journal, "snapshot"), &r->snapshot);
+	recall(r);
 	discard(r);
 	wire_send_key(&r->wire, "forgotten");
 }
@@ -472,8 +479,7 @@ static int sweep_journal(const char *id, json_object *unlocked, void *arg)
 	if (!strcmp(journal_state(r.journal), "restoring")) {
 		snprintf(r.id, sizeof(r.id), "%s", id);
 		places(&r);
-		r.ctl = cli_open();
-		cli_parse_id(jstr(r.journal, "snapshot"), &r.snapshot);
+		recall(&r);
 		discard(&r);
 		if (r.ctl)
 			mitosis_close(r.ctl);
