@@ -5,14 +5,11 @@
 #
 #	migrate.sh > build/bench/two-machines.txt
 set -eu -o pipefail
-TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
-KERNEL=${KERNEL:-6.12}
+# shellcheck source=../vm/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../vm/lib.sh"
+KERNEL=${KERNEL:-6.12} KEEP=''
 SIZES=${BENCH_SIZES:-16 64 256 1024}
-NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench
-
-rig() {
-	"$TOP/scripts/rig/rig" -n "$NAME" "$@" < /dev/null
-}
+RIG_NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench
 
 say() {
 	echo "bench: $*" >&2
@@ -40,11 +37,9 @@ done
 
 trap 'rig down' EXIT
 trap 'exit 130' INT TERM HUP
-rig down
-rig up --kernel "$KERNEL" --mem "$(mem_for "$largest")"
+MEM=$(mem_for "$largest")
+machines_up >&2
 for m in a b; do
-	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . |
-		"$TOP/scripts/rig/rig" -n "$NAME" run $m -- 'tar -C / -xf - && /root/t/setup.sh'
 	rig put $m "$TOP/tests/bench/guest-migrate.sh" "$TOP/build/tests/bench/touch" /root/t/bin/
 done
 
