@@ -115,13 +115,6 @@ verdict() {
 	echo "${line:-none, it ended without one}" | sed -E 's/^[0-9:.]+ *[0-9]+: //'
 }
 
-stacks() {
-	local t
-	for t in /proc/"$1"/task/*; do
-		echo "$t $(cat "$t/wchan"): $(tr '\n' ' ' < "$t/stack")"
-	done
-}
-
 cmd_clear() {
 	tidy
 	mitosis-cli release --all > /dev/null 2>&1

@@ -47,9 +47,7 @@ cmd_verdict() {
 	line=$(grep -s -m 1 ^FAIL "$log") && fail "${line#FAIL: } (on the destination)"
 	if ! grep -sq ^PASS "$log"; then
 		is_gone "$pid" && fail "$name ended without a verdict"
-		for t in /proc/"$pid"/task/*; do
-			echo "$t $(cat "$t/wchan"): $(tr '\n' ' ' < "$t/stack")"
-		done
+		stacks "$pid"
 		fail "$name gave no verdict within $bound s"
 	fi
 	[ -z "${LAZY:-}" ] || is_armed "$pid" || fail "$name was not lazy to its end"

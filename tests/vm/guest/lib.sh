@@ -55,6 +55,14 @@ tree_kill() {
 	done
 }
 
+# Where the threads of a process wait.
+stacks() {
+	local t
+	for t in /proc/"$1"/task/*; do
+		echo "$t $(cat "$t/wchan"): $(tr '\n' ' ' < "$t/stack")"
+	done
+}
+
 idle_links() {
 	[ "$(stat_of links)" = 0 ] && [ "$(stat_of attached)" = 0 ]
 }

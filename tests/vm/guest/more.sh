@@ -5,23 +5,8 @@ set -u
 D=/root/t/drive.sh
 T=/tmp/mt
 
-fail() {
-	echo "FAIL: $*"
-	exit 1
-}
-
-on_b() {
-	ssh -o ControlMaster=auto -o ControlPath=/run/t-b.ctl -o ControlPersist=1800 b "$@"
-}
-
-until_true() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" > /dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.1
-	done
-}
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
 
 migrate() {
 	mitosis-cli migrate --pid "$1" --to "${2:-b}" > $T/migrate.log 2>&1 || { cat $T/migrate.log; fail "migrate: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"; }
@@ -36,12 +21,12 @@ cmd_redis() {
 	redis-cli -p 6390 set answer 42 > /dev/null
 	before=$(redis-cli -p 6390 debug digest)
 	migrate "$pid"
-	after=$(on_b 'redis-cli -p 6390 debug digest')
+	after=$(on_peer 'redis-cli -p 6390 debug digest')
 	[[ $before =~ ^[0-9a-f]{40}$ ]] || fail "redis gives no digest: $before"
 	[ "$before" = "$after" ] || fail "redis's digest was $before and is $after"
-	[ "$(on_b 'redis-cli -p 6390 incr answer')" = 43 ] || fail "redis cannot be written to"
-	[ "$(on_b 'redis-cli -p 6390 dbsize')" = 20001 ] || fail "redis has lost keys"
-	on_b "kill -KILL $pid"
+	[ "$(on_peer 'redis-cli -p 6390 incr answer')" = 43 ] || fail "redis cannot be written to"
+	[ "$(on_peer 'redis-cli -p 6390 dbsize')" = 20001 ] || fail "redis has lost keys"
+	on_peer "kill -KILL $pid"
 }
 
 cmd_python() {
@@ -72,15 +57,15 @@ cmd_python() {
 	pid=$(pgrep -f py.got)
 	# In its first round, or waiting after it.
 	until_true 30 eval "[ \$(ls /proc/$pid/task | wc -l) -ge 5 ]" || fail "python does not start its threads"
-	on_b "mkdir -p $T; rm -f $T/py.*; touch $T/py.go"
+	on_peer "mkdir -p $T; rm -f $T/py.*; touch $T/py.go"
 	migrate "$pid"
-	until_true 60 on_b "test -s $T/py.got" || fail "python does not end"
-	got=$(on_b "cat $T/py.got")
+	until_true 60 on_peer "test -s $T/py.got" || fail "python does not end"
+	got=$(on_peer "cat $T/py.got")
 	[ "$want" = "$got" ] || fail "python computed $got, not $want"
 }
 
 target_there() {
-	on_b "$D prepare target drain:hold && rm -f $T/target.go"
+	on_peer "$D prepare target drain:hold && rm -f $T/target.go"
 	rm -f $T/target.*
 	(cd / && TEST_DIR=$T setsid -f /root/t/bin/target 4 < /dev/null > /dev/null 2>&1)
 	until_true 20 grep -q ^ready $T/target.log || fail "target does not start"
@@ -89,15 +74,14 @@ target_there() {
 	# It stays as long as the receiver, which waits for the drain.
 	setsid -f mitosis-cli migrate --pid "$PID" --to b > $T/migrate.log 2>&1 < /dev/null
 	until_true 60 eval "[ ! -d /proc/$PID ]" || fail "migrate: $(tail -n 1 $T/migrate.log)"
-	on_b "$D armed $PID" || fail "the process is not lazy"
+	on_peer "$D armed $PID" || fail "the process is not lazy"
 }
-
 
 cmd_core() {
 	target_there
-	on_b "prlimit --pid $PID --core=unlimited:unlimited; kill -ABRT $PID; for i in \$(seq 100); do [ -d /proc/$PID ] || break; sleep 0.1; done
+	on_peer "prlimit --pid $PID --core=unlimited:unlimited; kill -ABRT $PID; for i in \$(seq 100); do [ -d /proc/$PID ] || break; sleep 0.1; done
 		/root/t/bin/corecheck $T/core.$PID $AREA" || fail "the core file is wrong"
-	on_b touch /tmp/mitosis-test-go
+	on_peer touch /tmp/mitosis-test-go
 	# It has died before its drain began, which only this test can bring about: nobody has told the source.
 	mitosis-cli release --all
 	$D source_idle
@@ -106,37 +90,37 @@ cmd_core() {
 cmd_gdb() {
 	local out
 	target_there
-	out=$(on_b "gdb -q -batch -nx -p $PID -ex 'set pagination off' -ex 'x/gx ${AREA% *}+4096*700+8' -ex 'set {long}(${AREA% *}+4096*701)=77' \
+	out=$(on_peer "gdb -q -batch -nx -p $PID -ex 'set pagination off' -ex 'x/gx ${AREA% *}+4096*700+8' -ex 'set {long}(${AREA% *}+4096*701)=77' \
 		-ex 'x/gd ${AREA% *}+4096*701' -ex 'generate-core-file $T/core.gdb' -ex detach 2>&1")
 	grep -q 'Saved corefile' <<< "$out" || fail "gdb cannot save a core file: $out"
 	grep -q $':\t77' <<< "$out" || fail "gdb cannot write: $out"
-	on_b "! /root/t/bin/corecheck $T/core.gdb $AREA" > $T/gdb.log || fail "the core file lacks gdb's write"
+	on_peer "! /root/t/bin/corecheck $T/core.gdb $AREA" > $T/gdb.log || fail "the core file lacks gdb's write"
 	grep -q 'has 0x4d at' $T/gdb.log || fail "the core file is wrong: $(cat $T/gdb.log)"
-	on_b "$D drains $PID" || exit 1
+	on_peer "$D drains $PID" || exit 1
 	$D source_idle
 }
 
 # A to B to A, with a look in each place; then once more by plain CRIU.
 cmd_and_back() {
-	on_b "$D prepare target"
+	on_peer "$D prepare target"
 	$D start_server || exit 1
 	PID=$(sed -n 's/^ready //p' $T/target.log)
 	migrate "$PID"
-	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_b "$D ask")"
-	on_b "mitosis-cli migrate --pid $PID --to a" > $T/migrate.log 2>&1 || fail "the way back: $(tail -n 1 $T/migrate.log)"
+	[ "$(on_peer "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_peer "$D ask")"
+	on_peer "mitosis-cli migrate --pid $PID --to a" > $T/migrate.log 2>&1 || fail "the way back: $(tail -n 1 $T/migrate.log)"
 	[ "$($D ask)" = "$PID right" ] || fail "it does not answer on a again: $($D ask)"
 	migrate "$PID"
-	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer on b again"
-	on_b "mkdir -p /root/plain && rm -rf /root/plain/* && criu dump -v0 -t $PID -D /root/plain && criu restore -v0 -d -D /root/plain" ||
+	[ "$(on_peer "$D ask")" = "$PID right" ] || fail "it does not answer on b again"
+	on_peer "mkdir -p /root/plain && rm -rf /root/plain/* && criu dump -v0 -t $PID -D /root/plain && criu restore -v0 -d -D /root/plain" ||
 		fail "plain CRIU cannot dump and restore what was moved"
-	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer after plain CRIU"
-	on_b "kill -KILL $PID; rm -rf /root/plain"
+	[ "$(on_peer "$D ask")" = "$PID right" ] || fail "it does not answer after plain CRIU"
+	on_peer "kill -KILL $PID; rm -rf /root/plain"
 }
 
 # criu itself with the configuration files, no mitosis-cli.
 cmd_bare() {
 	local dir=/root/bare
-	on_b "$D prepare target; rm -rf $dir; mkdir -m 700 $dir"
+	on_peer "$D prepare target; rm -rf $dir; mkdir -m 700 $dir"
 	rm -rf $dir
 	mkdir -m 700 $dir
 	$D start_server || exit 1
@@ -145,11 +129,11 @@ cmd_bare() {
 	[ "$(du -sk $dir | cut -f 1)" -lt 700 ] || fail "the images are large: $(du -sk $dir)"
 	# Without the plugin a restore must fail, not give zeros.
 	! criu restore -v1 -o plain.log -d -D $dir 2> /dev/null || fail "plain criu restores images that have no memory"
-	tar -C $dir -cf - . | on_b "tar -C $dir -xf -"
-	on_b "criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" ||
-		fail "criu restore: $(on_b "grep Error $dir/restore.log | head -n 1")"
-	[ "$(on_b "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_b "$D ask")"
-	on_b "$D drains $PID" || exit 1
+	tar -C $dir -cf - . | on_peer "tar -C $dir -xf -"
+	on_peer "criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" ||
+		fail "criu restore: $(on_peer "grep Error $dir/restore.log | head -n 1")"
+	[ "$(on_peer "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_peer "$D ask")"
+	on_peer "$D drains $PID" || exit 1
 	mitosis-cli release --all
 	$D source_idle
 }
@@ -157,18 +141,18 @@ cmd_bare() {
 # Images of a snapshot that has been let go: the restore fails and leaves nothing behind.
 cmd_stale() {
 	local dir=/root/stale
-	on_b "$D prepare target; rm -rf $dir; mkdir -m 700 $dir"
+	on_peer "$D prepare target; rm -rf $dir; mkdir -m 700 $dir"
 	rm -rf $dir
 	mkdir -m 700 $dir
 	$D start_server || exit 1
 	PID=$(sed -n 's/^ready //p' $T/target.log)
 	criu dump --config /etc/criu/mitosis-dump.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
-	tar -C $dir -cf - . | on_b "tar -C $dir -xf -"
+	tar -C $dir -cf - . | on_peer "tar -C $dir -xf -"
 	mitosis-cli release --all
-	on_b "! criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" || fail "criu restores from a released snapshot"
-	[ -z "$(on_b "$D ask")" ] || fail "it runs with nobody's memory"
-	until_true 10 on_b "[ ! -d /proc/$PID ]" || fail "a process without memory is left"
-	on_b "$D settle_peer"
+	on_peer "! criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" || fail "criu restores from a released snapshot"
+	[ -z "$(on_peer "$D ask")" ] || fail "it runs with nobody's memory"
+	until_true 10 on_peer "[ ! -d /proc/$PID ]" || fail "a process without memory is left"
+	on_peer "$D settle_peer"
 }
 
 command=$1
