@@ -15,7 +15,7 @@
 #include "mitosis.h"
 
 #define MITOSIS_IMAGE_NAME	"mitosis.img"
-#define MITOSIS_IMAGE_VERSION	1
+#define MITOSIS_IMAGE_VERSION	1U
 #define MITOSIS_IMAGE_MAX_LEN	(64U << 20)	/* bytes of a file */
 #define MITOSIS_IMAGE_MAX_ADDRS	16
 #define MITOSIS_IMAGE_MAX_MMS	65536

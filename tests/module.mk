@@ -16,4 +16,4 @@ soak: deps
 
 # Style and static analysis; needs the machines' kernels, not the machines.
 lint: deps rig all
-	@tests/lint.sh
+	@tests/lint.sh $(filter -D% -I%,$(ALL_CFLAGS))

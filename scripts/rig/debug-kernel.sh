@@ -28,12 +28,7 @@ work=$RIG/kernel-debug.work
 if [ "$(cat "$work/stamp" 2>/dev/null)" != "$stamp" ]; then
 	echo "rig: unpacking the debug kernel's source" >&2
 	rm -rf "$work"
-	mkdir -p "$work/deb" "$work/kernel/tree"
-	(cd "$work/deb" && apt-get -q -o APT::Sandbox::User=root download linux-source-6.12 >&2) ||
-		die "Debian's linux-source-6.12 could not be fetched: run 'apt-get update' and again"
-	dpkg-deb -x "$work"/deb/*.deb "$work/deb"
-	tar -C "$work/kernel/tree" --strip-components=1 -xf "$work/deb/usr/src/linux-source-6.12.tar.xz"
-	rm -rf "$work/deb"
+	kernel_source "$work/kernel/tree"
 	echo "$stamp" > "$work/stamp"
 fi
 

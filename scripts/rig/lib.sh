@@ -12,6 +12,19 @@ die() {
 	exit "${DIE_STATUS:-1}"
 }
 
+# kernel_source DIR [FILE...]: unpacks Debian's 6.12 source into DIR, all of it or only some files (patterns).
+kernel_source() {
+	local dir=$1 deb=$1.deb
+	shift
+	rm -rf "$deb"
+	mkdir -p "$dir" "$deb"
+	(cd "$deb" && apt-get -q -o APT::Sandbox::User=root download linux-source-6.12 >&2) ||
+		die "Debian's linux-source-6.12 could not be fetched: run 'apt-get update' and again"
+	dpkg-deb -x "$deb"/*.deb "$deb"
+	tar -C "$dir" --strip-components=1 --wildcards -xf "$deb/usr/src/linux-source-6.12.tar.xz" "$@"
+	rm -rf "$deb"
+}
+
 # Matches the plain amd64 flavour only: not -rt-, not -cloud-.
 kernel_release_pattern() {
 	echo "${1//./\\.}\\.[0-9][0-9.+a-z~]*(-[0-9]+)?-amd64"
