@@ -390,7 +390,13 @@ cmd_waits() {
 }
 
 cmd_reads_on() {
-	until_true "${2:-90}" grep -qs ^round $T/target.log || fail "the process does not go on: $(cat "/proc/$1/task/"*/wchan)"
+	if ! until_true "${2:-90}" grep -qs ^round $T/target.log; then
+		stacks "$1"
+		mitosis-cli list
+		mitosis-cli stats
+		dmesg | tail -n 20
+		fail "the process does not go on: $(cat "/proc/$1/task/"*/wchan)"
+	fi
 	! grep ^FAIL $T/target.log || exit 1
 }
 
