@@ -83,6 +83,11 @@
 #define CONN_RECVS		4
 #define CONN_DEPTH_MAX		128	/* READs in flight that we ask the source for */
 #define CONN_DONE_TIMEOUT	(10 * HZ)
+/*
+ * Without a completion for so long, with reads in flight, the connection is taken for dead whatever
+ * the device thinks. Devices may stretch the ack timeout by four: 0.54 s * 4 * (XPRT_RETRIES + 1).
+ */
+#define CONN_STALL_TIMEOUT	(20 * HZ)
 
 static LIST_HEAD(xprt_exposures);
 static DEFINE_MUTEX(xprt_lock);		/* xprt_exposures */
@@ -177,6 +182,8 @@ struct xprt_conn {
 	bool opened;			/* xprt_conn_open() has returned it */
 	bool done_posted;
 	unsigned int inflight, max_inflight;
+	unsigned long progress;		/* jiffies of the last completion */
+	struct timer_list watch;
 	struct list_head pending;
 	struct ib_rdma_wr wr[CONN_BATCH];
 	struct ib_sge sge[CONN_BATCH];
@@ -1042,6 +1049,30 @@ static void conn_fail(struct xprt_conn *conn, int err)
 	conn_finish(conn, tell, &failed);
 }
 
+/* Pending only while reads are in flight, or shortly after: it costs nothing for each read. */
+static void conn_watch(struct timer_list *timer)
+{
+	struct xprt_conn *conn = container_of(timer, struct xprt_conn, watch);
+	bool stalled = false, tell = false;
+	LIST_HEAD(failed);
+	unsigned long flags;
+
+	spin_lock_irqsave(&conn->lock, flags);
+	if (conn->state == CONN_UP && conn->inflight) {
+		stalled = time_after_eq(jiffies, conn->progress + CONN_STALL_TIMEOUT);
+		if (stalled)
+			tell = conn_down(conn, -ETIMEDOUT, &failed);
+		else
+			mod_timer(&conn->watch, conn->progress + CONN_STALL_TIMEOUT);
+	}
+	spin_unlock_irqrestore(&conn->lock, flags);
+	if (!stalled)
+		return;
+	pr_warn_ratelimited("connection to %pISpc: nothing has been read for %u s and the device does not say why\n",
+			    &conn->cm_id->route.addr.dst_addr, CONN_STALL_TIMEOUT / HZ);
+	conn_finish(conn, tell, &failed);
+}
+
 static void conn_read_unmap(struct xprt_conn *conn, struct xprt_read *rd)
 {
 	ib_dma_unmap_page(conn->device, read_priv(rd)->dma, (size_t)rd->npages << PAGE_SHIFT,
@@ -1076,6 +1107,7 @@ static void conn_read_done(struct ib_cq *cq, struct ib_wc *wc)
 	conn_read_unmap(conn, rd);
 	spin_lock_irqsave(&conn->lock, flags);
 	conn->inflight--;
+	conn->progress = jiffies;
 	tell = err ? conn_down(conn, err, &failed) : conn_pump(conn, &failed);
 	spin_unlock_irqrestore(&conn->lock, flags);
 	if (tell && err)
@@ -1138,6 +1170,8 @@ static bool conn_pump(struct xprt_conn *conn, struct list_head *failed)
 		list_splice_tail_init(&conn->pending, failed);
 		return false;
 	}
+	if (!conn->inflight)
+		conn->progress = jiffies;
 	do {
 		n = 0;
 		while (n < CONN_BATCH && conn->inflight + n < conn->max_inflight) {
@@ -1171,6 +1205,8 @@ static bool conn_pump(struct xprt_conn *conn, struct list_head *failed)
 			return conn_down(conn, -EIO, failed);
 		}
 		conn->inflight += n;
+		if (!timer_pending(&conn->watch))
+			mod_timer(&conn->watch, conn->progress + CONN_STALL_TIMEOUT);
 	} while (n == CONN_BATCH);
 	return false;
 }
@@ -1275,6 +1311,8 @@ static void conn_teardown(struct xprt_conn *conn)
 {
 	mutex_lock(&conn->objects);
 	conn_fail(conn, -ENODEV);
+	/* Armed with the state CONN_UP only. */
+	del_timer_sync(&conn->watch);
 	if (conn->cm_id) {
 		if (conn->cm_id->qp) {
 			rdma_disconnect(conn->cm_id);
@@ -1525,6 +1563,7 @@ struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
 	INIT_WORK(&conn->removal, conn_removal_work);
 	init_completion(&conn->step);
 	spin_lock_init(&conn->lock);
+	timer_setup(&conn->watch, conn_watch, 0);
 	INIT_LIST_HEAD(&conn->pending);
 	init_waitqueue_head(&conn->wait);
 	conn->recv_cqe.done = conn_recv_done;
