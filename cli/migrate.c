@@ -722,6 +722,8 @@ int cmd_action(int argc, char **argv)
 		}
 	/* resolve may want to decide the same */
 	lock = journal_lock(id);
+	if (lock < 0)
+		return 1;
 	journal = journal_load(id);
 	if (!journal && (committed || errno != ENOENT)) {
 		ret = 1;

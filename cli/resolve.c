@@ -63,21 +63,38 @@ static void release_snapshot(json_object *journal)
 	}
 }
 
+static void run_restored(json_object *journal)
+{
+	struct mitosis *ctl = cli_open();
+	uint64_t snapshot;
+
+	if (ctl && cli_parse_id(jstr(journal, "snapshot"), &snapshot))
+		mitosis_link_drain(ctl, snapshot);
+	if (ctl)
+		mitosis_close(ctl);
+	fence_freeze(jstr(journal, "fence"), false);
+}
+
 static int run_here(const char *id, json_object *journal)
 {
-	if (!strcmp(jstr(journal, "role"), "source")) {
-		fence_undo(journal);
-		release_snapshot(journal);
-	} else if (fence_exists(jstr(journal, "fence"))) {
-		struct mitosis *ctl = cli_open();
-		uint64_t snapshot;
+	bool source = !strcmp(jstr(journal, "role"), "source");
+	const char *fence = jstr(journal, "fence");
 
-		if (ctl && cli_parse_id(jstr(journal, "snapshot"), &snapshot))
-			mitosis_link_drain(ctl, snapshot);
-		if (ctl)
-			mitosis_close(ctl);
-		fence_freeze(jstr(journal, "fence"), false);
+	if (!source && !fence_is_populated(fence)) {
+		cli_say("no process of %s is left here: --here kill takes away what else is", id);
+		return CLI_FAILED;
 	}
+	if (source)
+		fence_undo(journal);
+	else
+		run_restored(journal);
+	/* a journal is all that tells of processes that stand still */
+	if (fence_stands_still(fence)) {
+		cli_say("cgroup %s cannot be thawed: write 0 to its cgroup.freeze, then resolve again", fence);
+		return CLI_FAILED;
+	}
+	if (source)
+		release_snapshot(journal);
 	journal_remove(id);
 	printf("%s: the process runs here\n", id);
 	return CLI_OK;

@@ -31,6 +31,8 @@ add one-copy-kill-receiver-journaled 150 drive fault there journaled kill doubt-
 add one-copy-kill-receiver-thawed 150 drive fault there thawed kill doubt-there
 add one-copy-kill-receiver-running 150 drive fault there running kill there
 
+add one-copy-resolved-there-first 150 drive resolved_there run
+add one-copy-ended-there 150 drive resolved_there ended
 add one-copy-late-commit 300 drive late_commit
 
 # refused SETUP UNDO WORD: machine b is made unfit by SETUP; the move fails with a sentence that has WORD in it.

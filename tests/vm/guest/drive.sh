@@ -197,6 +197,10 @@ cmd_images_left() {
 	images_left
 }
 
+cmd_tree_kill() {
+	tree_kill "$@"
+}
+
 cmd_unfinished() {
 	unfinished
 }
@@ -305,6 +309,32 @@ cmd_fault() {
 	here,0) fail "migrate says that all went well" ;;
 	esac
 	settle "$want"
+}
+
+# resolved_there run|ended: the destination's administrator was asked first, and the source after that.
+cmd_resolved_there() {
+	local id rc=0
+	server_start
+	MITOSIS_TEST_STEP=committed:kill MIGRATE="--timeout 60" migrate || rc=$?
+	cat $T/migrate.log
+	id=$(unfinished)
+	[ -n "$id" ] || fail "there is nothing to resolve, migrate ended with $rc"
+	until_true 30 is_at there || fail "before resolve it runs $(where)"
+	if [ "$1" = run ]; then
+		on_peer "mitosis-cli resolve $id --here run" || fail "resolve fails on the destination"
+		mitosis-cli resolve "$id" || fail "resolve fails"
+	else
+		on_peer "/root/t/drive.sh tree_kill $PID"
+		! on_peer "mitosis-cli resolve $id --here run" || fail "resolve says that a process runs which has ended"
+		! mitosis-cli resolve "$id" || fail "resolve makes it run from before the move though it ran on there"
+		[ "$(where)" = nowhere ] || fail "it runs $(where)"
+		mitosis-cli resolve "$id" --here kill || fail "what is frozen here cannot be killed"
+		on_peer "mitosis-cli resolve $id --here kill" || fail "what is left on the destination cannot be taken away"
+		until_true 30 idle_source || fail "the source still holds memory: $(mitosis-cli list)"
+		[ -z "$(unfinished)$(on_peer /root/t/drive.sh unfinished)" ] || fail "something is left to resolve"
+		return
+	fi
+	settle there
 }
 
 # COMMIT arrives when the source has given up waiting, and resolve has made the destination forget: nothing may run there any more.
