@@ -124,6 +124,7 @@ int check_report(json_object *problems, const char *side, json_object *all);
 struct wire {
 	int in, out;		/* out: not blocking, see wire_init() */
 	int error;		/* of the write that failed: what is behind half a line would be taken for its rest */
+	uint64_t send_by;	/* cli_now_ms(), when all must have been written; 0: WIRE_STALL_S is the only bound */
 	char *buf;
 	size_t len, size;
 };

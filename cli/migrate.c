@@ -195,6 +195,8 @@ static int send_images(struct migrate *m)
 		cli_say("images in %s cannot be read: %s", m->dir, strerror(errno));
 		goto out;
 	}
+	/* the process is frozen meanwhile */
+	m->wire.send_by = cli_now_ms() + m->timeout * 1000ULL;
 	while ((e = readdir(d))) {
 		size_t len = strlen(e->d_name);
 
@@ -208,6 +210,7 @@ static int send_images(struct migrate *m)
 	}
 	ret = wire_send_key(&m->wire, "end");
 out:
+	m->wire.send_by = 0;
 	if (d)
 		closedir(d);
 	if (dirfd >= 0)

@@ -86,6 +86,18 @@ void wire_remote_end(struct wire *w, pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
+/* Milliseconds. */
+static int wire_patience(const struct wire *w)
+{
+	uint64_t now = cli_now_ms();
+
+	if (w->send_by && now >= w->send_by)
+		return 0;
+	if (w->send_by && w->send_by - now < WIRE_STALL_S * 1000)
+		return w->send_by - now;
+	return WIRE_STALL_S * 1000;
+}
+
 static int wire_write(struct wire *w, const void *buf, size_t len)
 {
 	struct pollfd p = { w->out, POLLOUT, 0 };
@@ -93,9 +105,13 @@ static int wire_write(struct wire *w, const void *buf, size_t len)
 	ssize_t n;
 
 	while (len && !w->error) {
+		if (!wire_patience(w)) {
+			w->error = -ETIMEDOUT;
+			continue;
+		}
 		n = write(w->out, at, len);
 		if (n < 0 && errno == EAGAIN) {
-			if (!poll(&p, 1, WIRE_STALL_S * 1000))
+			if (!poll(&p, 1, wire_patience(w)))
 				w->error = -ETIMEDOUT;
 			continue;
 		}

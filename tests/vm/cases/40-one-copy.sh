@@ -51,6 +51,26 @@ add one-copy-no-device 150 refused 'rdma link delete rxe0' 'rdma link add rxe0 t
 add one-copy-program-differs 150 refused 'cp /root/t/bin/walk /run/other && mount --bind /run/other /root/t/bin/target' 'umount /root/t/bin/target' target
 add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
 
+# An ssh that takes in a few bytes at a time: the process does not stand still for as long as that goes on.
+slow_reader() {
+	on a 'cat > /run/drip <<-"END"
+		#!/bin/bash
+		python3 -uc "
+		import os, time
+		n = 0
+		while True:
+		    b = os.read(0, 1000 if n < 20000 else 50)
+		    if not b: break
+		    os.write(1, b)
+		    n += len(b)
+		    if n >= 20000: time.sleep(0.1)
+		" | ssh "$@"
+		END
+		chmod 755 /run/drip'
+	on a "SHARED_MB=1 /root/t/drive.sh failing 'cannot be sent' --timeout 15 --ssh /run/drip"
+}
+add one-copy-slow-reader 150 slow_reader
+
 # The program vanishes between the preflight and criu's restore.
 restore_fails() {
 	on b "/root/t/drive.sh prepare target received:pause"

@@ -76,6 +76,17 @@ released() {
 }
 add lost-source-released 240 released
 
+# A lease is for who dumps without mitosis-cli; a process that has been moved may take its time.
+no_lease() {
+	pid=$(on a 'MITOSIS_LEASE=3 /root/t/drive.sh lost_start') || fail "${pid##*FAIL: }"
+	sleep 6
+	go
+	there reads_on "$pid"
+	there drains "$pid"
+	on a '/root/t/drive.sh source_idle'
+}
+add lost-source-no-lease 240 no_lease
+
 device_here() {
 	lost_start
 	on b 'rdma link delete rxe0'

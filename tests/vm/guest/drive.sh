@@ -320,6 +320,8 @@ cmd_resolved_there() {
 	id=$(unfinished)
 	[ -n "$id" ] || fail "there is nothing to resolve, migrate ended with $rc"
 	until_true 30 is_at there || fail "before resolve it runs $(where)"
+	# It is not moved once more while nobody has said what has become of the first time.
+	! MITOSIS_TEST_STEP='' migrate || fail "what is frozen here is moved again"
 	if [ "$1" = run ]; then
 		on_peer "mitosis-cli resolve $id --here run" || fail "resolve fails on the destination"
 		mitosis-cli resolve "$id" || fail "resolve fails"
@@ -357,7 +359,8 @@ cmd_failing() {
 	local word=$1 rc=0
 	shift
 	[ -z "${SETUP-x}" ] || on_peer "/root/t/drive.sh prepare target"
-	start target 4 listen 7000
+	# shellcheck disable=SC2086
+	start target 4 listen 7000 ${SHARED_MB:-}
 	MIGRATE="--timeout 60 $*" migrate || rc=$?
 	cat $T/migrate.log
 	[ $rc != 0 ] || fail "migrate says that all went well"

@@ -3,7 +3,9 @@
  * Memory for others to look at: a debugger, a core dump, a killer. It says where its content is and touches it no more;
  * with "touch" a thread reads it all over again, in order, and counts the rounds.
  *
- *	target [now] [MB [touch|listen PORT]]
+ *	target [now] [MB [touch|listen PORT [MB]]]
+ *
+ * The second MB are of shared memory, which goes along with the images.
  */
 #include "prog.h"
 #include <netinet/in.h>
@@ -69,6 +71,11 @@ int main(int argc, char **argv)
 	target_area = map_content(target_len, 1);
 	if (!strcmp(mode, "listen"))
 		fd = listen_on(argc > arg + 2 ? atoi(argv[arg + 2]) : 7000);
+	if (argc > arg + 3) {
+		size_t len = atoi(argv[arg + 3]) * MB;
+
+		memset(MUST(mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)), 1, len);
+	}
 	say("area %p %zu", target_area, target_len);
 	if (fd >= 0) {
 		say("ready %d", (int)getpid());
