@@ -82,7 +82,7 @@ migrate() {
 migrate_failed() {
 	cat $T/migrate.log
 	is_gone "$PID" || tree_kill "$PID"
-	fail "mitosis-cli migrate ended with $1: $(grep '^mitosis-cli' $T/migrate.log | tail -n 1)"
+	fail "mitosis-cli migrate ended with $1: $(grep '^mitosis-cli' $T/migrate.log | tail -n 2 | paste -s -d ' ')"
 }
 
 # prog NAME ARGS...: moved while it works. BOUND: seconds for its checks. LAZY: the drain begins when it is done.
