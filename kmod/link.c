@@ -13,7 +13,8 @@
 
 #define LINK_IDLE_SECONDS 600
 #define LINK_RETRY_MS 500
-#define LINK_RECONNECT_MS 5000
+/* Time for rdma_cm to repeat, after 4.3 s, a request that was lost. */
+#define LINK_RECONNECT_MS 10000
 
 static LIST_HEAD(link_list);
 static DEFINE_MUTEX(link_lock);		/* link_list; nests outside link->mutex */
