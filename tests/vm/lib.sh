@@ -62,7 +62,7 @@ not_ok() {
 machines_setup() {
 	local m
 	for m in a b; do
-		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout 120 -- 'tar -C / -xf - && sync && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
+		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * ${SLOW:-1})) -- 'tar -C / -xf - && sync && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
 	done
 }
 
@@ -81,7 +81,7 @@ machines_renew() {
 			rig link $m $kind up > /dev/null 2>&1
 		done
 	done
-	{ timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset a && timeout 120 "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset b &&
+	{ timeout $((120 * ${SLOW:-1})) "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset a && timeout $((120 * ${SLOW:-1})) "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset b &&
 		machines_setup; } > "$logs/renew.log" 2>&1 && return
 	rig down
 	rig up --kernel "$KERNEL" --mem "$MEM" >> "$logs/renew.log" 2>&1 && machines_setup >> "$logs/renew.log" 2>&1

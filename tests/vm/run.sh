@@ -72,7 +72,7 @@ run_case() {
 	declare -A size=([a]=$(console_size a) [b]=$(console_size b))
 	timeout -k 10 $((${CASE_BOUND[$c]} * SLOW + 60)) "$VM/run.sh" --kernel "$KERNEL" --case "$c" > "$log" 2>&1 < /dev/null || rc=$?
 	if [ $rc = 0 ]; then
-		rig run a --timeout 60 -- '/root/t/drive.sh clean & ssh b /root/t/drive.sh clean; wait' >> "$log" 2>&1 || rc=$?
+		rig run a --timeout $((60 * SLOW)) -- '/root/t/drive.sh clean & ssh b /root/t/drive.sh clean; wait' >> "$log" 2>&1 || rc=$?
 		[ $rc = 0 ] || echo "FAIL: the machines cannot be cleaned up after the case" >> "$log"
 	fi
 	splat=$(splats "$c" | head -n 1)
