@@ -58,10 +58,11 @@ add lazy-walk 240 lazy walk 1 10000
 add lazy-walk-draining 240 lazy_draining walk 2 10000
 add lazy-walk-again 300 lazy_again walk 3 10000
 
-# Reclaim, compaction and migration of pages at work while the walk goes on.
+# Reclaim, compaction and migration of pages at work while the walk goes on. A second of rest: a round takes half a second, and the walk needs
+# the machine's only processor, too.
 walk_under_pressure() {
 	# shellcheck disable=SC2016 # expanded in the machine
-	on a '(while :; do echo 1 > /proc/sys/vm/compact_memory; echo 3 > /proc/sys/vm/drop_caches; sleep 0.2; done) > /dev/null 2>&1 &
+	on a '(while :; do echo 1 > /proc/sys/vm/compact_memory; echo 3 > /proc/sys/vm/drop_caches; sleep 1; done) > /dev/null 2>&1 &
 		echo $! > /run/pressure.pid'
 	local rc=0
 	with_swap lazy_draining walk 4 5000 || rc=$?
