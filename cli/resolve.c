@@ -49,30 +49,19 @@ static const char *ask(const char *ssh, const char *host, const char *id, const 
 	return *buf ? buf : NULL;
 }
 
-static void release_snapshot(json_object *journal)
+/* Nothing is there to be done when the journal knows of no snapshot, or the module is not loaded any more. */
+static void on_snapshot(json_object *journal, int (*call)(struct mitosis *ctl, uint64_t snapshot))
 {
 	struct mitosis *ctl;
-	uint64_t id;
+	uint64_t snapshot;
 
-	if (!cli_parse_id(jstr(journal, "snapshot"), &id))
+	if (!cli_parse_id(jstr(journal, "snapshot"), &snapshot))
 		return;
 	ctl = cli_open();
 	if (ctl) {
-		mitosis_release(ctl, id);
+		call(ctl, snapshot);
 		mitosis_close(ctl);
 	}
-}
-
-static void run_restored(json_object *journal)
-{
-	struct mitosis *ctl = cli_open();
-	uint64_t snapshot;
-
-	if (ctl && cli_parse_id(jstr(journal, "snapshot"), &snapshot))
-		mitosis_link_drain(ctl, snapshot);
-	if (ctl)
-		mitosis_close(ctl);
-	fence_freeze(jstr(journal, "fence"), false);
 }
 
 static int run_here(const char *id, json_object *journal)
@@ -80,21 +69,22 @@ static int run_here(const char *id, json_object *journal)
 	bool source = !strcmp(jstr(journal, "role"), "source");
 	const char *fence = jstr(journal, "fence");
 
-	if (!source && !fence_is_populated(fence)) {
+	if (source) {
+		fence_undo(journal);
+	} else if (fence_is_populated(fence)) {
+		on_snapshot(journal, mitosis_link_drain);
+		fence_freeze(fence, false);
+	} else {
 		cli_say("no process of %s is left here: --here kill takes away what else is", id);
 		return CLI_FAILED;
 	}
-	if (source)
-		fence_undo(journal);
-	else
-		run_restored(journal);
 	/* a journal is all that tells of processes that stand still */
 	if (fence_stands_still(fence)) {
 		cli_say("cgroup %s cannot be thawed: write 0 to its cgroup.freeze, then resolve again", fence);
 		return CLI_FAILED;
 	}
 	if (source)
-		release_snapshot(journal);
+		on_snapshot(journal, mitosis_release);
 	journal_remove(id);
 	printf("%s: the process runs here\n", id);
 	return CLI_OK;
