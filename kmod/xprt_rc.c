@@ -1049,20 +1049,17 @@ static void conn_fail(struct xprt_conn *conn, int err)
 	conn_finish(conn, tell, &failed);
 }
 
-/* Pending only while reads are in flight, or shortly after: it costs nothing for each read. */
+/* Armed while reads are in flight, and not for each of them: it runs at most once in CONN_STALL_TIMEOUT. */
 static void conn_watch(struct timer_list *timer)
 {
 	struct xprt_conn *conn = container_of(timer, struct xprt_conn, watch);
-	bool stalled = false, tell = false;
-	LIST_HEAD(failed);
 	unsigned long flags;
+	bool stalled = false;
 
 	spin_lock_irqsave(&conn->lock, flags);
 	if (conn->state == CONN_UP && conn->inflight) {
 		stalled = time_after_eq(jiffies, conn->progress + CONN_STALL_TIMEOUT);
-		if (stalled)
-			tell = conn_down(conn, -ETIMEDOUT, &failed);
-		else
+		if (!stalled)
 			mod_timer(&conn->watch, conn->progress + CONN_STALL_TIMEOUT);
 	}
 	spin_unlock_irqrestore(&conn->lock, flags);
@@ -1070,7 +1067,7 @@ static void conn_watch(struct timer_list *timer)
 		return;
 	pr_warn_ratelimited("connection to %pISpc: nothing has been read for %u s and the device does not say why\n",
 			    &conn->cm_id->route.addr.dst_addr, CONN_STALL_TIMEOUT / HZ);
-	conn_finish(conn, tell, &failed);
+	conn_fail(conn, -ETIMEDOUT);
 }
 
 static void conn_read_unmap(struct xprt_conn *conn, struct xprt_read *rd)
