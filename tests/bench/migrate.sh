@@ -37,6 +37,7 @@ done
 
 trap 'rig down' EXIT
 trap 'exit 130' INT TERM HUP
+machines_size
 MEM=$(mem_for "$largest")
 machines_up >&2
 for m in a b; do

@@ -58,11 +58,17 @@ not_ok() {
 	echo "not ok $*"
 }
 
-# For those who boot machines: KERNEL, MEM, KEEP and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
+# With every check on, a kernel takes longer and needs more. For KERNEL.
+machines_size() {
+	SLOW=1 MEM=1024
+	[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
+}
+
+# For those who boot machines: KERNEL, MEM, SLOW, KEEP and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
 machines_setup() {
 	local m
 	for m in a b; do
-		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * ${SLOW:-1})) -- 'tar -C / -xf - && sync && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
+		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * SLOW)) -- 'tar -C / -xf - && sync && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
 	done
 }
 
@@ -73,6 +79,10 @@ machines_up() {
 	rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
 }
 
+machine_reset() {
+	timeout $((120 * SLOW)) "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset "$1"
+}
+
 # After a case that failed nothing is known of the machines' state, nor of their cables'.
 machines_renew() {
 	local m kind
@@ -81,8 +91,7 @@ machines_renew() {
 			rig link $m $kind up > /dev/null 2>&1
 		done
 	done
-	{ timeout $((120 * ${SLOW:-1})) "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset a && timeout $((120 * ${SLOW:-1})) "$TOP/scripts/rig/rig" -n "$RIG_NAME" reset b &&
-		machines_setup; } > "$logs/renew.log" 2>&1 && return
+	{ machine_reset a && machine_reset b && machines_setup; } > "$logs/renew.log" 2>&1 && return
 	rig down
 	rig up --kernel "$KERNEL" --mem "$MEM" >> "$logs/renew.log" 2>&1 && machines_setup >> "$logs/renew.log" 2>&1
 }

@@ -101,8 +101,8 @@ run_case() {
 }
 
 for KERNEL in "${KERNELS[@]}"; do
-	export RIG_NAME=${RIG_PREFIX:-vm}-$KERNEL SLOW=1 MEM=1024
-	[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
+	export RIG_NAME=${RIG_PREFIX:-vm}-$KERNEL SLOW MEM
+	machines_size
 	logs=$LOGS/$KERNEL
 	mkdir -p "$logs"
 	[ -n "$KEEP" ] || trap 'rig down' EXIT

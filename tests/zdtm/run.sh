@@ -29,8 +29,7 @@ while [ $# -gt 0 ]; do
 done
 
 export RIG_NAME=${RIG_PREFIX:-zdtm}-$KERNEL
-SLOW=1 MEM=1024
-[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
+machines_size
 MORE_PAYLOAD=$TOP/build/zdtm/payload
 logs=$LOGS/zdtm-$KERNEL${PLAIN:+-plain}
 mkdir -p "$logs"

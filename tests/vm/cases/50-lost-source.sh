@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 # The source is lost while memory is still there: a task waits killably, goes on, or is killed with the reason logged.
 
+# lost_start [SECONDS [NAME=VALUE]]: until it gives up, and what migrate has in its environment.
 lost_start() {
-	pid=$(on a "GIVE_UP=${1:-120} /root/t/drive.sh lost_start") || fail "${pid##*FAIL: }"
+	pid=$(on a "GIVE_UP=${1:-120} ${2:-} /root/t/drive.sh lost_start") || fail "${pid##*FAIL: }"
 }
 
 there() {
@@ -14,15 +15,19 @@ go() {
 	on b 'touch /tmp/mt/target.go'
 }
 
+goes_on() {
+	there reads_on "$pid"
+	there drains "$pid"
+	on a '/root/t/drive.sh source_idle'
+}
+
 returns() {
 	lost_start
 	rig link b data down
 	go
 	there waits "$pid"
 	rig link b data up
-	there reads_on "$pid"
-	there drains "$pid"
-	on a '/root/t/drive.sh source_idle'
+	goes_on
 }
 add lost-source-returns 240 returns
 
@@ -53,9 +58,7 @@ drain_resumes() {
 	sleep 3
 	rig link b data up
 	go
-	there reads_on "$pid"
-	there drains "$pid"
-	on a '/root/t/drive.sh source_idle'
+	goes_on
 }
 add lost-source-drain-resumes 240 drain_resumes
 
@@ -78,12 +81,10 @@ add lost-source-released 240 released
 
 # A lease is for who dumps without mitosis-cli; a process that has been moved may take its time.
 no_lease() {
-	pid=$(on a 'MITOSIS_LEASE=3 /root/t/drive.sh lost_start') || fail "${pid##*FAIL: }"
+	lost_start 120 MITOSIS_LEASE=3
 	sleep 6
 	go
-	there reads_on "$pid"
-	there drains "$pid"
-	on a '/root/t/drive.sh source_idle'
+	goes_on
 }
 add lost-source-no-lease 240 no_lease
 

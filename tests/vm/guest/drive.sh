@@ -325,6 +325,7 @@ cmd_resolved_there() {
 	if [ "$1" = run ]; then
 		on_peer "mitosis-cli resolve $id --here run" || fail "resolve fails on the destination"
 		mitosis-cli resolve "$id" || fail "resolve fails"
+		settle there
 	else
 		on_peer "/root/t/drive.sh tree_kill $PID"
 		! on_peer "mitosis-cli resolve $id --here run" || fail "resolve says that a process runs which has ended"
@@ -334,9 +335,7 @@ cmd_resolved_there() {
 		on_peer "mitosis-cli resolve $id --here kill" || fail "what is left on the destination cannot be taken away"
 		until_true 30 idle_source || fail "the source still holds memory: $(mitosis-cli list)"
 		[ -z "$(unfinished)$(on_peer /root/t/drive.sh unfinished)" ] || fail "something is left to resolve"
-		return
 	fi
-	settle there
 }
 
 # COMMIT arrives when the source has given up waiting, and resolve has made the destination forget: nothing may run there any more.
