@@ -269,11 +269,26 @@ int dump_checkpoint(pid_t pid)
 	return ret ? ret : dump_record();
 }
 
+static int dump_hold_state(const struct mitosis_hold_info *hold, void *arg)
+{
+	*(enum mitosis_hold_state *)arg = hold->state;
+	return 0;
+}
+
+static bool dump_is_sealed(void)
+{
+	enum mitosis_hold_state state = MITOSIS_HOLD_OPEN;
+
+	return !mitosis_hold_get(dump.ctl, dump.img->snapshot, dump_hold_state, &state) &&
+	       state == MITOSIS_HOLD_SEALED;
+}
+
 /*
  * With ret 0 criu kills the tasks after this (or lets them go on, with --leave-running or when a
  * script failed) whatever is found here. mitosis.img tells: it is complete, or mitosis-dump-finish
  * has failed and removed it, and criu rolls back. If it is neither, the tasks' memory is nowhere:
- * by leaving at once criu, their tracer, lets them run on.
+ * by leaving at once criu, their tracer, lets them run on. mitosis-cli's migration, once sealed, is
+ * not decided here: the process may run on the other machine already, and need what is held.
  */
 void dump_fini(int ret)
 {
@@ -283,6 +298,10 @@ void dump_fini(int ret)
 
 	if (!dump.img)
 		return;
+	if (getenv("MITOSIS_ACTION_ID") && dump_is_sealed()) {
+		dump_end();
+		return;
+	}
 	if (!ret) {
 		int e = mitosis_image_read(criu_get_image_dir(), &img, err, sizeof(err));
 
@@ -290,7 +309,7 @@ void dump_fini(int ret)
 			lost = img->snapshot != dump.img->snapshot ||
 			       img->state != MITOSIS_IMAGE_SEALED;
 		else
-			lost = e != -ENOENT;
+			lost = e != -ENOENT && !dump_is_sealed();
 	}
 	if (ret || lost)
 		mitosis_dump_abandon(dump.ctl, criu_get_image_dir(), dump.img->snapshot);

@@ -101,3 +101,15 @@ add one-copy-receiver-rebooted-before-commit 300 paused sent here 'rig reset b; 
 # The source's ssh is dead when COMMIT is to be sent.
 add one-copy-receiver-rebooted-at-commit 300 paused commit here \
 	'rig reset b; on b /root/t/setup.sh; on a "until ! pgrep -f \"^ssh .*mitosis-cli receive\"; do sleep 0.2; done"' true
+
+# criu's plugin cannot tell any more whether the dump was complete; the process runs on there, and needs the memory here.
+image_spoilt() {
+	drive paused_start running drain:hold
+	on a 'for f in /run/mitosis/*/mitosis.img; do echo spoilt > "$f"; done
+		touch /tmp/mitosis-test-go
+		until ! [ -e "/proc/$(cat /run/paused.pid)" ]; do sleep 0.1; done'
+	on b 'rm -f /run/mitosis-test-step; touch /tmp/mitosis-test-go'
+	drive paused_end
+	drive paused_settle there
+}
+add one-copy-image-spoilt 150 image_spoilt

@@ -370,9 +370,10 @@ cmd_failing() {
 	tree_kill "$PID"
 }
 
-# For what has to be done from outside the machines while migrate waits at a step.
+# STEP [STEP-THERE]. For what has to be done from outside the machines while migrate waits at a step.
 cmd_paused_start() {
 	server_start
+	[ -z "${2:-}" ] || on_peer "echo $2 > /run/mitosis-test-step"
 	rm -f /tmp/mitosis-test-go /tmp/mitosis-test-at
 	echo "$PID" > /run/paused.pid
 	(
