@@ -392,9 +392,12 @@ static int transaction(struct migrate *m)
 		return CLI_OK;
 	}
 	fence_remove(m->fence);
-	journal_remove(m->id);
 	/* nobody will ask any more what has become of it there */
-	wire_send_key(&m->wire, "finished");
+	if (wire_send_key(&m->wire, "finished"))
+		cli_say("%s cannot be told that nothing is left here, and keeps its journal: run mitosis-cli resolve %s --to %s",
+			m->to, m->id, m->to);
+	else
+		journal_remove(m->id);
 	return CLI_OK;
 
 back:

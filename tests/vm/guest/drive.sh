@@ -257,6 +257,7 @@ settle() {
 		is_gone "$PID" || fail "it runs there, and process $PID is still here"
 		for id in $(unfinished); do
 			mitosis-cli resolve "$id" || fail "what is left cannot be resolved"
+			[ -z "$(on_peer /root/t/drive.sh unfinished)" ] || fail "resolve has not told the destination"
 		done
 	fi
 	on_peer "PID=$PID /root/t/drive.sh settle_there" || exit 1
