@@ -352,6 +352,12 @@ static int receive(struct receive *r)
 	bool commit;
 	json_object *o;
 
+	o = journal_load(r->id);
+	if (o || errno != ENOENT) {
+		json_object_put(o);
+		wire_send_error(&r->wire, "there is a migration %s already: see mitosis-cli resolve there", r->id);
+		return ret;
+	}
 	work = cli_work_dir(r->id, r->dir, sizeof(r->dir));
 	if (work < 0) {
 		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
@@ -455,6 +461,8 @@ static int answer_resolve(struct receive *r, void (*answer)(struct receive *r))
 	if (lock < 0 || (!r->journal && errno != ENOENT))
 		wire_send_error(&r->wire, "the journal " CLI_STATE_DIR "/%s.json cannot be read there: see why, it says whether the process runs",
 				r->id);
+	else if (r->journal && strcmp(jstr(r->journal, "role"), "destination"))
+		wire_send_error(&r->wire, "migration %s went away from there: run mitosis-cli resolve there", r->id);
 	else
 		answer(r);
 	json_object_put(r->journal);

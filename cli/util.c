@@ -147,19 +147,29 @@ bool cli_is_migration(const char *id)
 
 int cli_work_dir(const char *id, char *dir, size_t len)
 {
+	struct stat made, there;
 	int fd, ret;
 
 	snprintf(dir, len, "%s/%s", CLI_RUN_DIR, id);
-	ret = cli_mkdir_p(dir, 0700);
+	ret = cli_mkdir_p(CLI_RUN_DIR, 0700);
 	if (ret) {
 		errno = -ret;
 		return -1;
 	}
-	/* inherited: a criu whose parent is dead still uses it */
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-	if (fd >= 0)
-		flock(fd, LOCK_SH);
-	return fd;
+	for (;;) {
+		if (mkdir(dir, 0700))
+			return -1;
+		/* inherited: a criu whose parent is dead still uses it */
+		fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+		if (fd >= 0 && !flock(fd, LOCK_SH) && !fstat(fd, &made) && !stat(dir, &there) &&
+		    made.st_ino == there.st_ino)
+			return fd;
+		/* before it was locked a sweep may have taken it away */
+		if (fd >= 0)
+			close(fd);
+		if (errno != ENOENT)
+			return -1;
+	}
 }
 
 void cli_sweep_work_dirs(void)
