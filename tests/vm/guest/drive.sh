@@ -271,10 +271,11 @@ settle() {
 	echo "it ran $want"
 }
 
-# What a dead receiver leaves is frozen; it can be ended.
+# What a dead receiver leaves is frozen; it can be ended. One whose session died with a cable waits for COMMIT as long as the source would
+# for RUNNING, 60 s here: only TCP's next attempt, which can come later than that, tells it sooner.
 cmd_settle_peer() {
 	local id
-	until_true 20 eval '! pgrep -f "^mitosis-cli receive"' || fail "a receiver is left on the destination"
+	until_true 75 eval '! pgrep -f "^mitosis-cli receive"' || fail "a receiver is left on the destination"
 	for id in $(unfinished); do
 		mitosis-cli resolve "$id" --here kill || fail "what is left on the destination cannot be resolved"
 	done
