@@ -20,13 +20,14 @@ results() {
 
 # run_part NAME SECONDS COMMAND...: one that fails without a line that says so is a failure of its own.
 run_part() {
-	local name=$1 bound=$2 before rc
+	local name=$1 bound=$2 begin=$SECONDS before rc
 	shift 2
 	before=$(grep -c '^not ok ' $LOGS/results)
 	timeout -k 20 "$bound" "$@" 2>&1 < /dev/null | results
 	rc=${PIPESTATUS[0]}
 	[ "$rc" = 0 ] || [ "$(grep -c '^not ok ' $LOGS/results)" -gt "$before" ] ||
 		echo "not ok $name: '$*' ended with status $rc" | results
+	echo "$name: $((SECONDS - begin)) s"
 }
 
 # Kernel style and compilers' warnings are for other targets; a script that shellcheck rejects is a fault.

@@ -86,12 +86,15 @@ run_case() {
 	done < <(grep -E '^(not )?ok ' "$log")
 	if [ -n "$splat" ]; then
 		verdict not ok "$KERNEL $c: $splat (build/test-logs/$KERNEL/$c.console-*)"
+		splat=${splat#machine }
+		grep -m 1 -A 30 -E "$SPLATS" "$logs/$c.console-${splat%%:*}" | sed 's/^/  | /'
 	elif [ $rc != 0 ]; then
 		case $rc in
 		124 | 137) reason="not ended after $((${CASE_BOUND[$c]} * SLOW + 60)) s" ;;
 		*) reason=$(grep '^FAIL: ' "$log" | head -n 1) reason=${reason#FAIL: } ;;
 		esac
 		verdict not ok "$KERNEL $c: ${reason:-status $rc} (build/test-logs/$KERNEL/$c.log, $seconds s)"
+		tail -n 30 "$log" | sed 's/^/  | /'
 	elif [ "$lines" = 0 ]; then
 		verdict ok "$KERNEL $c ($seconds s)"
 	fi
