@@ -58,15 +58,23 @@ add lazy-walk 240 lazy walk 1 10000
 add lazy-walk-draining 240 lazy_draining walk 2 10000
 add lazy-walk-again 300 lazy_again walk 3 10000
 
-# Reclaim, compaction and migration of pages at work while the walk goes on. A second of rest: a round takes half a second, and the walk needs
-# the machine's only processor, too.
+# Pages go to swap, and are moved about, while the walk goes on. A second of rest: the walk needs the machine's only processor, too.
 walk_under_pressure() {
 	# shellcheck disable=SC2016 # expanded in the machine
-	on a '(while :; do echo 1 > /proc/sys/vm/compact_memory; echo 3 > /proc/sys/vm/drop_caches; sleep 1; done) > /dev/null 2>&1 &
+	on a 'cd /sys/fs/cgroup && mkdir -p pressure
+		(while :; do echo 1 > /proc/sys/vm/compact_memory; echo 2M > pressure/memory.reclaim; sleep 1; done) > /dev/null 2>&1 &
 		echo $! > /run/pressure.pid'
 	local rc=0
-	with_swap lazy_draining walk 4 5000 || rc=$?
-	on a 'kill "$(cat /run/pressure.pid)"'
+	with_swap pressed || rc=$?
+	on a 'kill "$(cat /run/pressure.pid)"; rmdir /sys/fs/cgroup/pressure'
 	return $rc
+}
+
+pressed() {
+	# shellcheck disable=SC2016
+	on a 'echo $$ > /sys/fs/cgroup/pressure/cgroup.procs; before=$(grep ^pswpout /proc/vmstat)
+		DRAIN_MS=0 /root/t/drive.sh lazy walk 4 5000 || exit 1
+		echo "$before before, $(grep ^pswpout /proc/vmstat) after"
+		[ "$before" != "$(grep ^pswpout /proc/vmstat)" ] || { echo "FAIL: nothing was swapped out"; exit 1; }'
 }
 add lazy-walk-pressure 300 walk_under_pressure
