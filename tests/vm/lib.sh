@@ -31,8 +31,8 @@ rig() {
 on() {
 	local m=$1
 	shift
-	# What waits in there gives up earlier, and says for what it waited.
-	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} * 3 / 4)) DRAIN=$((${BOUND:-120} / 2)); $*"
+	# What waits in there gives up earlier, and says for what it waited. It knows itself that it is slow.
+	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} / SLOW * 3 / 4)) DRAIN=$((${BOUND:-120} / SLOW / 2)); $*"
 }
 
 drive() {
@@ -68,7 +68,8 @@ machines_size() {
 machines_setup() {
 	local m
 	for m in a b; do
-		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * SLOW)) -- 'tar -C / -xf - && sync && /root/t/setup.sh && /root/t/drive.sh clean' || return 1
+		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * SLOW)) -- "tar -C / -xf - && echo $SLOW > /root/t/slow && sync &&
+			/root/t/setup.sh && /root/t/drive.sh clean" || return 1
 	done
 }
 

@@ -22,7 +22,7 @@ expect() {
 }
 
 peer() {
-	timeout 60 $BIN/access 10.77.0.1 "$PORT" "$@" 2>&1 | tail -n 1
+	timeout $((60 * SLOW)) $BIN/access 10.77.0.1 "$PORT" "$@" 2>&1 | tail -n 1
 }
 
 hold() {
@@ -87,7 +87,7 @@ done
 expect "forbidden requests are counted" counted "$n"
 
 # Released while a peer is connected, and after.
-timeout 60 $BIN/access 10.77.0.1 "$PORT" "$S1" "$K1" again $A1 "$R1" 8 > $TEST_DIR/again.out 2>&1 &
+timeout $((60 * SLOW)) $BIN/access 10.77.0.1 "$PORT" "$S1" "$K1" again $A1 "$R1" 8 > $TEST_DIR/again.out 2>&1 &
 for _ in $(seq 200); do
 	grep -q ^read $TEST_DIR/again.out && break
 	sleep 0.1
