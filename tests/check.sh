@@ -7,15 +7,19 @@ LOGS=build/test-logs
 mkdir -p $LOGS
 : > $LOGS/results
 
-# Passes output on, and makes lines of results out of CUnit's.
+# Passes output on, line by line as it comes, and makes lines of results out of CUnit's.
 results() {
-	awk '
-		/^Suite: / { suite = substr($0, 8) }
-		/^  Test: .*\.\.\.passed/ { sub(/^  Test: /, ""); sub(/ *\.\.\.passed.*/, ""); print "ok unit " suite ": " $0; next }
-		/^  Test: .*\.\.\.FAILED/ { sub(/^  Test: /, ""); sub(/ *\.\.\.FAILED.*/, ""); print "not ok unit " suite ": " $0; next }
-		{ print }
-		{ fflush() }
-	' | sed -uE 's/^(not )?ok - /\1ok /' | tee -a $LOGS/results
+	local line suite=''
+	while IFS= read -r line; do
+		case $line in
+		"Suite: "*) suite=${line#Suite: } && continue ;;
+		"  Test: "*...passed*) line=${line#  Test: } line="ok unit $suite: ${line% ...passed*}" ;;
+		"  Test: "*...FAILED*) line=${line#  Test: } line="not ok unit $suite: ${line% ...FAILED*}" ;;
+		"ok - "*) line="ok ${line#ok - }" ;;
+		"not ok - "*) line="not ok ${line#not ok - }" ;;
+		esac
+		printf '%s\n' "$line"
+	done | tee -a $LOGS/results
 }
 
 # run_part NAME SECONDS COMMAND...: one that fails without a line that says so is a failure of its own.
