@@ -204,7 +204,7 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 		if (ret == -EADDRNOTAVAIL || ret == -ENODEV)
 			return netlink_say(info, ret, "no RDMA device has this address: see rdma link and ip addr");
 		if (ret == -EOPNOTSUPP)
-			return netlink_say(info, ret, "the RDMA device lacks fast memory registration");
+			return netlink_say(info, ret, "the RDMA device lacks fast registration of 2 MiB: use another one");
 		return ret;
 	}
 	skb = netlink_reply_new(info, MITOSIS_CMD_HOLD_CREATE, &hdr);

@@ -61,19 +61,18 @@ u16 xprt_rc_port(void);
 /*
  * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
  * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -EOPNOTSUPP the device lacks fast
- * registration, -ENOMEM.
+ * registration of 2 MiB, -ENOMEM.
  */
 struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u64 id,
 					 const u8 *key, const struct xprt_expose_ops *ops,
 					 void *priv);
 /*
- * Makes @npages (at most xprt_expose_max_pages()) readable at [@va, @va + npages * PAGE_SIZE) for peers of @ex. The pages are
+ * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for peers of @ex. The pages are
  * the caller's and must stay until xprt_expose_destroy() has returned. The region belongs to @ex.
  * Sleeps. The caller serialises calls for one exposure.
  */
 int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct page **pages, unsigned int npages,
 		       u32 *rkey);
-unsigned int xprt_expose_max_pages(struct xprt_exposure *ex);
 /* From now on peers with the right key are accepted. */
 void xprt_expose_open(struct xprt_exposure *ex);
 /* Disconnects peers and invalidates all regions: when it returns nobody can read. Sleeps. */

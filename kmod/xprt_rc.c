@@ -112,7 +112,6 @@ struct xprt_exposure {
 	u8 key[MITOSIS_KEY_LEN];
 	const struct xprt_expose_ops *ops;
 	void *priv;
-	unsigned int max_pages;
 	struct work_struct removal;
 
 	/* Fixed while a peer exists. */
@@ -837,10 +836,9 @@ struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u6
 	dev = ex->cm_id->device;
 	ex->device = dev;
 	ex->port_num = ex->cm_id->port_num;
-	ex->max_pages = min_t(unsigned int, XPRT_REGION_PAGES,
-			      dev->attrs.max_fast_reg_page_list_len);
 	ret = -EOPNOTSUPP;
-	if (!(dev->attrs.device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) || !ex->max_pages ||
+	if (!(dev->attrs.device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) ||
+	    dev->attrs.max_fast_reg_page_list_len < XPRT_REGION_PAGES ||
 	    dev->attrs.max_mr <= 0 || !dev->ops.map_mr_sg ||
 	    !rdma_cap_ib_cm(dev, ex->port_num))
 		goto err_id;
@@ -932,7 +930,7 @@ int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct page **pages, un
 	int ret, nents;
 	u8 key;
 
-	if (!npages || npages > ex->max_pages || !PAGE_ALIGNED(va) ||
+	if (!npages || npages > XPRT_REGION_PAGES || !PAGE_ALIGNED(va) ||
 	    va + ((u64)npages << PAGE_SHIFT) < va)
 		return -EINVAL;
 	region = kzalloc(sizeof(*region), GFP_KERNEL);
@@ -984,11 +982,6 @@ err_free:
 	mutex_unlock(&ex->objects);
 	kfree(region);
 	return ret;
-}
-
-unsigned int xprt_expose_max_pages(struct xprt_exposure *ex)
-{
-	return ex->max_pages;
 }
 
 void xprt_expose_open(struct xprt_exposure *ex)
