@@ -6,7 +6,7 @@ include $(sort $(wildcard tests/*/module.mk))
 
 .PHONY: check check-debug lint soak
 check: deps
-	@tests/check.sh rig build unit fuzz scripts programs vm more
+	@tests/check.sh rig build unit fuzz scripts programs vm
 
 check-debug: deps
 	@tests/check.sh rig build vm-debug

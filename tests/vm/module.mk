@@ -20,7 +20,7 @@ vm-progs: $(VM_PROGS)
 
 # As it lies in a machine, from the root directory on.
 .PHONY: vm-payload-%
-vm-payload-%: all vm-progs
+vm-payload-%: all vm-progs rig
 	@test -e $(B)/rig/kernel-$*/kdir || { echo "the machines' kernel $* is not built: run 'make rig', or 'make debug-kernel'"; exit 1; }
 	$(MAKE) --no-print-directory kmod KNAME=$* KDIR=$(abspath $(B)/rig/kernel-$*/kdir)
 	rm -rf $(B)/tests/vm/payload-$*
@@ -34,14 +34,19 @@ vm-payload-%: all vm-progs
 check-progs: vm-progs
 	@tests/vm/native.sh
 
-.PHONY: check-vm
-check-vm: rig $(VM_KERNELS:%=vm-payload-%)
-	tests/vm/run.sh $(VM_KERNELS:%=--kernel %) --only '$(or $(ONLY),$(VM_CORE))' $(if $(SKIP),--skip '$(SKIP)')
-
+# Parts with machines of their own: a pair keeps little more than one processor busy, so make -j2 runs two parts at a time.
 # The fault matrix of migrations takes as long as all the rest: user space decides there, one kernel does.
-.PHONY: check-more
-check-more: rig vm-payload-6.12
-	tests/vm/run.sh --kernel 6.12 --only '^(one-copy|lost-source|more)'
+run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --only '$(3)' $(if $(SKIP),--skip '$(SKIP)')
+
+.PHONY: check-vm check-more check-one-copy check-lost-source
+check-core-%: vm-payload-%
+	@$(call run_vm,core,$*,$(or $(ONLY),$(VM_CORE)))
+check-one-copy: vm-payload-6.12
+	@$(call run_vm,one-copy,6.12,^one-copy)
+check-lost-source: vm-payload-6.12
+	@$(call run_vm,lost-source,6.12,^(lost-source|more))
+check-vm: $(VM_KERNELS:%=check-core-%)
+check-more: check-one-copy check-lost-source
 
 .PHONY: check-vm-debug
 check-vm-debug: debug-kernel vm-payload-debug

@@ -110,12 +110,12 @@ for KERNEL in "${KERNELS[@]}"; do
 	mkdir -p "$logs"
 	[ -n "$KEEP" ] || trap 'rig down' EXIT
 	trap 'exit 130' INT TERM HUP
-	if ! machines_up > "$logs/up.log" 2>&1; then
-		verdict not ok "$KERNEL machines: they do not start: $(tail -n 1 "$logs/up.log")"
+	if ! machines_up > "$logs/$RIG_NAME-up.log" 2>&1; then
+		verdict not ok "$KERNEL machines: they do not start: $(tail -n 1 "$logs/$RIG_NAME-up.log")"
 		continue
 	fi
 	for c in "${selected[@]}"; do
-		run_case "$c" || { verdict not ok "$KERNEL machines: they cannot be started again: $(tail -n 1 "$logs/renew.log")"; break; }
+		run_case "$c" || { verdict not ok "$KERNEL machines: they cannot be started again: $(tail -n 1 "$logs/$RIG_NAME-renew.log")"; break; }
 	done
 	if [ "$KERNEL" = debug ]; then
 		for m in a b; do

@@ -115,14 +115,14 @@ run_test() {
 
 [ -n "$KEEP" ] || trap 'rig down' EXIT
 trap 'exit 130' INT TERM HUP
-machines_up > "$logs/up.log" 2>&1 || { echo "not ok machines: they do not start: $(tail -n 1 "$logs/up.log")"; exit 1; }
+machines_up > "$logs/$RIG_NAME-up.log" 2>&1 || { echo "not ok machines: they do not start: $(tail -n 1 "$logs/$RIG_NAME-up.log")"; exit 1; }
 python3 "$ZDTM/cases.py" "$TOP/build/zdtm" > "$logs/cases" || exit 1
 while IFS=$'\t' read -r -u 3 name reason flags features dump restore command; do
 	[[ -z $ONLY || $name =~ $ONLY ]] || continue
 	reason=$(skip_reason "$name" "$reason" "$flags")
 	case $reason in
 	'') run_test "$name" "$flags" "$features" "$dump" "$restore" "$command" ||
-		{ echo "not ok machines: they cannot be started again: $(tail -n 1 "$logs/renew.log")"; exit 1; } ;;
+		{ echo "not ok machines: they cannot be started again: $(tail -n 1 "$logs/$RIG_NAME-renew.log")"; exit 1; } ;;
 	"not built") verdict "$name" "not ok" "it is not built: see build/zdtm/build.log" ;;
 	*) verdict "$name" skip "$reason" ;;
 	esac
