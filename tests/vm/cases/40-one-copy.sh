@@ -113,3 +113,18 @@ image_spoilt() {
 	drive paused_settle there
 }
 add one-copy-image-spoilt 150 image_spoilt
+
+# criu's action script asks last: the migration was cut off, and resolve has had its say, before it looks. It is frozen for that: a stopped
+# one is sent SIGHUP when its group loses the parent.
+script_late() {
+	drive paused_start committed
+	on a 'script=$(pgrep -P "$(pgrep -x criu)" -x mitosis-cli) || { echo "FAIL: criu has no action script"; exit 1; }
+		mkdir /sys/fs/cgroup/late && cd /sys/fs/cgroup/late && echo $script > cgroup.procs && echo 1 > cgroup.freeze
+		kill -KILL $(pgrep -f "^mitosis-cli migrate")
+		/root/t/drive.sh paused_end
+		mitosis-cli resolve "$(/root/t/drive.sh unfinished)" || exit 1
+		[ -d /proc/$script ] || { echo "FAIL: the action script has not waited"; exit 1; }
+		echo 0 > cgroup.freeze; cd; until rmdir /sys/fs/cgroup/late; do sleep 0.1; done 2> /dev/null'
+	drive paused_settle there
+}
+add one-copy-script-late 150 script_late
