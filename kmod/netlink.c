@@ -353,12 +353,20 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 		return 0;
 	}
 	ret = PTR_ERR(link);
-	if (ret == -EACCES)
-		GENL_SET_ERR_MSG(info, "the source has no such snapshot or refuses the key");
-	else if (ret == -EEXIST)
-		GENL_SET_ERR_MSG(info, "a link to this snapshot is open already");
-	else
-		GENL_SET_ERR_MSG(info, "the source cannot be reached over RDMA at this address");
+	switch (ret) {
+	case -EACCES:
+		return netlink_say(info, ret, "the source has no such snapshot or refuses the key");
+	case -EEXIST:
+		return netlink_say(info, ret, "a link to this snapshot is open already");
+	case -ENODEV:
+		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
+	case -ECONNREFUSED:
+		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
+	case -ETIMEDOUT:
+		return netlink_say(info, ret, "the source does not answer over RDMA: see its firewall and rdma link");
+	case -EHOSTUNREACH:
+		return netlink_say(info, ret, "the source cannot be reached at this address: see ip neigh and rdma link");
+	}
 	return ret;
 }
 
