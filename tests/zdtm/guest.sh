@@ -45,7 +45,7 @@ start() {
 	cp -p "/root/zdtm/$kind/$test" "$Z/$kind/"
 	# As CRIU's own runner does: a test that is not marked suid is another user's.
 	[[ " $flags " == *" suid "* ]] || env+=(ZDTM_UID=18943 ZDTM_GID=58467 "ZDTM_GROUPS=27495 48244")
-	(cd "$Z/$kind" && exec env "${env[@]}" timeout 60 "$@" < /dev/null > "$IMAGES.begin" 2>&1) ||
+	(cd "$Z/$kind" && exec env "${env[@]}" timeout -k 5 60 "$@" < /dev/null > "$IMAGES.begin" 2>&1) ||
 		fail "it does not start: $(cat "$IMAGES.begin" "$Z/$kind/$test".out* 2> /dev/null | tail -n 1)"
 	PID=$(cat "$Z/$kind/$test.pid") && kill -0 "$PID" || fail "it has ended before it is moved"
 }
