@@ -9,27 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/mitosis.h"
 #include "mitosis-criu-plugin/finish.h"
 
-/* Standard error is criu's log; criu's own may be the user's terminal. */
+/* Standard error is criu's log; criu's own may be the user's terminal, or a file whose offset is criu's. */
 static void finish_say(const char *text)
 {
+	int criu = syscall(SYS_pidfd_open, getppid(), 0), fd = -1;
 	struct stat ours, theirs;
-	char path[64];
-	FILE *f;
 
 	fprintf(stderr, "mitosis: %s\n", text);
-	snprintf(path, sizeof(path), "/proc/%d/fd/2", (int)getppid());
-	f = fopen(path, "ae");
-	if (!f)
-		return;
-	if (fstat(STDERR_FILENO, &ours) || fstat(fileno(f), &theirs) ||
-	    ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
-		fprintf(f, "mitosis: %s\n", text);
-	fclose(f);
+	if (criu >= 0)
+		fd = syscall(SYS_pidfd_getfd, criu, STDERR_FILENO, 0);
+	if (fd >= 0 && (fstat(STDERR_FILENO, &ours) || fstat(fd, &theirs) ||
+			ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino))
+		dprintf(fd, "mitosis: %s\n", text);
+	if (fd >= 0)
+		close(fd);
+	if (criu >= 0)
+		close(criu);
 }
 
 int main(void)

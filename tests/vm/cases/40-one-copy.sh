@@ -51,6 +51,16 @@ add one-copy-no-device 150 refused 'rdma link delete rxe0' 'rdma link add rxe0 t
 add one-copy-program-differs 150 refused 'cp /root/t/bin/walk /run/other && mount --bind /run/other /root/t/bin/target' 'umount /root/t/bin/target' target
 add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
 
+# What the step that takes the memory says gets through criu.
+held_too_much() {
+	local rc=0
+	on a 'echo 1 > /sys/module/mitosis/parameters/max_held_mb'
+	drive failing max_held_mb || rc=$?
+	on a 'echo 0 > /sys/module/mitosis/parameters/max_held_mb'
+	return $rc
+}
+add one-copy-held-too-much 150 held_too_much
+
 # An ssh that takes in a few bytes at a time: the process does not stand still for as long as that goes on.
 slow_reader() {
 	on a 'cat > /run/drip <<-"END"
