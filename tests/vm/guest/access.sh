@@ -2,14 +2,12 @@
 # SPDX-License-Identifier: MIT
 # Runs in machine b against snapshots of machine a: nobody without the key reads a byte, and nobody writes one.
 set -u
-BIN=/root/t/bin
 export TEST_DIR=/tmp/mt
+PEER=a
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
 mkdir -p $TEST_DIR
 rm -f $TEST_DIR/access.*
-
-on_a() {
-	ssh -o ControlMaster=auto -o ControlPath=/run/t-a.ctl -o ControlPersist=600 a "$@"
-}
 
 # expect NAME PATTERN ACTUAL
 expect() {
@@ -27,7 +25,7 @@ peer() {
 
 hold() {
 	local out
-	out=$(on_a "$BIN/ctl hold 10.77.0.1 $PID $1 $2") || { echo "FAIL: hold: $out"; exit 1; }
+	out=$(on_peer "$BIN/ctl hold 10.77.0.1 $PID $1 $2") || { echo "FAIL: hold: $out"; exit 1; }
 	SNAP=$(sed -n 's/^snapshot //p' <<< "$out")
 	KEY=$(sed -n 's/^key //p' <<< "$out")
 	PORT=$(sed -n 's/^port //p' <<< "$out")
@@ -36,14 +34,14 @@ hold() {
 	LEN=$((LEN * 4096))
 }
 
-on_a "rm -rf $TEST_DIR; mkdir -p $TEST_DIR; TEST_DIR=$TEST_DIR setsid -f $BIN/target 8 < /dev/null > /dev/null 2>&1
+on_peer "rm -rf $TEST_DIR; mkdir -p $TEST_DIR; TEST_DIR=$TEST_DIR setsid -f $BIN/target 8 < /dev/null > /dev/null 2>&1
 	until grep -q ^ready $TEST_DIR/target.log 2>/dev/null; do sleep 0.05; done"
-PID=$(on_a "sed -n 's/^ready //p' $TEST_DIR/target.log")
-AREA=$(on_a "sed -nE 's/^area (0x[0-9a-f]+) .*/\1/p' $TEST_DIR/target.log")
+PID=$(on_peer "sed -n 's/^ready //p' $TEST_DIR/target.log")
+AREA=$(on_peer "sed -nE 's/^area (0x[0-9a-f]+) .*/\1/p' $TEST_DIR/target.log")
 # A block of 2 MiB that is all in the area, so that there is one region.
 A=$(((AREA + 0x1fffff) & ~0x1fffff))
-refused=$(on_a "$BIN/ctl stat peers_refused")
-errors=$(on_a "$BIN/ctl stat access_errors")
+refused=$(on_peer "$BIN/ctl stat peers_refused")
+errors=$(on_peer "$BIN/ctl stat access_errors")
 
 hold $A 512
 S1=$SNAP K1=$KEY R1=$RKEY L1=$LEN A1=$A
@@ -76,12 +74,12 @@ for i in $(seq 24); do
 done
 expect "connection requests of random content" "" "$accepted"
 
-[ "$(on_a "$BIN/ctl stat peers_refused")" -ge $((refused + 28)) ] && n=counted || n="not counted"
+[ "$(on_peer "$BIN/ctl stat peers_refused")" -ge $((refused + 28)) ] && n=counted || n="not counted"
 expect "refusals are counted" counted "$n"
 # The device's word of it can come after the peer's.
 n="not counted"
 for _ in $(seq 100); do
-	[ "$(on_a "$BIN/ctl stat access_errors")" -lt $((errors + 7)) ] || { n=counted; break; }
+	[ "$(on_peer "$BIN/ctl stat access_errors")" -lt $((errors + 7)) ] || { n=counted; break; }
 	sleep 0.1
 done
 expect "forbidden requests are counted" counted "$n"
@@ -92,22 +90,22 @@ for _ in $(seq 200); do
 	grep -q ^read $TEST_DIR/again.out && break
 	sleep 0.1
 done
-on_a "$BIN/ctl release $S1"
+on_peer "$BIN/ctl release $S1"
 touch $TEST_DIR/access.go
 wait
 expect "released under a connected peer" "error: *" "$(tail -n 1 $TEST_DIR/again.out)"
 expect "released snapshot" refused "$(peer "$S1" "$K1" read $A1 "$R1" 8)"
 expect "other snapshot is not touched by a release" "read 0x*" "$(peer "$S2" "$K2" read $((A + 0x200000)) "$R2" 8)"
 expect "released snapshot's region by another's key" "error: remote access error*" "$(peer "$S2" "$K2" read $A1 "$R1" 8)"
-on_a "$BIN/ctl release $S2"
-expect "all pages are let go" 0 "$(on_a "$BIN/ctl stat pages_held")"
+on_peer "$BIN/ctl release $S2"
+expect "all pages are let go" 0 "$(on_peer "$BIN/ctl stat pages_held")"
 
 # A lease ends by itself.
-out=$(on_a "$BIN/ctl hold 10.77.0.1 $PID $A 16 1") || echo "FAIL: hold"
+out=$(on_peer "$BIN/ctl hold 10.77.0.1 $PID $A 16 1") || echo "FAIL: hold"
 n=held
 for _ in $(seq 100); do
-	[ "$(on_a "$BIN/ctl stat snapshots")" = 0 ] && n=gone && break
+	[ "$(on_peer "$BIN/ctl stat snapshots")" = 0 ] && n=gone && break
 	sleep 0.1
 done
 expect "lease expires" gone "$n"
-on_a "kill -KILL $PID"
+on_peer "kill -KILL $PID"
