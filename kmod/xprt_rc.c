@@ -84,6 +84,11 @@
 #define CONN_DEPTH_MAX		128	/* READs in flight that we ask the source for */
 #define CONN_DONE_TIMEOUT	(10 * HZ)
 /*
+ * ib_core can miss that a neighbour has become known between its look and its waiting; it looks
+ * once more when the time that it was given is over.
+ */
+#define CONN_RESOLVE_MS		200U
+/*
  * Without a completion for so long, with reads in flight, the connection is taken for dead whatever
  * the device thinks. Devices may stretch the ack timeout by four: 0.54 s * 4 * (XPRT_RETRIES + 1).
  */
@@ -1391,6 +1396,9 @@ static int conn_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 			conn_step(conn, 0);
 		return 0;
 	case RDMA_CM_EVENT_ADDR_ERROR:
+		/* nothing is there yet, and it may be tried again */
+		conn_step(conn, event->status ? : -EHOSTUNREACH);
+		return 0;
 	case RDMA_CM_EVENT_ROUTE_ERROR:
 	case RDMA_CM_EVENT_CONNECT_ERROR:
 	case RDMA_CM_EVENT_UNREACHABLE:
@@ -1570,9 +1578,12 @@ struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
 	rdma_set_ack_timeout(conn->cm_id, XPRT_ACK_TIMEOUT);
 	if (local)
 		src = *local;
-	ret = rdma_resolve_addr(conn->cm_id, local ? (struct sockaddr *)&src : NULL,
-				(struct sockaddr *)&dst, conn_left_ms(deadline));
-	ret = conn_wait_step(conn, ret, deadline);
+	do {
+		ret = rdma_resolve_addr(conn->cm_id, local ? (struct sockaddr *)&src : NULL,
+					(struct sockaddr *)&dst,
+					min(conn_left_ms(deadline), CONN_RESOLVE_MS));
+		ret = conn_wait_step(conn, ret, deadline);
+	} while (ret == -ETIMEDOUT && time_before(jiffies, deadline));
 	if (ret)
 		goto err;
 	ret = rdma_resolve_route(conn->cm_id, conn_left_ms(deadline));

@@ -24,6 +24,9 @@ tidy() {
 	# shellcheck disable=SC2046 # a list of pids
 	tree_kill $(strays)
 	rm -rf "$Z" "$IMAGES" "$IMAGES".*
+	# A dumped connection stays locked here, and tests have rules of their own.
+	iptables -F
+	ip6tables -F
 }
 
 config() {
@@ -50,10 +53,21 @@ start() {
 	PID=$(cat "$Z/$kind/$test.pid") && kill -0 "$PID" || fail "it has ended before it is moved"
 }
 
+# As many as CRIU's own runner has.
+hugepages() {
+	echo 20 > /proc/sys/vm/nr_hugepages
+}
+
+cmd_hugepages() {
+	hugepages
+}
+
 # move NAME FLAGS FEATURES DUMP-OPTIONS RESTORE-OPTIONS COMMAND: fields as cases.py prints them.
 cmd_move() {
 	local kind=${1%/*} test=${1#*/} flags=$2 features=$3 dump=$4 restore=$5 command=$6 f rc=0
-	rm -rf "$Z" "$IMAGES" "$IMAGES".*
+	tidy
+	hugepages
+	on_peer /root/zdtm/guest.sh hugepages
 	[ "$features" != - ] || features=
 	[ "$dump" != - ] || dump=
 	[ "$restore" != - ] || restore=
@@ -88,7 +102,7 @@ refused() {
 # arrive NAME PID FLAGS RESTORE-OPTIONS: what has been sent is restored, ended, and asked.
 cmd_arrive() {
 	local kind=${1%/*} test=${1#*/} pid=$2 flags=$3 rc=0 out skipped
-	rm -rf "$Z" "$IMAGES" "$IMAGES".*
+	tidy
 	tar -C / -xpf - || fail "its files do not arrive"
 	# shellcheck disable=SC2046,SC2086
 	timeout 90 criu restore $(config restore) -D "$IMAGES" -o "$IMAGES.restore" -d $4 < /dev/null || rc=$?

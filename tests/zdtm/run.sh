@@ -30,6 +30,8 @@ done
 
 export RIG_NAME=${RIG_PREFIX:-zdtm}-$KERNEL
 machines_size
+# Some map a gigabyte.
+[ "$MEM" -ge 2048 ] || MEM=2048
 MORE_PAYLOAD=$TOP/build/zdtm/payload
 logs=$LOGS/zdtm-$KERNEL${PLAIN:+-plain}
 mkdir -p "$logs"

@@ -84,6 +84,16 @@ for _ in $(seq 100); do
 done
 expect "forbidden requests are counted" counted "$n"
 
+# Nothing is known of the neighbour on the link.
+links() {
+	for _ in $(seq "$1"); do
+		ip neigh flush dev eth0
+		$BIN/ctl link "$S1" "$K1" 10.77.0.1 "$PORT" 2>&1 || return
+	done
+	echo opened
+}
+expect "opened 40 times by a stranger" opened "$(links 40)"
+
 # Released while a peer is connected, and after.
 timeout $((60 * SLOW)) $BIN/access 10.77.0.1 "$PORT" "$S1" "$K1" again $A1 "$R1" 8 > $TEST_DIR/again.out 2>&1 &
 for _ in $(seq 200); do

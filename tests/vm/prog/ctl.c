@@ -8,6 +8,7 @@
  *						from them, and comes back over a link to this very machine.
  *						DRAIN_MS < 0: without a drain; ctl drain SNAPSHOT starts it later
  *	ctl drain SNAPSHOT
+ *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
  *	ctl stat NAME				one counter
  *	ctl fuzz SEED N				messages of random content to the module; none may be believed
  */
@@ -213,6 +214,17 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	mitosis_link_drain(ctl, id);
 }
 
+static void link_once(uint64_t id, const char *hex, const char *addr, int port)
+{
+	uint8_t key[MITOSIS_KEY_LEN];
+
+	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
+			DIE("%s is no key", hex);
+	OK(mitosis_link_open(ctl, id, key, addr, port, NULL, 0), "link");
+	OK(mitosis_link_close(ctl, id), "close");
+}
+
 static void stat_print(const char *name)
 {
 	uint64_t stats[__MITOSIS_STAT_MAX];
@@ -291,6 +303,8 @@ int main(int argc, char **argv)
 		lazify(argv[2], atol(argv[3]), argv + 4, argc - 4);
 	else if (!strcmp(cmd, "drain") && argc == 3)
 		OK(mitosis_link_drain(ctl, strtoull(argv[2], NULL, 16)), "drain");
+	else if (!strcmp(cmd, "link") && argc == 6)
+		link_once(strtoull(argv[2], NULL, 16), argv[3], argv[4], atoi(argv[5]));
 	else if (!strcmp(cmd, "stat") && argc == 3)
 		stat_print(argv[2]);
 	else if (!strcmp(cmd, "fuzz") && argc == 4)
