@@ -58,12 +58,12 @@ add lazy-walk 240 lazy walk 1 10000
 add lazy-walk-draining 240 lazy_draining walk 2 10000
 add lazy-walk-again 300 lazy_again walk 3 10000
 
-# Pages go to swap, and are moved about, while the walk goes on. A second of rest, and a sixteenth of what there is: more, and a slow machine does
-# nothing but fetch back the programs that are to start.
+# Pages go to swap, and are moved about, while the walk goes on. A sixteenth of what there is, and rest: more, and a slow machine does nothing but
+# fetch back the programs that are to start.
 walk_under_pressure() {
 	# shellcheck disable=SC2016 # expanded in the machine
 	on a 'cd /sys/fs/cgroup && mkdir -p pressure
-		(while :; do echo 1 > /proc/sys/vm/compact_memory; echo $(($(cat pressure/memory.current) / 16)) > pressure/memory.reclaim; sleep 1; done) > /dev/null 2>&1 &
+		(while :; do echo 1 > /proc/sys/vm/compact_memory; echo $(($(cat pressure/memory.current) / 16)) > pressure/memory.reclaim; sleep 3; done) > /dev/null 2>&1 &
 		echo $! > /run/pressure.pid'
 	local rc=0
 	with_swap pressed || rc=$?
