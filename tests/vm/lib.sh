@@ -92,9 +92,11 @@ machines_renew() {
 			rig link $m $kind up > /dev/null 2>&1
 		done
 	done
-	{ machine_reset a && machine_reset b && machines_setup; } > "$logs/$RIG_NAME-renew.log" 2>&1 && return
-	rig down
-	rig up --kernel "$KERNEL" --mem "$MEM" >> "$logs/$RIG_NAME-renew.log" 2>&1 && machines_setup >> "$logs/$RIG_NAME-renew.log" 2>&1
+	{
+		machine_reset a && machine_reset b && machines_setup && return
+		rig down
+		rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
+	} > "$logs/$RIG_NAME-renew.log" 2>&1
 }
 
 console_size() {

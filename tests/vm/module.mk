@@ -49,5 +49,4 @@ check-vm: $(VM_KERNELS:%=check-core-%)
 check-more: check-one-copy check-lost-source
 
 .PHONY: check-vm-debug
-check-vm-debug: debug-kernel vm-payload-debug
-	tests/vm/run.sh --kernel debug --only '$(or $(ONLY),$(VM_CORE))' $(if $(SKIP),--skip '$(SKIP)')
+check-vm-debug: debug-kernel check-core-debug

@@ -20,6 +20,7 @@ strays() {
 	find /proc/[0-9]*/exe -lname "$Z/*" 2> /dev/null | cut -d / -f 3
 }
 
+# The machine as a test is to find it.
 tidy() {
 	# shellcheck disable=SC2046 # a list of pids
 	tree_kill $(strays)
@@ -27,6 +28,8 @@ tidy() {
 	# A dumped connection stays locked here, and tests have rules of their own.
 	iptables -F
 	ip6tables -F
+	# As many as CRIU's own runner has.
+	echo 20 > /proc/sys/vm/nr_hugepages
 }
 
 config() {
@@ -53,21 +56,10 @@ start() {
 	PID=$(cat "$Z/$kind/$test.pid") && kill -0 "$PID" || fail "it has ended before it is moved"
 }
 
-# As many as CRIU's own runner has.
-hugepages() {
-	echo 20 > /proc/sys/vm/nr_hugepages
-}
-
-cmd_hugepages() {
-	hugepages
-}
-
 # move NAME FLAGS FEATURES DUMP-OPTIONS RESTORE-OPTIONS COMMAND: fields as cases.py prints them.
 cmd_move() {
 	local kind=${1%/*} test=${1#*/} flags=$2 features=$3 dump=$4 restore=$5 command=$6 f rc=0
 	tidy
-	hugepages
-	on_peer /root/zdtm/guest.sh hugepages
 	[ "$features" != - ] || features=
 	[ "$dump" != - ] || dump=
 	[ "$restore" != - ] || restore=

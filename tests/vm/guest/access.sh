@@ -9,23 +9,13 @@ PEER=a
 mkdir -p $TEST_DIR
 rm -f $TEST_DIR/access.*
 
-# expect NAME PATTERN ACTUAL
-expect() {
-	# shellcheck disable=SC2053
-	if [[ $3 == $2 ]]; then
-		echo "ok $1"
-	else
-		echo "not ok $1: the answer is '$3', not '$2'"
-	fi
-}
-
 peer() {
 	timeout $((60 * SLOW)) $BIN/access 10.77.0.1 "$PORT" "$@" 2>&1 | tail -n 1
 }
 
 hold() {
 	local out
-	out=$(on_peer "$BIN/ctl hold 10.77.0.1 $PID $1 $2") || { echo "FAIL: hold: $out"; exit 1; }
+	out=$(on_peer "$BIN/ctl hold 10.77.0.1 $PID $1 $2") || fail "hold: $out"
 	SNAP=$(sed -n 's/^snapshot //p' <<< "$out")
 	KEY=$(sed -n 's/^key //p' <<< "$out")
 	PORT=$(sed -n 's/^port //p' <<< "$out")
@@ -47,7 +37,7 @@ hold $A 512
 S1=$SNAP K1=$KEY R1=$RKEY L1=$LEN A1=$A
 hold $((A + 0x200000)) 512
 S2=$SNAP K2=$KEY R2=$RKEY
-[ "$L1" = $((512 * 4096)) ] || { echo "FAIL: the region has $L1 bytes"; exit 1; }
+[ "$L1" = $((512 * 4096)) ] || fail "the region has $L1 bytes"
 word=$(peer "$S1" "$K1" read $A1 "$R1" 4096)
 expect "right key reads" "read 0x*" "$word"
 expect "whole region reads" "$word" "$(peer "$S1" "$K1" read $A1 "$R1" "$L1")"

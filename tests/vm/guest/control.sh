@@ -2,17 +2,9 @@
 # SPDX-License-Identifier: MIT
 # The netlink interface in the hands of others than root, and of nonsense.
 set -u
-BIN=/root/t/bin
 export TEST_DIR=/tmp/mt
-
-expect() {
-	# shellcheck disable=SC2053
-	if [[ $3 == $2 ]]; then
-		echo "ok $1"
-	else
-		echo "not ok $1: the answer is '$3', not '$2'"
-	fi
-}
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
 
 unprivileged() {
 	setpriv --reuid 65534 --regid 65534 --clear-groups "$@"

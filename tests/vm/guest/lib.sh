@@ -12,6 +12,16 @@ fail() {
 	exit 1
 }
 
+# expect NAME PATTERN ACTUAL: one test of those that a script makes.
+expect() {
+	# shellcheck disable=SC2053
+	if [[ $3 == $2 ]]; then
+		echo "ok $1"
+	else
+		echo "not ok $1: the answer is '$3', not '$2'"
+	fi
+}
+
 on_peer() {
 	ssh -o ControlMaster=auto -o "ControlPath=/run/t-$PEER.ctl" -o ControlPersist=1800 "$PEER" "$@"
 }
