@@ -78,9 +78,10 @@ void wire_remote_end(struct wire *w, pid_t pid)
 	struct pollfd p = { syscall(SYS_pidfd_open, pid, 0), POLLIN, 0 };
 
 	wire_end(w);
-	if (p.fd < 0 || poll(&p, 1, WIRE_END_MS) <= 0)
-		/* one that is stopped, as it wants something of the terminal, would not heed SIGTERM */
-		kill(pid, SIGKILL);
+	if (p.fd >= 0)
+		poll(&p, 1, WIRE_END_MS);
+	/* With all that it started, as a receiver lives as long as its session. SIGTERM would not end what is stopped for the terminal. */
+	kill(-pid, SIGKILL);
 	if (p.fd >= 0)
 		close(p.fd);
 	waitpid(pid, NULL, 0);
