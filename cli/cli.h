@@ -119,6 +119,7 @@ int check_report(json_object *problems, const char *side, json_object *all);
 
 /* wire.c: one JSON object a line, and files, between migrate and receive. */
 #define WIRE_STALL_S	60	/* so long may the other side not read or write */
+#define WIRE_DUMP_S	600	/* so long may the first image take, which waits for criu's dump */
 #define WIRE_TIMEOUT_MAX_S 3600	/* the most that --timeout can be */
 
 struct wire {

@@ -207,6 +207,7 @@ static int send_images(struct migrate *m)
 			cli_say("image %s cannot be sent to %s: %s", e->d_name, m->to, strerror(-ret));
 			goto out;
 		}
+		test_step(m, "sending");
 	}
 	ret = wire_send_key(&m->wire, "end");
 out:

@@ -77,10 +77,11 @@ static void discard(struct receive *r)
 
 static int receive_images(struct receive *r)
 {
-	int dirfd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
+	int dirfd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1, patience = WIRE_DUMP_S;
 	json_object *o;
 
-	while ((o = wire_recv(&r->wire, 600000))) {
+	while ((o = wire_recv(&r->wire, patience * 1000))) {
+		patience = WIRE_STALL_S;
 		if (json_object_object_get_ex(o, "end", NULL)) {
 			ret = 0;
 			break;
@@ -88,6 +89,8 @@ static int receive_images(struct receive *r)
 		if (!json_object_object_get_ex(o, "file", NULL))
 			break;
 		ret = wire_recv_file(&r->wire, o, dirfd);
+		if (ret == -EPIPE)
+			break;
 		if (ret) {
 			wire_send_error(&r->wire, "image %s cannot be written to %s (%s): make room there", jstr(o, "file"), r->dir,
 				  strerror(-ret));
@@ -96,6 +99,8 @@ static int receive_images(struct receive *r)
 		json_object_put(o);
 		ret = -1;
 	}
+	if (!o || ret == -EPIPE)
+		wire_send_error(&r->wire, "the images have not arrived: the session ended, or nothing came for %d s", patience);
 	json_object_put(o);
 	close(dirfd);
 	return ret;

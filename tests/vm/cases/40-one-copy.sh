@@ -24,8 +24,8 @@ add one-copy-kill-ssh-running 150 drive fault here running kill-ssh there
 for step in received restoring restored; do
 	add "one-copy-kill-receiver-$step" 150 drive fault there $step kill here
 done
-# READY has been said: COMMIT follows.
-add one-copy-kill-receiver-ready 150 drive fault there ready kill doubt-here
+# READY has been said: whether COMMIT is sent before the session's end is seen is a race that nobody can decide.
+add one-copy-kill-receiver-ready 150 drive fault there ready kill here-or-doubt
 add one-copy-kill-receiver-commit 150 drive fault there commit kill doubt-here
 add one-copy-kill-receiver-journaled 150 drive fault there journaled kill doubt-there
 add one-copy-kill-receiver-thawed 150 drive fault there thawed kill doubt-there
@@ -104,7 +104,12 @@ paused() {
 	eval "$4"
 	drive paused_settle "$want"
 }
-add one-copy-ssh-link-cut-before-commit 240 paused sent here 'rig link b ssh down' 'rig link b ssh up'
+# The first image has arrived, the others do not; nothing tells the receiver that they never will.
+add one-copy-ssh-link-cut-in-images 300 paused sending here 'sleep 2; rig link b ssh down' \
+	'on b "/root/t/drive.sh no_receiver 75"; rig link b ssh up'
+# READY cannot come before the cut.
+add one-copy-ssh-link-cut-before-commit 240 paused 'sent received:pause' here \
+	'rig link b ssh down; on b "rm -f /run/mitosis-test-step; touch /tmp/mitosis-test-go"' 'rig link b ssh up'
 # TCP may deliver COMMIT when the link is back, or resolve may be faster.
 add one-copy-ssh-link-cut-after-commit 240 paused commit one-or-doubt 'rig link b ssh down' 'rig link b ssh up'
 add one-copy-receiver-rebooted-before-commit 300 paused sent here 'rig reset b; on b /root/t/setup.sh' true

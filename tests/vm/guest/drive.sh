@@ -219,6 +219,7 @@ cmd_start_server() {
 # After a fault: where it must run, then no leftover may be in the way of the same move once more.
 settle() {
 	local want=$1 id at
+	[ "$want" != here-or-doubt ] || { want=here; [ -z "$(unfinished)" ] || want=doubt-here; }
 	case $want in
 	doubt-*)
 		id=$(unfinished)
@@ -271,11 +272,16 @@ settle() {
 	echo "it ran $want"
 }
 
+cmd_no_receiver() {
+	until_true "$1" eval '! pgrep -f "^mitosis-cli receive"' ||
+		fail "a receiver is left on the destination: $(ps -o pid,etimes,stat,wchan:20,args -p "$(pgrep -d , -f '^mitosis-cli receive')" | tail -n +2)"
+}
+
 # What a dead receiver leaves is frozen; it can be ended. One whose session died with a cable waits for COMMIT as long as the source would
 # for RUNNING, 60 s here: only TCP's next attempt, which can come later than that, tells it sooner.
 cmd_settle_peer() {
 	local id
-	until_true 75 eval '! pgrep -f "^mitosis-cli receive"' || fail "a receiver is left on the destination"
+	cmd_no_receiver 75
 	for id in $(unfinished); do
 		mitosis-cli resolve "$id" --here kill || fail "what is left on the destination cannot be resolved"
 	done
@@ -369,6 +375,7 @@ cmd_failing() {
 	until_true 20 answers_right || fail "the process does not run on: $(ask)"
 	until_true 20 idle_source || fail "its memory is still held"
 	[ -z "$(unfinished)" ] || fail "something is left to resolve"
+	on_peer "/root/t/drive.sh no_receiver 10" || exit 1
 	tree_kill "$PID"
 }
 
