@@ -5,3 +5,6 @@
 for c in redis python core gdb and_back bare stale; do
 	add "more-${c//_/-}" 180 on a "/root/t/more.sh $c"
 done
+for how in fault drain; do
+	add "more-oom-$how" 180 on a "/root/t/more.sh oom $how"
+done

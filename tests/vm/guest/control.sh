@@ -17,6 +17,7 @@ expect "hold needs a capability" "*permi*" "$(unprivileged $BIN/ctl hold 10.77.0
 expect "root of a user namespace is not root" "*permi*" "$(unprivileged unshare -Ur $BIN/ctl stat links 2>&1)"
 expect "no capability but CAP_SYS_ADMIN is needed" "[0-9]*" "$(setpriv --bounding-set -all,+sys_admin --inh-caps -all $BIN/ctl stat links 2>&1)"
 expect "root without CAP_SYS_ADMIN" "*permi*" "$(setpriv --bounding-set -sys_admin --inh-caps -sys_admin $BIN/ctl stat links 2>&1)"
+expect "tracing is not turned off under the hooks" "*busy*" "$(sysctl kernel.ftrace_enabled=0 2>&1)"
 expect "no such snapshot" "*release*" "$($BIN/ctl release 123 2>&1)"
 expect "address of no device" "*hold*" "$($BIN/ctl hold 10.99.0.1 $$ 0x10000 1 2>&1)"
 expect "pages that are not mapped" "*hold*" "$($BIN/ctl hold 10.77.0.1 $$ 0x10000 1 2>&1)"

@@ -407,6 +407,10 @@ cmd_paused_settle() {
 	settle "$1"
 }
 
+cmd_links_idle() {
+	until_true 30 idle_links || fail "links are left: $(mitosis-cli list)"
+}
+
 # Moved and lazy: nothing is read there until the file target.go is made, or the drain is let go. Prints the pid.
 cmd_lost_start() {
 	on_peer "/root/t/drive.sh prepare target drain:hold && rm -f $T/target.go" || fail "machine $PEER does not answer"
@@ -455,14 +459,14 @@ cmd_kill() {
 	kill -KILL "$1"
 	until_true 10 is_gone "$1" || fail "process $1 does not die of SIGKILL while it waits: $(cat "/proc/$1/task/"*/stack)"
 	# Its drain has not begun, so nothing is left to do here, and the link need not come back for that.
-	until_true 30 idle_links || fail "links are left: $(mitosis-cli list)"
+	cmd_links_idle
 	touch /tmp/mitosis-test-go
 }
 
 cmd_drains() {
 	touch /tmp/mitosis-test-go
 	ordinary "$1"
-	until_true 30 idle_links || fail "links are left: $(mitosis-cli list)"
+	cmd_links_idle
 	tree_kill "$1"
 }
 

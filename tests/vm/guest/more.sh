@@ -64,10 +64,13 @@ cmd_python() {
 	[ "$want" = "$got" ] || fail "python computed $got, not $want"
 }
 
+OOM=/sys/fs/cgroup/oom
+
+# [MODE]
 target_there() {
 	on_peer "$D prepare target drain:hold && rm -f $T/target.go"
 	rm -f $T/target.*
-	(cd / && TEST_DIR=$T setsid -f /root/t/bin/target 4 < /dev/null > /dev/null 2>&1)
+	(cd / && TEST_DIR=$T setsid -f /root/t/bin/target 4 "$@" < /dev/null > /dev/null 2>&1)
 	until_true 20 grep -q ^ready $T/target.log || fail "target does not start"
 	PID=$(sed -n 's/^ready //p' $T/target.log)
 	AREA=$(sed -nE 's/^area (0x[0-9a-f]+) ([0-9]+)/\1 \2/p' $T/target.log)
@@ -97,6 +100,21 @@ cmd_gdb() {
 	on_peer "! /root/t/bin/corecheck $T/core.gdb $AREA" > $T/gdb.log || fail "the core file lacks gdb's write"
 	grep -q 'has 0x4d at' $T/gdb.log || fail "the core file is wrong: $(cat $T/gdb.log)"
 	on_peer "$D drains $PID" || exit 1
+	$D source_idle
+}
+
+# oom fault|drain: its cgroup there has less room than it needs, and its pages come by its own faults, or by the drain alone. The kernel's
+# report of that has a call trace, which is not for the console.
+cmd_oom() {
+	target_there touch
+	on_peer "mkdir -p $OOM && echo 2M > $OOM/memory.max && echo 0 > $OOM/memory.swap.max && echo $PID > $OOM/cgroup.procs && dmesg -C && dmesg -D &&
+		touch $([ "$1" = fault ] && echo $T/target.go || echo /tmp/mitosis-test-go)" || fail "the cgroup cannot be made"
+	until_true 60 on_peer "[ ! -d /proc/$PID ]" || fail "the process is not killed: $(on_peer "cat $OOM/memory.current")"
+	on_peer "dmesg -E; grep -q 'oom_kill [1-9]' $OOM/memory.events" || fail "it was not the cgroup's limit: $(on_peer "dmesg | tail -n 3" | paste -s)"
+	on_peer "! dmesg | grep -E 'WARNING:|BUG:'" || fail "the kernel complains"
+	on_peer "touch /tmp/mitosis-test-go; rmdir $OOM; $D links_idle" || exit 1
+	# As above: without a drain, nobody has told the source.
+	[ "$1" = drain ] || mitosis-cli release --all
 	$D source_idle
 }
 
