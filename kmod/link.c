@@ -156,7 +156,8 @@ static void link_lose(struct link *link, int error)
 	trace_mitosis_link(link->id, MITOSIS_LINK_LOST, -error);
 	pr_err("mitosis: snapshot %016llx: link to %s given up (%d): %s; processes that miss pages of it are killed\n",
 	       link->id, link->peer_text, -error,
-	       error == EACCES || error == EREMOTEIO ? "the source has released it or refuses the key" :
+	       error == EACCES ? "the source has released it or refuses the key" :
+	       error == EREMOTEIO ? "the source cannot or will not read a page of it: memory failure there, or released" :
 	       "the source did not answer in time");
 	mutex_lock(&link->mutex);
 	pager_kill_all(link);
