@@ -21,5 +21,5 @@ add migrate-sparse 180 prog sparse
 add migrate-thp 180 with_sysfs "$THP/enabled=always" prog thp
 add migrate-ksm 180 with_sysfs "$KSM/run=1,$KSM/sleep_millisecs=1,$KSM/pages_to_scan=4000" prog ksm
 add migrate-swap 180 with_swap prog swapped
-add migrate-walk 240 prog walk 11 10000
-add migrate-walk-lazy 240 prog_lazy walk 12 10000
+add migrate-walk 240 walk prog 11 10000
+add migrate-walk-lazy 240 walk prog_lazy 12 10000
