@@ -4,8 +4,6 @@
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate)
-# Not passing everywhere yet; make check-vm SKIP= ONLY=... runs them.
-SKIP ?= migrate-exits
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
@@ -36,7 +34,7 @@ check-progs: vm-progs
 
 # Parts with machines of their own: a pair keeps little more than one processor busy, so make -j2 runs two parts at a time.
 # The fault matrix of migrations takes as long as all the rest: user space decides there, one kernel does.
-run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --only '$(3)' $(if $(SKIP),--skip '$(SKIP)')
+run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --only '$(3)'
 
 .PHONY: check-vm check-more check-one-copy check-lost-source
 check-core-%: vm-payload-%
@@ -49,4 +47,5 @@ check-vm: $(VM_KERNELS:%=check-core-%)
 check-more: check-one-copy check-lost-source
 
 .PHONY: check-vm-debug
+check-vm-debug: ONLY := $(or $(ONLY),$(VM_CORE)|^inject)
 check-vm-debug: debug-kernel check-core-debug

@@ -105,12 +105,14 @@ cmd_prog() {
 	true
 }
 
-# lazy NAME ARGS...: made lazy in place, without CRIU. DRAIN_MS: -1 starts the drain when the program is done.
+# lazy NAME ARGS...: made lazy in place, without CRIU. DRAIN_MS: -1 starts the drain when the program is done. THEN: a command for when it is lazy,
+# which is given the snapshot.
 cmd_lazy() {
 	local name=$1 id
 	start "$@"
 	# shellcheck disable=SC2046
 	id=$($BIN/ctl lazify 10.77.0.1 "${DRAIN_MS:--1}" $(tree_of "$PID")) || fail "it cannot be made lazy"
+	${THEN:-true} "$id" || fail "$THEN fails"
 	touch "$T/$name.go"
 	until_true "${BOUND:-60}" grep -qE '^(PASS|FAIL)' "$T/$name.log"
 	[ "${DRAIN_MS:--1}" -ge 0 ] || $BIN/ctl drain "$id" || true

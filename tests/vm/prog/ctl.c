@@ -10,7 +10,9 @@
  *	ctl drain SNAPSHOT
  *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
  *	ctl stat NAME				one counter
+ *	ctl close SNAPSHOT			the link
  *	ctl fuzz SEED N				messages of random content to the module; none may be believed
+ *	ctl fail WHAT N COMMAND...		the Nth allocation of one of COMMAND's calls fails; status 3 when it has not so many
  */
 #include "prog.h"
 #include <dirent.h>
@@ -25,10 +27,37 @@ static struct mitosis *ctl;
 
 #define DIE(...) do { fprintf(stderr, __VA_ARGS__); fputc('\n', stderr); exit(1); } while (0)
 #define OK(call, what) do { \
-	int r_ = (call); \
+	int r_; \
+	nth_set(what); \
+	r_ = (call); \
+	nth_look(); \
 	if (r_) \
 		DIE("%s: %s (%s)", what, mitosis_error(ctl), strerror(-r_)); \
 } while (0)
+
+static const char *nth_what = "";
+static int nth_fd = -1, nth;
+static bool nth_is_set, nth_was_left;
+
+/* Documentation/fault-injection: it counts down to 0, where the allocation fails. */
+static void nth_set(const char *what)
+{
+	nth_is_set = nth && !strcmp(what, nth_what);
+	if (nth_is_set && dprintf(nth_fd, "%d", nth) < 0)
+		DIE("fail-nth: %s", strerror(errno));
+}
+
+static void nth_look(void)
+{
+	char left[16] = "";
+
+	if (!nth_is_set)
+		return;
+	if (pread(nth_fd, left, sizeof(left) - 1, 0) < 0 || pwrite(nth_fd, "0", 1, 0) < 0)
+		DIE("fail-nth: %s", strerror(errno));
+	nth_was_left = atoi(left) > 0;
+	nth = 0;
+}
 
 struct runs {
 	struct mitosis_run *run;
@@ -188,6 +217,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 			prog_sleep_ms(1);
 		}
 	OK(mitosis_hold_create(ctl, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &port), "hold");
+	printf("%016llx\n", (unsigned long long)id);
 	for (int i = 0; i < n; i++) {
 		runs_find(proc[i].pid, &runs[i]);
 		OK(mitosis_hold_mm(ctl, id, proc[i].pid, &proc[i], NULL), "hold mm");
@@ -206,7 +236,6 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	}
 	for (int i = 0; i < n; i++)
 		kill(proc[i].pid, SIGCONT);
-	printf("%016llx\n", (unsigned long long)id);
 	fprintf(stderr, "lazy: %llu pages of %d processes, snapshot %016llx\n", (unsigned long long)held, n, (unsigned long long)id);
 	if (drain_ms < 0)
 		return;
@@ -295,6 +324,16 @@ int main(int argc, char **argv)
 	ctl = mitosis_open(err, sizeof(err));
 	if (!ctl)
 		DIE("%s", err);
+	if (!strcmp(cmd, "fail") && argc > 4) {
+		nth_what = argv[2];
+		nth = atoi(argv[3]);
+		nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+		if (nth_fd < 0)
+			DIE("fail-nth: %s", strerror(errno));
+		argv += 3;
+		argc -= 3;
+		cmd = argv[1];
+	}
 	if (!strcmp(cmd, "hold") && argc >= 6)
 		hold(argv + 2, argc - 2);
 	else if (!strcmp(cmd, "release") && argc == 3)
@@ -303,6 +342,8 @@ int main(int argc, char **argv)
 		lazify(argv[2], atol(argv[3]), argv + 4, argc - 4);
 	else if (!strcmp(cmd, "drain") && argc == 3)
 		OK(mitosis_link_drain(ctl, strtoull(argv[2], NULL, 16)), "drain");
+	else if (!strcmp(cmd, "close") && argc == 3)
+		OK(mitosis_link_close(ctl, strtoull(argv[2], NULL, 16)), "close");
 	else if (!strcmp(cmd, "link") && argc == 6)
 		link_once(strtoull(argv[2], NULL, 16), argv[3], argv[4], atoi(argv[5]));
 	else if (!strcmp(cmd, "stat") && argc == 3)
@@ -312,5 +353,5 @@ int main(int argc, char **argv)
 	else
 		DIE("see the source for what it takes");
 	mitosis_close(ctl);
-	return 0;
+	return nth_was_left ? 3 : 0;
 }

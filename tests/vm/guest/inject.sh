@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# call WHAT: each allocation that one call of the interface makes fails once. faults PROGRAM: one in ten that the module makes fails while a lazy
+# program comes in, whoever makes it. For a kernel with fault injection.
+set -u
+export TEST_DIR=/tmp/mt
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
+DEBUGFS=/sys/kernel/debug
+D=/root/t/drive.sh
+PID=none
+
+[ -d $DEBUGFS/failslab ] || mount -t debugfs none $DEBUGFS
+[ -d $DEBUGFS/failslab ] || fail "this kernel has no fault injection"
+
+# What an allocation that fails prints, a call trace among it, is not for the console.
+quiet() {
+	dmesg -C
+	dmesg -D
+}
+
+quiet_end() {
+	dmesg -E
+	! dmesg | grep -E 'WARNING:|BUG:|UBSAN:|possible recursive|possible circular|inconsistent lock|suspicious RCU|general protection|Oops|blocked for more' ||
+		fail "the kernel complains"
+}
+
+# inject PERCENT TIMES: where the module is on the stack.
+inject() {
+	local kind from size
+	read -r size from < <(sed -n 's/^mitosis \([0-9]*\) .* \(0x[0-9a-f]*\).*/\1 \2/p' /proc/modules)
+	for kind in failslab fail_page_alloc fail_usercopy; do
+		(
+			cd $DEBUGFS/$kind || exit 1
+			case $kind in
+			failslab) echo N > ignore-gfp-wait ;;
+			fail_page_alloc) echo N > ignore-gfp-wait && echo N > ignore-gfp-highmem && echo 0 > min-order ;;
+			esac
+			printf '0x%x' $((from)) > require-start
+			printf '0x%x' $((from + size)) > require-end
+			echo 1 > verbose
+			echo "$2" > ./times
+			echo "$1" > probability
+		) || fail "$kind cannot be set"
+	done
+}
+
+start() {
+	rm -f $TEST_DIR/target.*
+	(cd / && exec setsid -f $BIN/target 4 listen 7000 < /dev/null > /dev/null 2>&1)
+	until_true 20 grep -q ^ready $TEST_DIR/target.log || fail "the server does not start"
+	PID=$(sed -n 's/^ready //p' $TEST_DIR/target.log)
+}
+
+# The call fails and leaves nothing, or does what it should.
+cmd_call() {
+	local what=$1 n rc id tried=0 failed=0
+	quiet
+	inject 0 -1
+	# the first all, then fewer and fewer: what is done for each region is the same
+	for ((n = 1; ; n += 1 + n / 12)); do
+		[ -d "/proc/$PID" ] || start
+		tried=$((tried + 1))
+		rc=0
+		id=$($BIN/ctl fail "$what" $n lazify 10.77.0.1 0 "$PID" 2> /run/inject.err) || rc=$?
+		case $rc in
+		0 | 3)
+			until_true 20 idle_links || fail "allocation $n: it does not drain: $(mitosis-cli list)"
+			[ "$($D ask)" = "$PID right" ] || fail "allocation $n: its memory is wrong"
+			;;
+		*)
+			echo "allocation $n: $(cat /run/inject.err)"
+			grep -qi memory /run/inject.err || fail "allocation $n: it is not said that memory is short: $(cat /run/inject.err)"
+			failed=$((failed + 1))
+			# as criu would
+			tree_kill "$PID"
+			[ -z "$id" ] || $BIN/ctl close "$id" 2> /dev/null
+			mitosis-cli release --all > /dev/null 2>&1
+			until_true 20 idle_links || fail "allocation $n: a link is left: $(mitosis-cli list)"
+			;;
+		esac
+		until_true 20 idle_source || fail "allocation $n: memory is held: $(mitosis-cli list)"
+		[ $rc != 3 ] || break
+	done
+	tree_kill "$PID"
+	quiet_end
+	echo "$failed of $tried made it fail"
+	[ $failed -gt 0 ] || fail "no allocation has failed"
+}
+
+cmd_from_now_on() {
+	inject 10 -1
+	$BIN/ctl drain "$1"
+}
+
+cmd_faults() {
+	local n rc=0
+	quiet
+	THEN="$0 from_now_on" $D lazy "$@" || rc=$?
+	inject 0 0
+	n=$(dmesg | grep -c 'FAULT_INJECTION: forcing a failure')
+	echo "$n allocations have failed"
+	quiet_end
+	[ "$n" -gt 0 ] || fail "no allocation has failed"
+	exit $rc
+}
+
+command=$1
+shift
+"cmd_$command" "$@"
