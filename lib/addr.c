@@ -1,46 +1,68 @@
 // SPDX-License-Identifier: MIT
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/mitosis.h"
 
-#define ADDR_NDEVS "/sys/class/infiniband/*/ports/*/gid_attrs/ndevs/*"
+#define ADDR_NDEVS "/sys/class/infiniband/*/ports/*/gid_attrs/ndevs"
 
-static bool addr_netdev_is(const char *path, const char *netdev)
+static bool addr_port_find(const char *ndevs, bool (*wanted)(const char *netdev, void *arg), void *arg)
 {
-	char name[IFNAMSIZ + 1];
-	bool same = false;
-	FILE *f = fopen(path, "re");
+	int dirfd = open(ndevs, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
+	bool found = false;
+	unsigned int i;
 
-	if (!f)
-		return false;
-	/* Reading fails for a place in the table that no address fills. */
-	if (fgets(name, sizeof(name), f)) {
+	for (i = 0; dirfd >= 0 && !found; i++) {
+		char place[16], name[IFNAMSIZ];
+		ssize_t n;
+
+		snprintf(place, sizeof(place), "%u", i);
+		fd = openat(dirfd, place, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			break;
+		/* Reading fails for a place in the table that no address fills. */
+		n = read(fd, name, sizeof(name) - 1);
+		close(fd);
+		if (n <= 0)
+			continue;
+		name[n] = 0;
 		name[strcspn(name, "\n")] = 0;
-		same = !strcmp(name, netdev);
+		found = wanted(name, arg);
 	}
-	fclose(f);
-	return same;
+	if (dirfd >= 0)
+		close(dirfd);
+	return found;
 }
 
-static bool addr_netdev_has_rdma(const char *netdev)
+/*
+ * Goes through the network devices whose addresses RDMA devices have, until one is wanted: a port's table has up to a thousand
+ * places, the first of which are in use.
+ */
+static bool addr_netdev_find(bool (*wanted)(const char *netdev, void *arg), void *arg)
 {
 	bool found = false;
-	glob_t ndevs;
+	glob_t ports;
 	size_t i;
 
-	if (glob(ADDR_NDEVS, GLOB_NOSORT, NULL, &ndevs))
+	if (glob(ADDR_NDEVS, 0, NULL, &ports))
 		return false;
-	for (i = 0; i < ndevs.gl_pathc && !found; i++)
-		found = addr_netdev_is(ndevs.gl_pathv[i], netdev);
-	globfree(&ndevs);
+	for (i = 0; i < ports.gl_pathc && !found; i++)
+		found = addr_port_find(ports.gl_pathv[i], wanted, arg);
+	globfree(&ports);
 	return found;
+}
+
+static bool addr_is_netdev(const char *netdev, void *name)
+{
+	return !strcmp(netdev, name);
 }
 
 static bool addr_format(const struct ifaddrs *ifa, char *buf)
@@ -54,27 +76,40 @@ static bool addr_format(const struct ifaddrs *ifa, char *buf)
 	       inet_ntop(AF_INET6, &in6->sin6_addr, buf, MITOSIS_ADDR_LEN);
 }
 
+struct addr_default {
+	const struct ifaddrs *all;
+	int family;
+	char *buf;
+};
+
+static bool addr_is_usable(const char *netdev, void *arg)
+{
+	const struct addr_default *want = arg;
+	const struct ifaddrs *ifa;
+
+	for (ifa = want->all; ifa; ifa = ifa->ifa_next)
+		if (ifa->ifa_addr && ifa->ifa_addr->sa_family == want->family &&
+		    !(ifa->ifa_flags & IFF_LOOPBACK) && ifa->ifa_flags & IFF_UP &&
+		    !strcmp(ifa->ifa_name, netdev) && addr_format(ifa, want->buf))
+			return true;
+	return false;
+}
+
 int mitosis_default_addr(char *buf)
 {
-	static const int families[] = { AF_INET, AF_INET6 };
-	struct ifaddrs *all, *ifa;
-	size_t i;
+	struct addr_default want = { .buf = buf };
+	struct ifaddrs *all;
+	bool found;
 
 	if (getifaddrs(&all))
 		return -errno;
-	for (i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		for (ifa = all; ifa; ifa = ifa->ifa_next) {
-			if (!ifa->ifa_addr || ifa->ifa_addr->sa_family != families[i] ||
-			    ifa->ifa_flags & IFF_LOOPBACK || !(ifa->ifa_flags & IFF_UP))
-				continue;
-			if (addr_format(ifa, buf) && addr_netdev_has_rdma(ifa->ifa_name)) {
-				freeifaddrs(all);
-				return 0;
-			}
-		}
-	}
+	want.all = all;
+	want.family = AF_INET;
+	found = addr_netdev_find(addr_is_usable, &want);
+	want.family = AF_INET6;
+	found = found || addr_netdev_find(addr_is_usable, &want);
 	freeifaddrs(all);
-	return -ENODEV;
+	return found ? 0 : -ENODEV;
 }
 
 bool mitosis_addr_has_rdma(const char *addr)
@@ -101,7 +136,7 @@ bool mitosis_addr_has_rdma(const char *addr)
 
 		found = ifa->ifa_addr && ifa->ifa_addr->sa_family == family &&
 			addr_format(ifa, buf) && !strcmp(buf, text) &&
-			addr_netdev_has_rdma(ifa->ifa_name);
+			addr_netdev_find(addr_is_netdev, ifa->ifa_name);
 	}
 	freeifaddrs(all);
 	return found;

@@ -170,7 +170,7 @@ MITOSIS_API int mitosis_proc_get(pid_t pid, struct mitosis_proc *proc, int *pidf
 MITOSIS_API int mitosis_proc_parse_start_time(const char *stat, uint64_t *start_time);
 
 /*
- * First address, IPv4 before IPv6, of a network device that an RDMA device works over; loopback and link-local ones are
+ * Address, IPv4 before IPv6, of the network device that the first RDMA device works over; loopback and link-local ones are
  * left out. buf has MITOSIS_ADDR_LEN bytes. -ENODEV: there is none.
  */
 MITOSIS_API int mitosis_default_addr(char *buf);
