@@ -409,6 +409,14 @@ cmd_paused_settle() {
 	settle "$1"
 }
 
+cmd_quiet() {
+	quiet
+}
+
+cmd_quiet_end() {
+	quiet_end
+}
+
 cmd_links_idle() {
 	until_true 30 idle_links || fail "links are left: $(mitosis-cli list)"
 }

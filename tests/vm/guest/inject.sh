@@ -13,18 +13,6 @@ PID=none
 [ -d $DEBUGFS/failslab ] || mount -t debugfs none $DEBUGFS
 [ -d $DEBUGFS/failslab ] || fail "this kernel has no fault injection"
 
-# What an allocation that fails prints, a call trace among it, is not for the console.
-quiet() {
-	dmesg -C
-	dmesg -D
-}
-
-quiet_end() {
-	dmesg -E
-	! dmesg | grep -E 'WARNING:|BUG:|UBSAN:|possible recursive|possible circular|inconsistent lock|suspicious RCU|general protection|Oops|blocked for more' ||
-		fail "the kernel complains"
-}
-
 # inject PERCENT TIMES: where the module is on the stack.
 inject() {
 	local kind from size

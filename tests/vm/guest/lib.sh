@@ -22,6 +22,18 @@ expect() {
 	fi
 }
 
+# For what the kernel reports with a call trace by design, which is not for the console: an allocation that fails, the OOM killer.
+quiet() {
+	dmesg -C
+	dmesg -D
+}
+
+quiet_end() {
+	dmesg -E
+	! dmesg | grep -E 'WARNING:|BUG:|UBSAN:|possible recursive|possible circular|inconsistent lock|suspicious RCU|general protection|Oops|blocked for more' ||
+		fail "the kernel complains"
+}
+
 on_peer() {
 	ssh -o ControlMaster=auto -o "ControlPath=/run/t-$PEER.ctl" -o ControlPersist=1800 "$PEER" "$@"
 }
