@@ -279,6 +279,11 @@ static int report_drain(struct receive *r)
 		wire_send_error(&r->wire, "the link to the source was lost for good, the process was killed: see dmesg");
 		return -1;
 	}
+	if (now[MITOSIS_STAT_PAGES_UNREADABLE] != before[MITOSIS_STAT_PAGES_UNREADABLE]) {
+		wire_send_error(&r->wire, "%lu pages could not be read from the source's memory; the process runs here and is killed if it touches one: dmesg here names them, and the source's log should say what has failed there",
+				(unsigned long)(now[MITOSIS_STAT_PAGES_UNREADABLE] - before[MITOSIS_STAT_PAGES_UNREADABLE]));
+		return -1;
+	}
 	o = progress_json(&last);
 	json_object_object_add(o, "drained", json_object_new_boolean(true));
 	return wire_send(&r->wire, o);

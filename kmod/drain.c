@@ -29,6 +29,7 @@ struct drain {
 	u64 hint;			/* the fault that was followed last */
 	unsigned int window;		/* pages to read at a time: small after a fault, then doubling */
 	bool found;			/* something in this pass */
+	bool more;			/* the cursor is not at the end of this pass */
 	struct pager_read *fly[DRAIN_DEPTH_MAX];
 	unsigned int head, n;
 };
@@ -69,10 +70,13 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 		*addr = max(d->cursor, vma->vm_start);
 		*pg = pager_pg(vma, *addr);
 		end = vma->vm_pgoff + vma_pages(vma);
-		*n = pager_next(at, vma, pg, end, d->window);
-		if (*n) {
-			*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
-			return true;
+		while ((*n = pager_next(at, vma, pg, end, d->window))) {
+			*n = pager_readable(at, *pg, *n);
+			if (*n) {
+				*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
+				return true;
+			}
+			++*pg;
 		}
 	}
 	return false;
@@ -107,6 +111,16 @@ static int drain_land(struct drain *d)
 		}
 	}
 	ret = pr->err;
+	if (ret == -EREMOTEIO) {
+		/* One of them: the others come with smaller reads, and a single one is not asked for again. */
+		if (pr->n > 1) {
+			d->cursor = pr->addr;
+			d->window = 1;
+			d->more = true;
+		}
+		ret = 0;
+		goto out;
+	}
 	if (ret)
 		goto out;
 	mmap_write_lock(mm);
@@ -148,14 +162,14 @@ static int drain_pass(struct drain *d)
 {
 	struct attach *at = d->at;
 	unsigned int depth = clamp(READ_ONCE(drain_depth), 1U, (unsigned int)DRAIN_DEPTH_MAX);
-	bool more = true;
 	int ret = 0, err;
 
 	d->cursor = 0;
 	d->window = XPRT_READ_MAX;
 	d->found = false;
-	while (more && !ret) {
-		while (more && d->n < (d->window < XPRT_READ_MAX ? min(depth, 2U) : depth)) {
+	d->more = true;
+	while (!ret && (d->more || d->n)) {
+		while (d->more && d->n < (d->window < XPRT_READ_MAX ? min(depth, 2U) : depth)) {
 			struct pager_read *pr;
 			unsigned long addr;
 			unsigned int n;
@@ -164,13 +178,13 @@ static int drain_pass(struct drain *d)
 			mmap_read_lock(at->mm);
 			if (drain_useless(at->mm)) {
 				ret = -ESRCH;
-				more = false;
+				d->more = false;
 			} else {
 				drain_follow(d);
-				more = drain_pick(d, &pg, &addr, &n);
+				d->more = drain_pick(d, &pg, &addr, &n);
 			}
 			mmap_read_unlock(at->mm);
-			if (!more)
+			if (!d->more)
 				break;
 			d->found = true;
 			pr = pager_read_start(at, pg, n, addr);
@@ -247,7 +261,7 @@ void drain_work(struct work_struct *work)
 		drain_clock_start(at);
 	for (;;) {
 		ret = drain_pass(d);
-		if (ret == -ENOLINK || ret == -EREMOTEIO || ret == -ESRCH)
+		if (ret == -ENOLINK || ret == -ESRCH)
 			break;
 		if (ret)
 			msleep(50);
@@ -261,7 +275,8 @@ void drain_work(struct work_struct *work)
 		mitosis_stat_add(MITOSIS_STAT_DRAIN_NS, at->drained_ns - at->drain_ns);
 		mitosis_stat_add(MITOSIS_STAT_DRAIN_BUSY_NS, at->busy_ns);
 		trace_mitosis_drain(at->link->id, at->mm_id, pages);
-		netlink_event(MITOSIS_EVENT_DRAINED, at->link->id, at->mm_id, at->pid, 0);
+		netlink_event(MITOSIS_EVENT_DRAINED, at->link->id, at->mm_id, at->pid,
+			      at->cut ? EREMOTEIO : 0);
 	}
 	kfree(d);
 	mmput(at->mm);

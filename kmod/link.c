@@ -157,7 +157,7 @@ static void link_lose(struct link *link, int error)
 	pr_err("mitosis: snapshot %016llx: link to %s given up (%d): %s; processes that miss pages of it are killed\n",
 	       link->id, link->peer_text, -error,
 	       error == EACCES ? "the source has released it or refuses the key" :
-	       error == EREMOTEIO ? "the source cannot or will not read a page of it: memory failure there, or released" :
+	       error == EREMOTEIO ? "the source refuses to read its pages: memory failure there, or wrong region keys in the image" :
 	       "the source did not answer in time");
 	mutex_lock(&link->mutex);
 	pager_kill_all(link);
@@ -171,7 +171,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 	struct link_read *lr = container_of(rd, struct link_read, rd);
 	struct link *link = lr->link;
 	unsigned long flags;
-	bool refused = false;
+	bool refused = false, gone, answered = false;
 
 	if (!err) {
 		mitosis_stat_add(MITOSIS_STAT_PAGES_READ, rd->npages);
@@ -180,18 +180,21 @@ static void link_read_done(struct xprt_read *rd, int err)
 	}
 	mitosis_stat_add(MITOSIS_STAT_READ_ERRORS, 1);
 	spin_lock_irqsave(&link->lock, flags);
-	if (err == -EREMOTEIO && !link->error) {
-		link->error = EREMOTEIO;
-		refused = true;
+	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
+	if (!gone && err == -EREMOTEIO) {
+		answered = rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
+		if (rd->npages == 1)
+			link->nrefused++;
+		if (!answered && !link->error) {
+			link->error = EREMOTEIO;
+			refused = true;
+		}
 	}
-	if (link->state != MITOSIS_LINK_LOST && link->state != MITOSIS_LINK_DONE) {
+	if (!gone && !answered)
 		list_add_tail(&rd->list, &link->parked);
-		lr = NULL;
-	}
 	spin_unlock_irqrestore(&link->lock, flags);
-	if (lr)
-		lr->done(lr, -ENOLINK);
-	/* A refusal leaves the connection useless as well, but says more: give up. */
+	if (gone || answered)
+		lr->done(lr, gone ? -ENOLINK : -EREMOTEIO);
 	if (refused)
 		link_queue(link, &link->work, 0);
 	else
@@ -311,8 +314,8 @@ static void link_reconnect_work(struct work_struct *work)
 		spin_unlock_irq(&link->lock);
 		mitosis_stat_add(MITOSIS_STAT_LINK_RECOVERED, 1);
 		trace_mitosis_link(link->id, MITOSIS_LINK_UP, 0);
-		pr_info("mitosis: snapshot %016llx: link to %s is back\n", link->id,
-			link->peer_text);
+		pr_info_ratelimited("mitosis: snapshot %016llx: link to %s is back\n", link->id,
+				    link->peer_text);
 		netlink_event(MITOSIS_EVENT_LINK_UP, link->id, 0, 0, 0);
 		link_repost(link, &parked);
 	} else if (PTR_ERR(conn) == -EACCES) {

@@ -2,6 +2,9 @@
 /*
  * Destination: a connection to one snapshot of a source, its loss and recovery. Reads that fail because the connection
  * went away are kept and repeated on the next one; they fail for good only when the link is given up or the source refuses.
+ *
+ * A source refuses pages whose memory has failed. The refusal costs the connection, and is an answer to one read; whoever
+ * asked for several pages finds out which it is by asking again for fewer. A source that refuses many single pages is given up.
  */
 #ifndef MITOSIS_LINK_H
 #define MITOSIS_LINK_H
@@ -18,10 +21,16 @@
 
 struct link;
 
+/* Single pages that a source may refuse. */
+#define LINK_REFUSED_MAX 16
+
 struct link_read {
 	struct xprt_read rd;
 	struct link *link;
-	/* Atomic context. err: 0, -EREMOTEIO the source refused, -ENOLINK given up. */
+	/*
+	 * Atomic context. err: 0; -EREMOTEIO the source refuses to read one of these pages, though it may read others;
+	 * -ENOLINK given up.
+	 */
 	void (*done)(struct link_read *lr, int err);
 };
 
@@ -51,6 +60,7 @@ struct link {
 	struct xprt_conn *conn;
 	unsigned int conn_users;
 	bool conn_died;			/* since the latest connection was asked for */
+	unsigned int nrefused;		/* single pages */
 	struct list_head parked;	/* reads that wait for a connection */
 	u64 down_ns;			/* since when; 0: not down */
 	wait_queue_head_t users_wait;

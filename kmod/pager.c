@@ -243,6 +243,18 @@ void pager_drain_all(struct link *link)
 			drain_start(at);
 }
 
+/* The link may go: nothing will be read over it for @at any more. */
+static void attach_unlist(struct attach *at)
+{
+	mutex_lock(&at->link->mutex);
+	if (at->listed) {
+		at->listed = false;
+		list_del(&at->list);
+		link_detached(at->link);
+	}
+	mutex_unlock(&at->link->mutex);
+}
+
 static void attach_free(struct attach *at)
 {
 	mtree_destroy(&at->moved);
@@ -257,15 +269,8 @@ static void attach_free(struct attach *at)
 static void pager_release_work(struct work_struct *work)
 {
 	struct attach *at = container_of(work, struct attach, release);
-	struct link *link = at->link;
 
-	mutex_lock(&link->mutex);
-	if (at->listed) {
-		at->listed = false;
-		list_del(&at->list);
-		link_detached(link);
-	}
-	mutex_unlock(&link->mutex);
+	attach_unlist(at);
 	attach_free(at);
 }
 
@@ -321,7 +326,8 @@ static void attach_list(struct attach *at)
 	spin_lock_irqsave(&pager_lock, flags);
 	list_add(&at->all, &pager_all);
 	spin_unlock_irqrestore(&pager_lock, flags);
-
+	if (at->cut)
+		return;
 	mutex_lock(&at->link->mutex);
 	at->listed = true;
 	list_add_tail(&at->list, &at->link->attached);
@@ -382,7 +388,7 @@ static int attach_copy_moved(struct attach *at, struct attach *from)
 static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 {
 	struct attach *at = attach_alloc(from->link, mm, from->nblocks, GFP_KERNEL);
-	unsigned long i;
+	unsigned long i, flags;
 
 	if (at && attach_copy_moved(at, from)) {
 		attach_put(at);
@@ -394,6 +400,11 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 		at->broken = true;
 	}
 	at->mm_id = from->mm_id;
+	at->cut = from->cut;
+	spin_lock_irqsave(&from->lock, flags);
+	at->nunreadable = from->nunreadable;
+	memcpy(at->unreadable, from->unreadable, sizeof(at->unreadable));
+	spin_unlock_irqrestore(&from->lock, flags);
 	for (i = 0; i < at->nblocks; i++) {
 		at->blocks[i] = from->blocks[i];
 		bitmap_zero(at->blocks[i].pending, PAGER_BLOCK_PAGES);
@@ -406,14 +417,24 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 static void pager_read_done(struct link_read *lr, int err)
 {
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
-
 	struct attach *at = pr->at;
+	bool unreadable = err == -EREMOTEIO && pr->n == 1;
 	unsigned long flags;
 
 	spin_lock_irqsave(&at->lock, flags);
 	if (!--at->outstanding)
 		at->busy_ns += ktime_get_ns() - at->busy_since;
+	/* whoever wants one of these pages asks anew */
+	if (err)
+		list_del_init(&pr->list);
+	if (unreadable && !WARN_ON_ONCE(at->nunreadable == LINK_REFUSED_MAX))
+		at->unreadable[at->nunreadable++] = pr->pg;
 	spin_unlock_irqrestore(&at->lock, flags);
+	if (unreadable) {
+		mitosis_stat_add(MITOSIS_STAT_PAGES_UNREADABLE, 1);
+		pr_err("mitosis: snapshot %016llx: the source cannot read page %llx of mm %u (memory failure there?): a process that touches it is killed\n",
+		       at->link->id, pr->pg << PAGE_SHIFT, at->mm_id);
+	}
 	pr->err = err;
 	complete_all(&pr->arrived);
 	pager_read_put(pr);
@@ -453,6 +474,21 @@ static struct pager_read *pager_read_find_locked(struct attach *at, u64 pg)
 	return NULL;
 }
 
+unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	if (!READ_ONCE(at->nunreadable))
+		return n;
+	spin_lock_irqsave(&at->lock, flags);
+	for (i = 0; i < at->nunreadable; i++)
+		if (at->unreadable[i] >= pg && at->unreadable[i] < pg + n)
+			n = at->unreadable[i] - pg;
+	spin_unlock_irqrestore(&at->lock, flags);
+	return n;
+}
+
 /*
  * Asks for [pg, pg + n), which lie in one region, unless pg is on its way already. Returns a
  * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented.
@@ -466,6 +502,8 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 
 	if (!b)
 		return ERR_PTR(-EINVAL);
+	if (!pager_readable(at, pg, 1))
+		return ERR_PTR(-EREMOTEIO);
 	spin_lock_irqsave(&at->lock, flags);
 	other = pager_read_find_locked(at, pg);
 	spin_unlock_irqrestore(&at->lock, flags);
@@ -619,10 +657,15 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 
 	if (pending) {
 		WRITE_ONCE(at->hint, pg + 1);
-		pr = pager_read_start(at, pg, 1, addr);
-		if (IS_ERR(pr))
-			return PTR_ERR(pr);
-		ret = pager_wait(pr, flags);
+		do {
+			if (pr)
+				pager_read_put(pr);
+			pr = pager_read_start(at, pg, 1, addr);
+			if (IS_ERR(pr))
+				return PTR_ERR(pr);
+			ret = pager_wait(pr, flags);
+			/* one of several pages is refused: not which */
+		} while (ret == -EREMOTEIO && pr->n > 1);
 		if (ret)
 			goto out;
 	}
@@ -672,7 +715,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 	u64 pg = vmf->pgoff;
 	/* a futex operation, not a debugger: an error would be misread */
 	bool own = current->mm == vma->vm_mm, fed;
-	struct pager_read *pr;
+	struct pager_read *pr = NULL;
 	unsigned long seq;
 	long left;
 	int ret;
@@ -682,21 +725,31 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 		ret = pager_feed(at, vma, addr, pager_zero);
 		return ret ? (ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS) : VM_FAULT_NOPAGE;
 	}
-	pr = pager_read_start(at, pg, 1, addr);
-	if (IS_ERR(pr))
-		return VM_FAULT_OOM;
-	if (own)
-		left = wait_for_completion_killable(&pr->arrived) ? 0 : 1;
-	else
-		left = wait_for_completion_killable_timeout(&pr->arrived,
-							    msecs_to_jiffies(PAGER_NORETRY_MS));
-	if (left <= 0 || pr->err) {
-		if (own && pr->err && left > 0)
+	do {
+		if (pr)
+			pager_read_put(pr);
+		pr = pager_read_start(at, pg, 1, addr);
+		if (PTR_ERR_OR_ZERO(pr) == -ENOMEM)
+			return VM_FAULT_OOM;
+		if (IS_ERR(pr)) {
+			ret = PTR_ERR(pr);
+			break;
+		}
+		if (own)
+			left = wait_for_completion_killable(&pr->arrived) ? 0 : 1;
+		else
+			left = wait_for_completion_killable_timeout(&pr->arrived,
+								    msecs_to_jiffies(PAGER_NORETRY_MS));
+		ret = left > 0 ? pr->err : -EINTR;
+	} while (ret == -EREMOTEIO && pr->n > 1);
+	if (ret) {
+		if (own && ret != -EINTR)
 			pager_kill(at, "a page of it cannot be had any more");
 		else
 			pr_warn_ratelimited("mitosis: snapshot %016llx: an access from outside to %lx of mm %u failed: the page did not arrive\n",
 					    at->link->id, addr, at->mm_id);
-		pager_read_put(pr);
+		if (!IS_ERR(pr))
+			pager_read_put(pr);
 		return VM_FAULT_SIGBUS;
 	}
 	seq = READ_ONCE(at->dead_seq);
@@ -885,11 +938,30 @@ void pager_rehint(struct attach *at)
 	}
 }
 
+static bool pager_any_pending(struct attach *at)
+{
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, at->mm, 0);
+
+	for_each_vma(vmi, vma) {
+		u64 pg = vma->vm_pgoff;
+
+		if (pager_armed(vma, at) && pager_next(at, vma, &pg, pg + vma_pages(vma), 1))
+			return true;
+	}
+	return false;
+}
+
 void pager_disarm(struct attach *at)
 {
 	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, at->mm, 0);
 
+	if (pager_any_pending(at)) {
+		at->cut = true;
+		attach_unlist(at);
+		return;
+	}
 	for_each_vma(vmi, vma) {
 		if (!pager_armed(vma, at))
 			continue;

@@ -55,10 +55,13 @@ struct attach {
 	bool listed;			/* link->mutex */
 	bool broken;			/* no memory for the state at fork: killed at the first fault */
 	bool ready;			/* link->mutex; armed: the drain may work on it */
+	bool cut;			/* mmap_lock for writing; only unreadable pages are pending: off the link */
 
 	spinlock_t lock;		/* bitmaps, lists below, move_* */
 	struct list_head installs;
 	struct list_head reads;		/* struct pager_read in flight or just arrived */
+	u64 unreadable[LINK_REFUSED_MAX];	/* original page indices that the source refuses to read */
+	unsigned int nunreadable;
 	unsigned long dead_seq;		/* counts calls that made pages read zero */
 	/* Present minus original page index, biased, of ranges that have been moved; absent: 0. mmap_lock for writing. */
 	struct maple_tree moved;
@@ -122,12 +125,18 @@ u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
  */
 unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
 			unsigned int max);
+/* How many of the @n pages from @pg on come before one that the source cannot read. */
+unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
+/* -EREMOTEIO: the source cannot read it. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
 /* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page);
-/* mmap lock held for writing; nothing is pending: mappings become ordinary. */
+/*
+ * mmap lock held for writing; nothing is pending but what the source cannot read. Mappings become ordinary, or stay armed when
+ * there are such pages, to kill who touches one; the link is not needed any more.
+ */
 void pager_disarm(struct attach *at);
 /* mmap lock held for writing; sets again what an madvise() has cleared. */
 void pager_rehint(struct attach *at);

@@ -28,6 +28,7 @@ static const char *const stat_names[] = {
 	[MITOSIS_STAT_ACCESS_ERRORS]	= "access_errors",
 	[MITOSIS_STAT_DRAIN_NS]		= "drain_ns",
 	[MITOSIS_STAT_DRAIN_BUSY_NS]	= "drain_busy_ns",
+	[MITOSIS_STAT_PAGES_UNREADABLE]	= "pages_unreadable",
 };
 
 static const char *const event_names[] = {

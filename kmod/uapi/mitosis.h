@@ -193,7 +193,8 @@ enum mitosis_event {
 	MITOSIS_EVENT_PEER,		/* source: a peer connected */
 	MITOSIS_EVENT_PEER_GONE,	/* source: a peer disconnected */
 	MITOSIS_EVENT_ATTACHED,		/* destination: MM, PID armed */
-	MITOSIS_EVENT_DRAINED,		/* destination: MM has everything, its mappings are ordinary */
+	/* destination: MM has everything, its mappings are ordinary; ERROR EREMOTEIO: but for pages that the source cannot read */
+	MITOSIS_EVENT_DRAINED,
 	MITOSIS_EVENT_LINK_DOWN,
 	MITOSIS_EVENT_LINK_UP,
 	MITOSIS_EVENT_LINK_LOST,	/* ERROR: why; processes that wait are killed */
@@ -228,6 +229,7 @@ enum mitosis_stat {
 	MITOSIS_STAT_ACCESS_ERRORS,	/* source: a peer's request the device refused */
 	MITOSIS_STAT_DRAIN_NS,		/* sum of the times that DRAINED ones took */
 	MITOSIS_STAT_DRAIN_BUSY_NS,	/* of these, with a read outstanding */
+	MITOSIS_STAT_PAGES_UNREADABLE,	/* pages that a source refused: memory failure there */
 	__MITOSIS_STAT_MAX,
 };
 

@@ -10,7 +10,7 @@ failed=0
 for p in "$bin"/*; do
 	name=${p##*/} args=()
 	case $name in
-	corecheck | access | ctl) continue ;;
+	corecheck | access | ctl | unreadable) continue ;;
 	walk) args=(1 3000) ;;
 	esac
 	# "abort" and the like need no core files here.

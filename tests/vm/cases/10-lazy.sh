@@ -50,6 +50,8 @@ for p in dontneed dontneed-race exits forks mremap remote threads; do
 	add "lazy-draining-$p" 120 lazy_draining $p
 done
 add lazy-sparse 180 lazy sparse
+add lazy-unreadable 180 drive unreadable
+add lazy-unreadable-all 180 drive unreadable_all
 add lazy-thp 180 lazy thp
 add lazy-thp-always 180 with_sysfs "$THP/enabled=always,$THP/khugepaged/scan_sleep_millisecs=10" lazy_draining thp
 add lazy-ksm 180 with_sysfs "$KSM/run=1,$KSM/sleep_millisecs=1,$KSM/pages_to_scan=4000" lazy ksm

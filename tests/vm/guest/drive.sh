@@ -120,6 +120,42 @@ cmd_lazy() {
 	until_true 20 idle_source || fail "the source still holds memory"
 }
 
+# A process of whose memory the source cannot read two pages.
+cmd_unreadable() {
+	local id log=$T/unreadable.log unreadable
+	unreadable=$($BIN/ctl stat pages_unreadable)
+	start unreadable
+	id=$(BEYOND=$(sed -n 's/^beyond //p' $log) $BIN/ctl lazify 10.77.0.1 -1 "$PID") || fail "it cannot be made lazy"
+	touch $T/unreadable.go
+	until_true "${BOUND:-60}" grep -qE '^(drain|FAIL)' $log
+	$BIN/ctl drain "$id"
+	until_true "${DRAIN:-60}" idle_links || fail "the rest does not come in: $(mitosis-cli list 2>&1 | tail -n +2)"
+	until_true 20 idle_source || fail "the source still holds memory"
+	is_gone "$PID" && fail "the process was killed: $(dmesg | grep mitosis: | tail -n 2 | paste -s -d ' ')"
+	touch $T/unreadable.go2
+	cmd_verdict unreadable "$PID" 20
+	# one in each child before the drain, two in the process
+	unreadable=$(($($BIN/ctl stat pages_unreadable) - unreadable))
+	[ "$unreadable" = 4 ] || fail "$unreadable pages are counted as unreadable, not 4"
+	tree_kill "$PID"
+	until_true 20 rmmod mitosis || fail "the module cannot be unloaded"
+	"${0%/*}/setup.sh"
+}
+
+# One of whose memory it can read nothing.
+cmd_unreadable_all() {
+	local id n
+	start target 4
+	n=$($BIN/ctl stat pages_unreadable)
+	id=$(WRONG_KEY=1 $BIN/ctl lazify 10.77.0.1 0 "$PID") || fail "it cannot be made lazy"
+	until_true "${DRAIN:-60}" is_gone "$PID" || fail "the process lives on without its memory"
+	until_true 20 idle_links || fail "the destination still has links"
+	n=$(($($BIN/ctl stat pages_unreadable) - n))
+	[ "$n" -le 16 ] || fail "$n pages were tried, each with a connection of its own"
+	$BIN/ctl release "$id" || fail "the source has released what nobody got"
+	dmesg | grep -q "snapshot $id: link to .* given up .*: the source refuses to read its pages" || fail "the log does not say why"
+}
+
 # A lazy process that stays so.
 cmd_start_target() {
 	start target 4

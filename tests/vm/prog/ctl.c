@@ -6,7 +6,11 @@
  *	ctl release SNAPSHOT
  *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory is held, taken
  *						from them, and comes back over a link to this very machine.
- *						DRAIN_MS < 0: without a drain; ctl drain SNAPSHOT starts it later
+ *						DRAIN_MS < 0: without a drain; ctl drain SNAPSHOT starts it later.
+ *						Environment: BEYOND=PAGE,... is said to be held at the end of its
+ *						region, and is not. The device refuses to read it, as it does memory
+ *						that has failed, which no emulated device does. WRONG_KEY: all
+ *						pages of large regions
  *	ctl drain SNAPSHOT
  *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
  *	ctl stat NAME				one counter
@@ -170,6 +174,29 @@ static void runs_find(pid_t pid, struct runs *runs)
 	close(pagemap);
 }
 
+/* What the source refuses to let be read. */
+static void beyond(struct runs *runs, struct regions *rs)
+{
+	const char *s = getenv("BEYOND");
+	char *end;
+
+	for (size_t i = 0; getenv("WRONG_KEY") && i < rs->n; i++)
+		rs->region[i].rkey ^= rs->region[i].npages > 256 ? 0x80 : 0;
+	for (; s && *s; s = *end ? end + 1 : end) {
+		uint64_t page = strtoull(s, &end, 16);
+		int found = 0;
+
+		for (size_t i = 0; i < runs->n; i++)
+			if (runs->run[i].start + runs->run[i].npages * PAGE == page && ++found)
+				runs->run[i].npages++;
+		for (size_t i = 0; i < rs->n; i++)
+			if (rs->region[i].start + rs->region[i].npages * PAGE == page && ++found)
+				rs->region[i].npages++;
+		if (found != 2)
+			DIE("page %llx is not behind a run and a region", (unsigned long long)page);
+	}
+}
+
 static bool all_stopped(pid_t pid)
 {
 	char path[64], buf[512], *state;
@@ -231,6 +258,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 		struct regions rs = { .mm = proc[i].pid };
 
 		OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
+		beyond(&runs[i], &rs);
 		OK(mitosis_attach_add(ctl, id, proc[i].pid, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
 		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], NULL, 0, NULL, 0), "arm");
 	}
