@@ -213,7 +213,7 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 		return image_refuse(err, errlen, "its snapshot is 0");
 	if (!img->port)
 		return image_refuse(err, errlen, "its port is 0");
-	if (img->flags & ~MITOSIS_HOLD_F_ONESHOT)
+	if (img->flags & ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW))
 		return image_refuse(err, errlen, "its flags are %#x", img->flags);
 	if (img->host && strlen(img->host) >= MITOSIS_IMAGE_MAX_HOST)
 		return image_refuse(err, errlen, "the source's name is too long");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "images/pagemap.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -10,10 +9,10 @@
 #include <string.h>
 
 #include "images/bounded_alloc.h"
+#include "images/criu_image.h"
 #include "images/mitosis_image.h"
 #include "pagemap.pb-c.h"
 
-#define MAGIC_COMMON	0x54564319u
 #define MAGIC_PAGEMAP	0x56084025u
 #define RECORD_MAX	4096	/* bytes; CRIU's own stay below 64 */
 
@@ -22,10 +21,7 @@
 #define PE_PRESENT	(1u << 2)
 
 struct pagemap_cursor {
-	const uint8_t *buf;
-	size_t len;
-	size_t pos;
-	size_t record;		/* offset of the last record's length word */
+	struct criu_image image;
 	uint64_t end;		/* of the entries so far */
 	char *err;
 	size_t errlen;
@@ -47,35 +43,15 @@ static int pagemap_refuse(struct pagemap_cursor *c, const char *fmt, ...)
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	snprintf(c->err, c->errlen, "the pagemap image is damaged at byte %zu (%s): make a new dump",
-		 c->record, what);
+		 c->image.record, what);
 	return -EINVAL;
 }
 
-static uint32_t pagemap_u32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-/* 1: *p and *n are the next record's; 0: the file ends here. */
 static int pagemap_record(struct pagemap_cursor *c, const uint8_t **p, size_t *n)
 {
-	c->record = c->pos;
-	if (c->pos == c->len)
-		return 0;
-	if (c->len - c->pos < 4)
-		return pagemap_refuse(c, "it ends within a length");
-	*n = pagemap_u32(c->buf + c->pos);
-	if (*n > RECORD_MAX)
-		return pagemap_refuse(c, "a record of %zu bytes", *n);
-	c->pos += 4;
-	if (c->len - c->pos < *n)
-		return pagemap_refuse(c, "it ends within a record");
-	*p = c->buf + c->pos;
-	c->pos += *n;
-	return 1;
+	int ret = criu_image_next(&c->image, p, n);
+
+	return ret < 0 ? pagemap_refuse(c, "%s", c->image.wrong) : ret;
 }
 
 static int pagemap_begin(struct pagemap_cursor *c, const void *buf, size_t len, char *err,
@@ -88,14 +64,10 @@ static int pagemap_begin(struct pagemap_cursor *c, const void *buf, size_t len, 
 	int ret;
 
 	memset(c, 0, sizeof(*c));
-	c->buf = buf;
-	c->len = len;
 	c->err = err;
 	c->errlen = errlen;
-	if (len < 8 || pagemap_u32(c->buf) != MAGIC_COMMON ||
-	    pagemap_u32(c->buf + 4) != MAGIC_PAGEMAP)
+	if (!criu_image_begin(&c->image, buf, len, MAGIC_PAGEMAP, RECORD_MAX))
 		return pagemap_refuse(c, "no pagemap magic");
-	c->pos = 8;
 	ret = pagemap_record(c, &p, &n);
 	if (ret <= 0)
 		return ret ? ret : pagemap_refuse(c, "no head");
@@ -211,13 +183,13 @@ int pagemap_strip(const void *buf, size_t len, void **out, size_t *outlen, char 
 		snprintf(err, errlen, "the pagemap image can not be rewritten: no memory is left");
 		return -ENOMEM;
 	}
-	n = c.pos;
+	n = c.image.pos;
 	memcpy(copy, buf, n);
 	while ((ret = pagemap_next(&c, &item)) > 0) {
 		if (item.lazy)
 			continue;
-		memcpy(copy + n, c.buf + c.record, c.pos - c.record);
-		n += c.pos - c.record;
+		memcpy(copy + n, c.image.buf + c.image.record, c.image.pos - c.image.record);
+		n += c.image.pos - c.image.record;
 		kept++;
 	}
 	if (!ret && !kept) {

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* CRIU's image files: two magic numbers of 4 bytes, then records that each follow their length (4 bytes, little-endian). */
+#ifndef MITOSIS_CRIU_IMAGE_H
+#define MITOSIS_CRIU_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct criu_image {
+	const uint8_t *buf;	/* the caller's */
+	size_t len;
+	size_t pos;
+	size_t record;		/* offset of the last record's length */
+	size_t max;		/* of a record, bytes */
+	const char *wrong;	/* after an error: what */
+};
+
+/* False: not an image of this kind. */
+bool criu_image_begin(struct criu_image *ci, const void *buf, size_t len, uint32_t magic, size_t max);
+
+/* 1: *p and *n are the next record's, within buf; 0: the file ends here; -EINVAL. */
+int criu_image_next(struct criu_image *ci, const uint8_t **p, size_t *n);
+
+#endif /* MITOSIS_CRIU_IMAGE_H */

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+#include "images/files.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "files.pb-c.h"
+#include "images/bounded_alloc.h"
+#include "images/criu_image.h"
+
+#define MAGIC_FILES	0x56303138u
+#define RECORD_MAX	65536	/* bytes; a path has 4096 at most */
+
+/* Whether the entry was written anew to @to, which has room for as much as it was. */
+static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
+{
+	struct bounded_alloc ba;
+	Criu__FileEntry *fe;
+	bool change;
+
+	bounded_alloc_init(&ba, 16 * RECORD_MAX);
+	fe = criu__file_entry__unpack(&ba.pb, n, p);
+	if (!fe)
+		return -EINVAL;
+	change = fe->reg && fe->reg->has_size && (fe->reg->flags & O_ACCMODE) != O_RDONLY;
+	if (change) {
+		fe->reg->has_size = 0;
+		*written = criu__file_entry__get_packed_size(fe);
+		if (*written <= n)
+			criu__file_entry__pack(fe, to);
+	} else {
+		memcpy(to, p, n);
+		*written = n;
+	}
+	criu__file_entry__free_unpacked(fe, &ba.pb);
+	return *written <= n ? 0 : -EINVAL;
+}
+
+int files_forget_sizes(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)
+{
+	struct criu_image ci;
+	const uint8_t *p = NULL;
+	size_t n = 0, used = 8, written = 0;
+	uint8_t *copy;
+	uint32_t le;
+	int ret;
+
+	*out = NULL;
+	*outlen = 0;
+	if (!criu_image_begin(&ci, buf, len, MAGIC_FILES, RECORD_MAX)) {
+		snprintf(err, errlen, FILES_NAME " is not criu's (no magic): make a new dump");
+		return -EINVAL;
+	}
+	copy = malloc(len);
+	if (!copy) {
+		snprintf(err, errlen, FILES_NAME " can not be rewritten: no memory is left");
+		return -ENOMEM;
+	}
+	memcpy(copy, buf, used);
+	while ((ret = criu_image_next(&ci, &p, &n)) > 0) {
+		ci.wrong = "no entry";
+		ret = files_entry(p, n, copy + used + 4, &written);
+		if (ret)
+			break;
+		le = htole32((uint32_t)written);
+		memcpy(copy + used, &le, 4);
+		used += 4 + written;
+	}
+	if (ret) {
+		snprintf(err, errlen, FILES_NAME " is damaged at byte %zu (%s): make a new dump", ci.record, ci.wrong);
+		free(copy);
+		return ret;
+	}
+	*out = copy;
+	*outlen = used;
+	return 0;
+}
