@@ -205,7 +205,7 @@ static int wait_criu(struct receive *r, pid_t pid)
 }
 
 struct progress {
-	uint64_t n, pages, pending, fault, drain, eager, dead;
+	uint64_t n, pages, pending, fault, drain, eager, dead, unreadable;
 };
 
 static int add_progress(const struct mitosis_attach_info *a, void *arg)
@@ -219,6 +219,7 @@ static int add_progress(const struct mitosis_attach_info *a, void *arg)
 	p->drain += a->pages_drain;
 	p->eager += a->pages_eager;
 	p->dead += a->pages_dead;
+	p->unreadable += a->pages_unreadable;
 	return 0;
 }
 
@@ -267,6 +268,11 @@ static int report_drain(struct receive *r)
 			return -1;
 		if (!p.n)
 			break;
+		if (p.unreadable && p.pending == p.unreadable) {
+			wire_send_error(&r->wire, "all has come but %lu pages that the source cannot read; the process runs here and is killed if it touches one: dmesg here names them, and the source's log should say what has failed there",
+					(unsigned long)p.unreadable);
+			return -1;
+		}
 		last = p;
 		if (wire_send(&r->wire, progress_json(&p)) || !heed_source(r, 100))
 			return -1;
@@ -277,11 +283,6 @@ static int report_drain(struct receive *r)
 	last.pending = 0;
 	if (now[MITOSIS_STAT_LINK_LOST] != before[MITOSIS_STAT_LINK_LOST]) {
 		wire_send_error(&r->wire, "the link to the source was lost for good, the process was killed: see dmesg");
-		return -1;
-	}
-	if (now[MITOSIS_STAT_PAGES_UNREADABLE] != before[MITOSIS_STAT_PAGES_UNREADABLE]) {
-		wire_send_error(&r->wire, "%lu pages could not be read from the source's memory; the process runs here and is killed if it touches one: dmesg here names them, and the source's log should say what has failed there",
-				(unsigned long)(now[MITOSIS_STAT_PAGES_UNREADABLE] - before[MITOSIS_STAT_PAGES_UNREADABLE]));
 		return -1;
 	}
 	o = progress_json(&last);

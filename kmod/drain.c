@@ -71,7 +71,7 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 		*pg = pager_pg(vma, *addr);
 		end = vma->vm_pgoff + vma_pages(vma);
 		while ((*n = pager_next(at, vma, pg, end, d->window))) {
-			*n = pager_readable(at, *pg, *n);
+			*n = link_readable(at->link, at->mm_id, *pg, *n);
 			if (*n) {
 				*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
 				return true;

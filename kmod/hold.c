@@ -27,6 +27,7 @@ static void hold_free(struct kref *kref)
 {
 	struct hold *hold = container_of(kref, struct hold, kref);
 
+	put_pid(hold->root);
 	memzero_explicit(hold->key, sizeof(hold->key));
 	mutex_destroy(&hold->lock);
 	kfree(hold);
@@ -80,6 +81,7 @@ static void hold_peer_gone(void *priv)
 {
 	struct hold *hold = priv;
 
+	WRITE_ONCE(hold->idle_ns, ktime_get_ns());
 	atomic_dec(&hold->npeers);
 	netlink_event(MITOSIS_EVENT_PEER_GONE, hold->id, 0, 0, 0);
 }
@@ -110,12 +112,80 @@ static void hold_done_work(struct work_struct *work)
 	hold_put(hold);
 }
 
+/* The lock orders this against hold_extend(), which may have come just before. */
 static void hold_expire_work(struct work_struct *work)
 {
 	struct hold *hold = container_of(to_delayed_work(work), struct hold, expire);
+	bool over;
 
-	hold_release(hold, ETIME);
+	mutex_lock(&hold->lock);
+	over = hold->expires_ns && ktime_get_ns() >= hold->expires_ns;
+	mutex_unlock(&hold->lock);
+	if (over)
+		hold_release(hold, ETIME);
 	hold_put(hold);
+}
+
+/* Lock held. The timer has a reference. */
+static void hold_set_lease(struct hold *hold, u32 lease)
+{
+	hold->expires_ns = lease ? ktime_get_ns() + (u64)lease * NSEC_PER_SEC : 0;
+	if (!lease) {
+		if (cancel_delayed_work(&hold->expire))
+			hold_put(hold);
+		return;
+	}
+	kref_get(&hold->kref);
+	if (mod_delayed_work(hold_wq, &hold->expire, (unsigned long)lease * HZ + 1))
+		hold_put(hold);
+}
+
+int hold_extend(struct hold *hold, u32 lease)
+{
+	int ret = -ENOENT;
+
+	mutex_lock(&hold->lock);
+	if (hold->state != MITOSIS_HOLD_RELEASED) {
+		hold_set_lease(hold, lease);
+		ret = 0;
+	}
+	mutex_unlock(&hold->lock);
+	return ret;
+}
+
+static bool hold_root_ended(struct hold *hold)
+{
+	struct task_struct *task;
+	bool ended;
+
+	rcu_read_lock();
+	task = pid_task(hold->root, PIDTYPE_TGID);
+	ended = !task || (task->exit_state && thread_group_empty(task));
+	rcu_read_unlock();
+	return ended;
+}
+
+static bool hold_needed_by_peers(struct hold *hold)
+{
+	u64 idle = READ_ONCE(hold->idle_ns);
+
+	return atomic_read(&hold->npeers) ||
+	       (idle && ktime_get_ns() - idle < (u64)MITOSIS_GIVE_UP_DEFAULT * NSEC_PER_SEC);
+}
+
+static void hold_follow_work(struct work_struct *work)
+{
+	struct hold *hold = container_of(to_delayed_work(work), struct hold, follow);
+
+	if (hold_root_ended(hold) && !hold_needed_by_peers(hold)) {
+		hold_release(hold, ESRCH);
+		hold_put(hold);
+		return;
+	}
+	mutex_lock(&hold->lock);
+	if (hold->state == MITOSIS_HOLD_RELEASED || !queue_delayed_work(hold_wq, &hold->follow, HZ))
+		hold_put(hold);
+	mutex_unlock(&hold->lock);
 }
 
 struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_text,
@@ -131,6 +201,7 @@ struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_t
 	mutex_init(&hold->lock);
 	INIT_LIST_HEAD(&hold->mms);
 	INIT_DELAYED_WORK(&hold->expire, hold_expire_work);
+	INIT_DELAYED_WORK(&hold->follow, hold_follow_work);
 	INIT_WORK(&hold->done, hold_done_work);
 	do {
 		hold->id = get_random_u64();
@@ -153,11 +224,8 @@ struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_t
 	mutex_lock(&hold_lock);
 	list_add_tail(&hold->list, &hold_list);
 	mutex_unlock(&hold_lock);
-	if (lease) {
-		hold->expires_ns = hold->created_ns + (u64)lease * NSEC_PER_SEC;
-		kref_get(&hold->kref);	/* the timer's */
-		queue_delayed_work(hold_wq, &hold->expire, (unsigned long)lease * HZ);
-	}
+	if (lease)
+		hold_extend(hold, lease);
 	return hold;
 }
 
@@ -207,8 +275,11 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 		ret = -EEXIST;
 	else
 		ret = 0;
-	if (!ret)
+	if (!ret) {
+		if ((hold->flags & MITOSIS_HOLD_F_FOLLOW) && !hold->root)
+			hold->root = get_task_pid(task, PIDTYPE_TGID);
 		list_add_tail(&hm->list, &hold->mms);
+	}
 	mutex_unlock(&hold->lock);
 	if (!ret)
 		return 0;
@@ -453,6 +524,10 @@ int hold_seal(struct hold *hold)
 	hold->state = MITOSIS_HOLD_SEALED;
 	xprt_expose_open(hold->exposure);
 	trace_mitosis_hold(hold->id, hold->npages, hold->nregions);
+	if (hold->root) {
+		kref_get(&hold->kref);	/* the timer's */
+		queue_delayed_work(hold_wq, &hold->follow, HZ);
+	}
 	ret = 0;
 out:
 	mutex_unlock(&hold->lock);
@@ -488,6 +563,8 @@ void hold_release(struct hold *hold, int error)
 	mutex_unlock(&hold->lock);
 
 	if (cancel_delayed_work(&hold->expire))
+		hold_put(hold);
+	if (cancel_delayed_work(&hold->follow))
 		hold_put(hold);
 	mutex_lock(&hold_lock);
 	list_del(&hold->list);

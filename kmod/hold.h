@@ -47,13 +47,16 @@ struct hold {
 	u32 flags;
 	u32 owner;			/* netlink port that created it: while open, its close releases it */
 	u64 created_ns;
-	u64 expires_ns;			/* 0: never */
 	atomic_t npeers;
+	u64 idle_ns;			/* since when the last peer is gone; 0: there has been none */
+	struct delayed_work follow;
 	struct delayed_work expire;
 	struct work_struct done;	/* a peer of a one-shot hold has drained */
 
 	struct mutex lock;		/* all below, and calls into the exposure */
 	enum mitosis_hold_state state;
+	u64 expires_ns;			/* 0: never */
+	struct pid *root;		/* of the first address space's process; NULL unless FOLLOW */
 	struct list_head mms;
 	u64 npages, nregions;
 	struct xprt_exposure *exposure;
@@ -71,6 +74,8 @@ void hold_put(struct hold *hold);
 int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone);
 int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n);
 int hold_seal(struct hold *hold);
+/* @lease: seconds from now, 0: none. */
+int hold_extend(struct hold *hold, u32 lease);
 /* When it returns no peer can read and the pages are free. @error goes into the event. */
 void hold_release(struct hold *hold, int error);
 void hold_release_all(void);

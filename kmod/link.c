@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <crypto/algapi.h>
 #include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -15,6 +16,7 @@
 #define LINK_RETRY_MS 500
 /* Time for rdma_cm to repeat, after 4.3 s, a request that was lost. */
 #define LINK_RECONNECT_MS 10000
+#define LINK_CLOSING_TRIES 500	/* of 10 ms */
 
 static LIST_HEAD(link_list);
 static DEFINE_MUTEX(link_lock);		/* link_list; nests outside link->mutex */
@@ -171,7 +173,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 	struct link_read *lr = container_of(rd, struct link_read, rd);
 	struct link *link = lr->link;
 	unsigned long flags;
-	bool refused = false, gone, answered = false;
+	bool refused = false, gone, answered = false, unreadable = false;
 
 	if (!err) {
 		mitosis_stat_add(MITOSIS_STAT_PAGES_READ, rd->npages);
@@ -183,9 +185,12 @@ static void link_read_done(struct xprt_read *rd, int err)
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
 	if (!gone && err == -EREMOTEIO) {
 		answered = rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
-		if (rd->npages == 1)
-			link->nrefused++;
-		if (!answered && !link->error) {
+		if (answered && rd->npages == 1) {
+			link->refused[link->nrefused].mm = lr->mm;
+			link->refused[link->nrefused].pg = rd->raddr >> PAGE_SHIFT;
+			smp_store_release(&link->nrefused, link->nrefused + 1);
+			unreadable = true;
+		} else if (!answered && !link->error) {
 			link->error = EREMOTEIO;
 			refused = true;
 		}
@@ -193,12 +198,42 @@ static void link_read_done(struct xprt_read *rd, int err)
 	if (!gone && !answered)
 		list_add_tail(&rd->list, &link->parked);
 	spin_unlock_irqrestore(&link->lock, flags);
+	if (unreadable) {
+		mitosis_stat_add(MITOSIS_STAT_PAGES_UNREADABLE, 1);
+		pr_err("mitosis: snapshot %016llx: %s cannot read page %llx of mm %u (memory failure there?): a process that touches it is killed\n",
+		       link->id, link->peer_text, rd->raddr, lr->mm);
+	}
 	if (gone || answered)
 		lr->done(lr, gone ? -ENOLINK : -EREMOTEIO);
 	if (refused)
 		link_queue(link, &link->work, 0);
 	else
 		link_conn_error(link, err);
+}
+
+unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	if (!READ_ONCE(link->nrefused))
+		return n;
+	spin_lock_irqsave(&link->lock, flags);
+	for (i = 0; i < link->nrefused; i++)
+		if (link->refused[i].mm == mm && link->refused[i].pg - pg < n)
+			n = link->refused[i].pg - pg;
+	spin_unlock_irqrestore(&link->lock, flags);
+	return n;
+}
+
+void link_for_each_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg)
+{
+	/* entries are never changed; pairs with link_read_done() */
+	unsigned int i, n = smp_load_acquire(&link->nrefused);
+
+	for (i = 0; i < n; i++)
+		if (link->refused[i].mm == mm)
+			fn(link->refused[i].pg, arg);
 }
 
 void link_read(struct link *link, struct link_read *lr)
@@ -443,10 +478,39 @@ out:
 	link_put(link);
 }
 
-struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *local,
+/* link->mutex held. @mm 0, which no process has, only keeps the link. */
+static struct link_mm *link_mm_new(struct link *link, u32 owner, u32 mm)
+{
+	struct link_mm *lm = kzalloc(sizeof(*lm), GFP_KERNEL);
+
+	if (!lm)
+		return NULL;
+	lm->mm = mm;
+	lm->owner = owner;
+	list_add_tail(&lm->list, &link->mms);
+	return lm;
+}
+
+/* Another restore has opened it: it is not to go while this one gets ready. */
+static int link_join(struct link *link, u32 owner, const u8 *key)
+{
+	int ret = -EAGAIN;
+
+	if (crypto_memneq(link->key, key, sizeof(link->key)))
+		return -EACCES;
+	mutex_lock(&link->mutex);
+	if (!link->closing)
+		ret = link_mm_new(link, owner, 0) ? -EEXIST : -ENOMEM;
+	mutex_unlock(&link->mutex);
+	return ret;
+}
+
+struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
 		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up)
 {
+	unsigned int tries = LINK_CLOSING_TRIES;
 	struct link *link, *other;
+	LIST_HEAD(parked);
 	int ret;
 
 	link = kzalloc(sizeof(*link), GFP_KERNEL);
@@ -474,13 +538,20 @@ struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *loc
 	link->created_ns = ktime_get_ns();
 	link->state = MITOSIS_LINK_CONNECTING;
 
+again:
 	mutex_lock(&link_lock);
 	list_for_each_entry(other, &link_list, list) {
-		if (other->id == id) {
-			mutex_unlock(&link_lock);
-			link_put(link);
-			return ERR_PTR(-EEXIST);
+		if (other->id != id)
+			continue;
+		ret = link_join(other, owner, key);
+		mutex_unlock(&link_lock);
+		/* one whose last process has just ended is on its way out */
+		if (ret == -EAGAIN && tries--) {
+			msleep(10);
+			goto again;
 		}
+		link_put(link);
+		return ERR_PTR(ret == -EAGAIN ? -EBUSY : ret);
 	}
 	kref_get(&link->kref);
 	list_add_tail(&link->list, &link_list);
@@ -499,9 +570,13 @@ struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *loc
 	spin_lock_irq(&link->lock);
 	link->state = link->conn_died ? MITOSIS_LINK_DOWN : MITOSIS_LINK_UP;
 	link->down_ns = link->conn_died ? ktime_get_ns() : 0;
+	/* reads of another caller that has found the link here */
+	if (!link->conn_died)
+		list_splice_init(&link->parked, &parked);
 	spin_unlock_irq(&link->lock);
 	if (link->down_ns)
 		link_queue(link, &link->work, 0);
+	link_repost(link, &parked);
 	trace_mitosis_link(id, MITOSIS_LINK_UP, 0);
 	link_queue(link, &link->idle, LINK_IDLE_SECONDS * MSEC_PER_SEC);
 	return link;
@@ -583,7 +658,7 @@ static int link_check(const struct link_mm *lm, const struct mitosis_run *runs, 
 	return 0;
 }
 
-int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+int link_add(struct link *link, u32 owner, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
 	     const struct mitosis_region *regions, unsigned int nregions)
 {
 	struct link_mm *lm;
@@ -596,15 +671,13 @@ int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned
 		goto out;
 	}
 	list_for_each_entry(lm, &link->mms, list)
-		if (lm->mm == mm)
+		if (lm->mm == mm && lm->owner == owner)
 			goto found;
-	lm = kzalloc(sizeof(*lm), GFP_KERNEL);
+	lm = link_mm_new(link, owner, mm);
 	if (!lm) {
 		ret = -ENOMEM;
 		goto out;
 	}
-	lm->mm = mm;
-	list_add_tail(&lm->list, &link->mms);
 found:
 	ret = link_check(lm, runs, nruns, regions, nregions);
 	if (ret)
@@ -630,13 +703,13 @@ out:
 	return ret;
 }
 
-struct link_mm *link_take(struct link *link, u32 mm)
+struct link_mm *link_take(struct link *link, u32 owner, u32 mm)
 {
 	struct link_mm *lm, *found = NULL;
 
 	mutex_lock(&link->mutex);
 	list_for_each_entry(lm, &link->mms, list) {
-		if (lm->mm == mm && !link->closing) {
+		if (lm->mm == mm && lm->owner == owner && !link->closing) {
 			list_del(&lm->list);
 			link->arming++;
 			found = lm;
@@ -655,6 +728,31 @@ void link_armed(struct link *link, int err)
 	if (!--link->arming && !link->nattached)
 		link_queue_fin(link);
 	mutex_unlock(&link->mutex);
+}
+
+void link_owner_gone(u32 owner)
+{
+	struct link_mm *lm, *next;
+	struct link *link;
+	bool dropped;
+
+	mutex_lock(&link_lock);
+	list_for_each_entry(link, &link_list, list) {
+		dropped = false;
+		mutex_lock(&link->mutex);
+		list_for_each_entry_safe(lm, next, &link->mms, list) {
+			if (lm->owner != owner)
+				continue;
+			list_del(&lm->list);
+			link_mm_free(lm);
+			dropped = true;
+		}
+		/* it may have been all that kept a link whose processes have ended */
+		if (dropped && !link->nattached && !link->arming)
+			link_queue_fin(link);
+		mutex_unlock(&link->mutex);
+	}
+	mutex_unlock(&link_lock);
 }
 
 void link_attached(struct link *link)

@@ -4,7 +4,8 @@
  * went away are kept and repeated on the next one; they fail for good only when the link is given up or the source refuses.
  *
  * A source refuses pages whose memory has failed. The refusal costs the connection, and is an answer to one read; whoever
- * asked for several pages finds out which it is by asking again for fewer. A source that refuses many single pages is given up.
+ * asked for several pages finds out which it is by asking again for fewer. A page that has been refused is known to all who
+ * attach, so it costs one connection. A source that refuses very many is given up.
  */
 #ifndef MITOSIS_LINK_H
 #define MITOSIS_LINK_H
@@ -21,12 +22,18 @@
 
 struct link;
 
-/* Single pages that a source may refuse. */
-#define LINK_REFUSED_MAX 16
+/* Pages that a source may refuse to read. */
+#define LINK_REFUSED_MAX 64
+
+struct link_page {
+	u32 mm;
+	u64 pg;				/* original page index */
+};
 
 struct link_read {
 	struct xprt_read rd;
 	struct link *link;
+	u32 mm;
 	/*
 	 * Atomic context. err: 0; -EREMOTEIO the source refuses to read one of these pages, though it may read others;
 	 * -ENOLINK given up.
@@ -34,10 +41,14 @@ struct link_read {
 	void (*done)(struct link_read *lr, int err);
 };
 
-/* What the source holds of one address space, collected before it is armed. */
+/*
+ * What the source holds of one address space, collected before it is armed. Restores of one snapshot may run side by side: what one
+ * collects is its own.
+ */
 struct link_mm {
 	struct list_head list;
 	u32 mm;
+	u32 owner;			/* netlink port: its close drops it */
 	struct mitosis_run *runs;
 	struct mitosis_region *regions;
 	unsigned long nruns, nregions;
@@ -60,7 +71,8 @@ struct link {
 	struct xprt_conn *conn;
 	unsigned int conn_users;
 	bool conn_died;			/* since the latest connection was asked for */
-	unsigned int nrefused;		/* single pages */
+	struct link_page refused[LINK_REFUSED_MAX];	/* the source cannot read them */
+	unsigned int nrefused;
 	struct list_head parked;	/* reads that wait for a connection */
 	u64 down_ns;			/* since when; 0: not down */
 	wait_queue_head_t users_wait;
@@ -82,25 +94,34 @@ struct link {
 int link_init(void);
 void link_exit(void);
 
-/* Connects. Returns a referenced link or an ERR_PTR. */
-struct link *link_open(u64 id, const u8 *key, const struct sockaddr_storage *local,
+/*
+ * Connects. Returns a referenced link or an ERR_PTR. -EEXIST: there is one, with this key, and it stays until @owner's netlink
+ * socket is closed. -EACCES: refused, or there is one with another key.
+ */
+struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
 		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up);
 struct link *link_get(u64 id);
 void link_ref(struct link *link);
 void link_put(struct link *link);
 int link_close(struct link *link);
 
-/* Collects runs and regions of an address space; mutex not held. */
-int link_add(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+/* Collects runs and regions of an address space for @owner; mutex not held. */
+int link_add(struct link *link, u32 owner, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
 	     const struct mitosis_region *regions, unsigned int nregions);
 /* Takes what was collected; the caller frees it and then calls link_armed() with the outcome. */
-struct link_mm *link_take(struct link *link, u32 mm);
+struct link_mm *link_take(struct link *link, u32 owner, u32 mm);
 void link_armed(struct link *link, int err);
+/* Drops what @owner has collected and not armed. */
+void link_owner_gone(u32 owner);
 void link_mm_free(struct link_mm *lm);
 
 int link_drain(struct link *link);
 /* Any context. lr's rd and done are filled in; done is always called. */
 void link_read(struct link *link, struct link_read *lr);
+/* How many of the @n pages of @mm from @pg on come before one that the source has refused. Any context. */
+unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n);
+/* Calls @fn with each refused page of @mm, without a lock. */
+void link_for_each_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg);
 /* Whether the link is lost for good. */
 bool link_lost(struct link *link);
 /* An attachment has come or gone; may sleep, mutex held. */

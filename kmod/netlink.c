@@ -192,7 +192,8 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 		return ret;
 	if (a[MITOSIS_A_LEASE] && nla_get_u32(a[MITOSIS_A_LEASE]) > NETLINK_MAX_SECONDS)
 		return netlink_say(info, -ERANGE, "the lease is longer than a year");
-	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) & ~MITOSIS_HOLD_F_ONESHOT)
+	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) &
+	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW))
 		return netlink_say(info, -EINVAL, "unknown flags");
 	hold = hold_create(&addr, nla_data(a[MITOSIS_A_ADDR]),
 			   a[MITOSIS_A_NAME] ? nla_data(a[MITOSIS_A_NAME]) : NULL,
@@ -306,6 +307,22 @@ static int netlink_hold_seal(struct sk_buff *req, struct genl_info *info)
 	return ret;
 }
 
+static int netlink_hold_extend(struct sk_buff *req, struct genl_info *info)
+{
+	struct nlattr *lease = info->attrs[MITOSIS_A_LEASE];
+	struct hold *hold = netlink_hold(info);
+	int ret;
+
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	if (lease && nla_get_u32(lease) > NETLINK_MAX_SECONDS)
+		ret = netlink_say(info, -ERANGE, "the lease is longer than a year");
+	else
+		ret = hold_extend(hold, lease ? nla_get_u32(lease) : 0);
+	hold_put(hold);
+	return ret;
+}
+
 static int netlink_release(struct sk_buff *req, struct genl_info *info)
 {
 	struct hold *hold;
@@ -344,8 +361,9 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 	if (!hooks_ok())
 		return netlink_say(info, -ENOTCONN,
 				   "the self-test of the memory hooks has not passed on this kernel");
-	link = link_open(nla_get_u64(a[MITOSIS_A_SNAPSHOT]), nla_data(a[MITOSIS_A_KEY]),
-			 a[MITOSIS_A_ADDR] ? &local : NULL, &peer, nla_data(a[MITOSIS_A_PEER_ADDR]),
+	link = link_open(info->snd_portid, nla_get_u64(a[MITOSIS_A_SNAPSHOT]),
+			 nla_data(a[MITOSIS_A_KEY]), a[MITOSIS_A_ADDR] ? &local : NULL, &peer,
+			 nla_data(a[MITOSIS_A_PEER_ADDR]),
 			 a[MITOSIS_A_GIVE_UP] ? nla_get_u32(a[MITOSIS_A_GIVE_UP]) :
 			 MITOSIS_GIVE_UP_DEFAULT);
 	if (!IS_ERR(link)) {
@@ -414,7 +432,7 @@ static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
-	ret = link_add(link, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, nruns, regions, nregions);
+	ret = link_add(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, nruns, regions, nregions);
 	if (ret == -EINVAL)
 		GENL_SET_ERR_MSG(info, "runs or regions are not ascending whole pages of user address space");
 	link_put(link);
@@ -444,8 +462,8 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	ret = PTR_ERR_OR_ZERO(task);
 	if (ret)
 		goto out;
-	ret = pager_arm(link, nla_get_u32(info->attrs[MITOSIS_A_MM]), task, eager, neager, keep,
-			nkeep);
+	ret = pager_arm(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]), task, eager,
+			neager, keep, nkeep);
 	if (ret == -ENOENT)
 		GENL_SET_ERR_MSG(info, "nothing was added for this address space");
 	else if (ret == -EEXIST)
@@ -520,7 +538,7 @@ static int netlink_dump_hold(struct hold *hold, void *arg)
 {
 	struct netlink_dump *d = arg;
 	struct sk_buff *skb = d->skb;
-	u64 now = ktime_get_ns();
+	u64 now = ktime_get_ns(), expires = READ_ONCE(hold->expires_ns);
 	void *hdr;
 
 	if ((d->snapshot && d->snapshot != hold->id) || d->seen++ < d->cb->args[0])
@@ -538,8 +556,8 @@ static int netlink_dump_hold(struct hold *hold, void *arg)
 	    netlink_put_u64(skb, MITOSIS_A_NREGIONS, READ_ONCE(hold->nregions)) ||
 	    nla_put_u32(skb, MITOSIS_A_NPEERS, atomic_read(&hold->npeers)) ||
 	    netlink_put_u64(skb, MITOSIS_A_AGE_MS, (now - hold->created_ns) / NSEC_PER_MSEC) ||
-	    (hold->expires_ns && nla_put_u32(skb, MITOSIS_A_LEASE, hold->expires_ns > now ?
-					     (hold->expires_ns - now) / NSEC_PER_SEC : 0))) {
+	    (expires && nla_put_u32(skb, MITOSIS_A_LEASE,
+				    expires > now ? (expires - now) / NSEC_PER_SEC : 0))) {
 		genlmsg_cancel(skb, hdr);
 		return 1;
 	}
@@ -590,7 +608,8 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 		return 1;
 	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, at->link->id) ||
 	    nla_put_u32(skb, MITOSIS_A_MM, at->mm_id) ||
-	    nla_put_u32(skb, MITOSIS_A_PID, at->pid) ||
+	    nla_put_u32(skb, MITOSIS_A_PID, pager_pid(at)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_UNREADABLE, pager_nunreadable(at)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_TOTAL, at->ntotal) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_PENDING, atomic_long_read(&at->npending)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_FAULT, atomic_long_read(&at->nfault)) ||
@@ -625,6 +644,15 @@ static int netlink_dump_attach(struct link *link, void *arg)
 	return ret;
 }
 
+static int netlink_dump_cut(struct attach *at, void *arg)
+{
+	struct netlink_dump *d = arg;
+
+	if (d->snapshot && d->snapshot != at->link->id)
+		return 0;
+	return netlink_dump_attach_one(d, at);
+}
+
 static int netlink_hold_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
@@ -645,7 +673,9 @@ static int netlink_attach_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
 
-	link_for_each(netlink_dump_attach, &d);
+	/* first those that keep a link, then those that need none any more */
+	if (!link_for_each(netlink_dump_attach, &d))
+		pager_for_each_cut(netlink_dump_cut, &d);
 	return skb->len;
 }
 
@@ -729,6 +759,7 @@ static const struct genl_ops netlink_ops[] = {
 	NETLINK_DO(MITOSIS_CMD_HOLD_MM, netlink_hold_mm),
 	NETLINK_DO(MITOSIS_CMD_HOLD_PAGES, netlink_hold_pages),
 	NETLINK_DO(MITOSIS_CMD_HOLD_SEAL, netlink_hold_seal),
+	NETLINK_DO(MITOSIS_CMD_HOLD_EXTEND, netlink_hold_extend),
 	NETLINK_DUMP(MITOSIS_CMD_HOLD_GET, netlink_hold_get),
 	NETLINK_DUMP(MITOSIS_CMD_REGION_GET, netlink_region_get),
 	NETLINK_DO(MITOSIS_CMD_RELEASE, netlink_release),
@@ -788,8 +819,10 @@ static int netlink_notify(struct notifier_block *nb, unsigned long state, void *
 	struct netlink_notify *n = data;
 
 	/* port ids are unique in a network namespace only; the family is in the initial one */
-	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC && net_eq(n->net, &init_net))
+	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC && net_eq(n->net, &init_net)) {
 		hold_owner_gone(n->portid);
+		link_owner_gone(n->portid);
+	}
 	return NOTIFY_DONE;
 }
 

@@ -223,12 +223,82 @@ void pager_kill(struct attach *at, const char *why)
 	       at->mm_id, why);
 }
 
+struct pager_count {
+	struct attach *at;
+	unsigned int n;
+};
+
+static void pager_count_pending(u64 pg, void *arg)
+{
+	struct pager_count *c = arg;
+	struct pager_block *b = pager_find_block(c->at, pg);
+
+	if (b && test_bit(pg % PAGER_BLOCK_PAGES, b->pending))
+		c->n++;
+}
+
+unsigned int pager_nunreadable(struct attach *at)
+{
+	struct pager_count c = { .at = at };
+
+	link_for_each_refused(at->link, at->mm_id, pager_count_pending, &c);
+	return c.n;
+}
+
+u32 pager_pid(struct attach *at)
+{
+	struct task_struct *p, *t;
+	u32 pid = 0;
+
+	/* a fork's child is not known yet when its memory is copied */
+	if (at->pid)
+		return at->pid;
+	rcu_read_lock();
+	for_each_process(p) {
+		/* the leader may have exited before its threads */
+		for_each_thread(p, t)
+			if (READ_ONCE(t->mm) == at->mm)
+				pid = task_tgid_nr(p);
+		if (pid)
+			break;
+	}
+	rcu_read_unlock();
+	return pid;
+}
+
+int pager_for_each_cut(int (*fn)(struct attach *at, void *arg), void *arg)
+{
+	unsigned int skip = 0, i;
+	struct attach *at, *found;
+	unsigned long flags;
+	int ret = 0;
+
+	do {
+		found = NULL;
+		i = 0;
+		spin_lock_irqsave(&pager_lock, flags);
+		list_for_each_entry(at, &pager_all, all) {
+			if (at->cut && i++ >= skip && refcount_inc_not_zero(&at->ref)) {
+				found = at;
+				break;
+			}
+		}
+		spin_unlock_irqrestore(&pager_lock, flags);
+		skip = i;
+		if (found) {
+			ret = fn(found, arg);
+			attach_put(found);
+		}
+	} while (found && !ret);
+	return ret;
+}
+
 void pager_kill_all(struct link *link)
 {
 	struct attach *at;
 
 	list_for_each_entry(at, &link->attached, list)
-		if (atomic_long_read(&at->npending)) {
+		if (atomic_long_read(&at->npending) > pager_nunreadable(at)) {
 			pager_kill(at, "pages of it cannot be had any more");
 			netlink_event(MITOSIS_EVENT_KILLED, link->id, at->mm_id, at->pid, 0);
 		}
@@ -384,11 +454,26 @@ static int attach_copy_moved(struct attach *at, struct attach *from)
 	return ret;
 }
 
+/* A child of one that is cut for the rest of its life needs no more than the pages that were not to be had. */
+static bool attach_has_use(const struct attach *from, const struct pager_block *b)
+{
+	return !from->cut || !bitmap_empty(b->pending, PAGER_BLOCK_PAGES);
+}
+
+static unsigned long attach_nblocks(const struct attach *from)
+{
+	unsigned long i, n = 0;
+
+	for (i = 0; i < from->nblocks; i++)
+		n += attach_has_use(from, &from->blocks[i]);
+	return n;
+}
+
 /* A forked child is a lazy process of its own, with its parent's missing pages. */
 static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 {
-	struct attach *at = attach_alloc(from->link, mm, from->nblocks, GFP_KERNEL);
-	unsigned long i, flags;
+	struct attach *at = attach_alloc(from->link, mm, attach_nblocks(from), GFP_KERNEL);
+	unsigned long i, n = 0;
 
 	if (at && attach_copy_moved(at, from)) {
 		attach_put(at);
@@ -401,13 +486,11 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 	}
 	at->mm_id = from->mm_id;
 	at->cut = from->cut;
-	spin_lock_irqsave(&from->lock, flags);
-	at->nunreadable = from->nunreadable;
-	memcpy(at->unreadable, from->unreadable, sizeof(at->unreadable));
-	spin_unlock_irqrestore(&from->lock, flags);
-	for (i = 0; i < at->nblocks; i++) {
-		at->blocks[i] = from->blocks[i];
-		bitmap_zero(at->blocks[i].pending, PAGER_BLOCK_PAGES);
+	for (i = 0; n < at->nblocks; i++) {
+		if (!attach_has_use(from, &from->blocks[i]))
+			continue;
+		at->blocks[n] = from->blocks[i];
+		bitmap_zero(at->blocks[n++].pending, PAGER_BLOCK_PAGES);
 	}
 	at->ready = true;
 	attach_list(at);
@@ -418,7 +501,6 @@ static void pager_read_done(struct link_read *lr, int err)
 {
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
 	struct attach *at = pr->at;
-	bool unreadable = err == -EREMOTEIO && pr->n == 1;
 	unsigned long flags;
 
 	spin_lock_irqsave(&at->lock, flags);
@@ -427,14 +509,7 @@ static void pager_read_done(struct link_read *lr, int err)
 	/* whoever wants one of these pages asks anew */
 	if (err)
 		list_del_init(&pr->list);
-	if (unreadable && !WARN_ON_ONCE(at->nunreadable == LINK_REFUSED_MAX))
-		at->unreadable[at->nunreadable++] = pr->pg;
 	spin_unlock_irqrestore(&at->lock, flags);
-	if (unreadable) {
-		mitosis_stat_add(MITOSIS_STAT_PAGES_UNREADABLE, 1);
-		pr_err("mitosis: snapshot %016llx: the source cannot read page %llx of mm %u (memory failure there?): a process that touches it is killed\n",
-		       at->link->id, pr->pg << PAGE_SHIFT, at->mm_id);
-	}
 	pr->err = err;
 	complete_all(&pr->arrived);
 	pager_read_put(pr);
@@ -474,21 +549,6 @@ static struct pager_read *pager_read_find_locked(struct attach *at, u64 pg)
 	return NULL;
 }
 
-unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n)
-{
-	unsigned long flags;
-	unsigned int i;
-
-	if (!READ_ONCE(at->nunreadable))
-		return n;
-	spin_lock_irqsave(&at->lock, flags);
-	for (i = 0; i < at->nunreadable; i++)
-		if (at->unreadable[i] >= pg && at->unreadable[i] < pg + n)
-			n = at->unreadable[i] - pg;
-	spin_unlock_irqrestore(&at->lock, flags);
-	return n;
-}
-
 /*
  * Asks for [pg, pg + n), which lie in one region, unless pg is on its way already. Returns a
  * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented.
@@ -502,8 +562,6 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 
 	if (!b)
 		return ERR_PTR(-EINVAL);
-	if (!pager_readable(at, pg, 1))
-		return ERR_PTR(-EREMOTEIO);
 	spin_lock_irqsave(&at->lock, flags);
 	other = pager_read_find_locked(at, pg);
 	spin_unlock_irqrestore(&at->lock, flags);
@@ -538,6 +596,7 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 	pr->addr = addr;
 	init_completion(&pr->arrived);
 	pr->lr.done = pager_read_done;
+	pr->lr.mm = at->mm_id;
 	pr->lr.rd.raddr = pg << PAGE_SHIFT;
 	pr->lr.rd.rkey = b->rkey;
 	pr->lr.rd.npages = n;
@@ -545,6 +604,9 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 
 	spin_lock_irqsave(&at->lock, flags);
 	other = pager_read_find_locked(at, pg);
+	/* looked at after the reads: a read that is refused is noted first and then taken from the list */
+	if (!other && !link_readable(at->link, at->mm_id, pg, 1))
+		other = ERR_PTR(-EREMOTEIO);
 	if (!other) {
 		list_add_tail(&pr->list, &at->reads);
 		if (!at->outstanding++)
@@ -704,6 +766,24 @@ out:
 }
 
 /*
+ * Whether the process itself asks, and would be misled by an error. A core dump leaves out what it cannot have, and who looks from
+ * outside is told.
+ */
+static bool pager_own_access(struct mm_struct *mm)
+{
+	return current->mm == mm && !(current->flags & (PF_EXITING | PF_KTHREAD | PF_DUMPCORE));
+}
+
+/* mmap lock held. */
+static bool pager_still_pending(struct attach *at, unsigned long addr, u64 pg)
+{
+	struct vm_area_struct *vma = find_vma(at->mm, addr);
+
+	return vma && vma->vm_start <= addr && pager_armed(vma, at) && pager_pg(vma, addr) == pg &&
+	       pager_pending(at, vma, pg);
+}
+
+/*
  * The answer to faults that may not drop the mmap lock: ptrace, /proc/PID/mem, uprobes, futexes, long-term pins. The page is installed under the
  * lock held for reading; a MADV_DONTNEED of another thread can come between, and then nobody can tell which of the two contents
  * is right: dead_seq shows it, and the process is killed rather than left to misread.
@@ -714,7 +794,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 	unsigned long addr = vmf->address & PAGE_MASK;
 	u64 pg = vmf->pgoff;
 	/* a futex operation, not a debugger: an error would be misread */
-	bool own = current->mm == vma->vm_mm, fed;
+	bool own = pager_own_access(vma->vm_mm), fed;
 	struct pager_read *pr = NULL;
 	unsigned long seq;
 	long left;
@@ -815,18 +895,24 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	refcount_inc(&at->ref);
 	mmap_read_unlock(mm);
 	ret = pager_bring(at, mm, addr, pg, pending, flags);
-	if (ret == -ENOLINK || ret == -EREMOTEIO)
-		pager_kill(at, "a page of it cannot be had any more");
-	/*
-	 * A task that dies of the signal just sent need only try again. One that exits already takes no signal, and one of
-	 * another process has got none: they would try for ever.
-	 */
-	retry = ret == 0 || ret == -EINTR ||
-		((ret == -ENOLINK || ret == -EREMOTEIO) && current->mm == mm &&
-		 !(current->flags & PF_EXITING));
+	retry = ret == 0 || ret == -EINTR;
 	/* errors are returned with the lock held; taking it may sleep, so the module must be held, too */
 	if (!retry)
 		mmap_read_lock(mm);
+	if (ret == -ENOLINK || ret == -EREMOTEIO) {
+		bool own = pager_own_access(mm);
+
+		if (!pager_still_pending(at, addr, pg)) {
+			/* somebody else has brought it in, and the link may have gone because nothing was missing any more */
+			retry = true;
+		} else if (own || ret == -ENOLINK) {
+			pager_kill(at, "a page of it cannot be had any more");
+			/* one that takes no signal, or is not of this process, would try for ever */
+			retry = own;
+		}
+		if (retry)
+			mmap_read_unlock(mm);
+	}
 	attach_put(at);
 	if (retry)
 		return VM_FAULT_RETRY;
@@ -938,33 +1024,20 @@ void pager_rehint(struct attach *at)
 	}
 }
 
-static bool pager_any_pending(struct attach *at)
-{
-	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, at->mm, 0);
-
-	for_each_vma(vmi, vma) {
-		u64 pg = vma->vm_pgoff;
-
-		if (pager_armed(vma, at) && pager_next(at, vma, &pg, pg + vma_pages(vma), 1))
-			return true;
-	}
-	return false;
-}
-
 void pager_disarm(struct attach *at)
 {
 	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, at->mm, 0);
+	u64 pg;
 
-	if (pager_any_pending(at)) {
-		at->cut = true;
-		attach_unlist(at);
-		return;
-	}
 	for_each_vma(vmi, vma) {
 		if (!pager_armed(vma, at))
 			continue;
+		pg = vma->vm_pgoff;
+		if (pager_next(at, vma, &pg, pg + vma_pages(vma), 1)) {
+			at->cut = true;
+			continue;
+		}
 		compat_vma_start_write(vma);
 		vma->vm_ops = NULL;
 		vma->vm_private_data = NULL;
@@ -973,6 +1046,8 @@ void pager_disarm(struct attach *at)
 			vma->vm_pgoff = vma->vm_start >> PAGE_SHIFT;
 		attach_put(at);
 	}
+	if (at->cut)
+		attach_unlist(at);
 }
 
 static int pager_block_build(struct attach *at, const struct link_mm *lm)
@@ -1204,7 +1279,7 @@ static int pager_check_mapped(struct attach *at)
 /* Two callers that arm one address space at a time would not see each other. */
 static DEFINE_MUTEX(pager_arm_mutex);
 
-int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
+int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
 	      const struct mitosis_keep *keep, unsigned int nkeep)
 {
@@ -1215,7 +1290,7 @@ int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 	unsigned int i;
 	int ret;
 
-	lm = link_take(link, mm_id);
+	lm = link_take(link, owner, mm_id);
 	if (!lm)
 		return -ENOENT;
 	mm = get_task_mm(task);
@@ -1227,7 +1302,7 @@ int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
 	at = other ? NULL : attach_alloc(link, mm, lm->nregions, GFP_KERNEL);
 	if (at) {
 		at->mm_id = mm_id;
-		at->pid = task_tgid_vnr(task);
+		at->pid = task_tgid_nr(task);
 		attach_list(at);
 	}
 	mutex_unlock(&pager_arm_mutex);

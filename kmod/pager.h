@@ -55,13 +55,11 @@ struct attach {
 	bool listed;			/* link->mutex */
 	bool broken;			/* no memory for the state at fork: killed at the first fault */
 	bool ready;			/* link->mutex; armed: the drain may work on it */
-	bool cut;			/* mmap_lock for writing; only unreadable pages are pending: off the link */
+	bool cut;			/* mmap_lock for writing; drained but for unreadable pages: off the link */
 
 	spinlock_t lock;		/* bitmaps, lists below, move_* */
 	struct list_head installs;
 	struct list_head reads;		/* struct pager_read in flight or just arrived */
-	u64 unreadable[LINK_REFUSED_MAX];	/* original page indices that the source refuses to read */
-	unsigned int nunreadable;
 	unsigned long dead_seq;		/* counts calls that made pages read zero */
 	/* Present minus original page index, biased, of ranges that have been moved; absent: 0. mmap_lock for writing. */
 	struct maple_tree moved;
@@ -105,12 +103,18 @@ void pager_zap(struct vm_area_struct *vma, unsigned long address, unsigned long 
 void pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_area_struct *to,
 		unsigned long to_address, unsigned long size);
 
-int pager_arm(struct link *link, u32 mm_id, struct task_struct *task,
+int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
 	      const struct mitosis_keep *keep, unsigned int nkeep);
 /* link->mutex held. */
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);
+/* Calls @fn with every attachment that is cut; it may sleep. */
+int pager_for_each_cut(int (*fn)(struct attach *at, void *arg), void *arg);
+/* Pages pending that the source cannot read. */
+unsigned int pager_nunreadable(struct attach *at);
+/* Its process's pid, 0 when there is none any more. */
+u32 pager_pid(struct attach *at);
 /* Whether a process still has the memory that a read is for. Any context. */
 bool pager_read_wanted(struct link_read *lr);
 
@@ -125,8 +129,6 @@ u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
  */
 unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
 			unsigned int max);
-/* How many of the @n pages from @pg on come before one that the source cannot read. */
-unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
 /* -EREMOTEIO: the source cannot read it. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
@@ -134,8 +136,8 @@ void pager_read_put(struct pager_read *pr);
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page);
 /*
- * mmap lock held for writing; nothing is pending but what the source cannot read. Mappings become ordinary, or stay armed when
- * there are such pages, to kill who touches one; the link is not needed any more.
+ * mmap lock held for writing; nothing is pending but what the source cannot read. Mappings become ordinary; those that have such
+ * a page stay armed, to kill who touches it, and the link is not needed any more.
  */
 void pager_disarm(struct attach *at);
 /* mmap lock held for writing; sets again what an madvise() has cleared. */

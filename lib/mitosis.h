@@ -75,6 +75,7 @@ struct mitosis_attach_info {
 	uint64_t pages_drain;
 	uint64_t pages_eager;
 	uint64_t pages_dead;
+	uint64_t pages_unreadable;	/* of pages_pending */
 	uint64_t drain_ns;
 	uint64_t busy_ns;
 };
@@ -111,6 +112,8 @@ MITOSIS_API int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t
 MITOSIS_API int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				   const struct mitosis_run *runs, size_t nruns);
 MITOSIS_API int mitosis_hold_seal(struct mitosis *ctl, uint64_t snapshot);
+/* lease: seconds from now; 0: held until released. */
+MITOSIS_API int mitosis_hold_extend(struct mitosis *ctl, uint64_t snapshot, uint32_t lease);
 MITOSIS_API int mitosis_release(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_release_all(struct mitosis *ctl);
 

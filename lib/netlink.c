@@ -493,6 +493,20 @@ int mitosis_hold_seal(struct mitosis *ctl, uint64_t snapshot)
 	return netlink_simple(ctl, MITOSIS_CMD_HOLD_SEAL, snapshot, "snapshot");
 }
 
+int mitosis_hold_extend(struct mitosis *ctl, uint64_t snapshot, uint32_t lease)
+{
+	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_EXTEND, NLM_F_ACK, 0);
+	char what[128];
+
+	snprintf(what, sizeof(what), "snapshot %016llx", (unsigned long long)snapshot);
+	if (!msg)
+		return NETLINK_NO_MEMORY(ctl, what);
+	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
+	    (lease && nla_put_u32(msg, MITOSIS_A_LEASE, lease)))
+		return netlink_too_small(ctl, msg, what);
+	return netlink_call(ctl, msg, what, NULL, NULL);
+}
+
 int mitosis_release(struct mitosis *ctl, uint64_t snapshot)
 {
 	return netlink_simple(ctl, MITOSIS_CMD_RELEASE, snapshot, "snapshot");
@@ -631,6 +645,7 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 		.pages_drain = attr_u64(a, MITOSIS_A_PAGES_DRAIN),
 		.pages_eager = attr_u64(a, MITOSIS_A_PAGES_EAGER),
 		.pages_dead = attr_u64(a, MITOSIS_A_PAGES_DEAD),
+		.pages_unreadable = attr_u64(a, MITOSIS_A_PAGES_UNREADABLE),
 		.drain_ns = attr_u64(a, MITOSIS_A_DRAIN_NS),
 		.busy_ns = attr_u64(a, MITOSIS_A_BUSY_NS),
 	};

@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,8 +174,14 @@ static int dump_lazy_find(const struct mitosis_attach_info *at, void *arg)
 
 	if (at->pid != want->pid)
 		return 0;
-	want->snapshot = at->snapshot;
+	*want = *at;
 	return 1;
+}
+
+/* Whether the rest will never come. */
+static bool dump_lazy_for_ever(const struct mitosis_attach_info *at)
+{
+	return at->pages_unreadable && at->pages_unreadable == at->pages_pending;
 }
 
 /*
@@ -199,12 +206,12 @@ int dump_pause(pid_t pid)
 		return 0;
 	/* criu has set itself a time for stopping the tasks; this is not part of it. */
 	alarm_left = alarm(0);
-	if (ret > 0)
+	if (ret > 0 && !dump_lazy_for_ever(&at))
 		ret = mitosis_event_subscribe(dump.ctl);
 	if (!ret)
 		ret = mitosis_link_drain(dump.ctl, at.snapshot) ? : 1;
 	end = time(NULL) + (wait ? wait : DUMP_DRAIN_WAIT);
-	while (ret > 0 && time(NULL) < end) {
+	while (ret > 0 && time(NULL) < end && !dump_lazy_for_ever(&at)) {
 		struct mitosis_event_info event;
 
 		/* Whatever has happened, and when events were lost, the state tells. */
@@ -214,6 +221,9 @@ int dump_pause(pid_t pid)
 	alarm(alarm_left);
 	if (ret < 0)
 		plugin_say("%s", mitosis_error(dump.ctl));
+	else if (ret > 0 && at.pages_unreadable)
+		plugin_say("process %d has %" PRIu64 " pages that the source of an earlier move can not read, dmesg names them: it can not be moved as long as it has them mapped",
+			   pid, at.pages_unreadable);
 	else if (ret > 0)
 		plugin_say("process %d still waits for memory of an earlier move: try again when it is not listed by 'mitosis-cli list' any more",
 			   pid);

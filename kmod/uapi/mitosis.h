@@ -30,6 +30,8 @@
  *		should be released.
  * HOLD_SEAL	SNAPSHOT
  *		Registers the last region, drops the address spaces, and lets peers in.
+ * HOLD_EXTEND	SNAPSHOT [, LEASE]: the lease begins anew, LEASE seconds from now; without one there is none any more. ENOENT:
+ *		no such snapshot, or it is going away.
  * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
  * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
  * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
@@ -39,8 +41,8 @@
  *
  * LINK_OPEN	SNAPSHOT, KEY, PEER_ADDR, PORT [, ADDR] [, GIVE_UP]
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
- *		no such snapshot. EEXIST: already open. A link that gets no attachment within 10 minutes
- *		is closed.
+ *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
+ *		socket is closed: attach to it. A link that gets no attachment within 10 minutes is closed.
  * ATTACH_ADD	SNAPSHOT, MM, RUNS and/or REGIONS (ascending; repeat)
  *		Collects what the source holds for one address space.
  * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP]
@@ -52,7 +54,7 @@
  *		mappings into ordinary ones, and tell the source when nothing is missing here any more.
  * LINK_CLOSE	SNAPSHOT: give the link up. EBUSY while something is attached.
  * LINK_GET	(dump) [SNAPSHOT] -> one message a link
- * ATTACH_GET	(dump) [SNAPSHOT] -> one message an attachment
+ * ATTACH_GET	(dump) [SNAPSHOT] -> one message an attachment, those included that are drained but for unreadable pages
  *
  * SELFTEST	Opens the self-test of the memory hooks for the calling thread. The caller then maps two
  *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
@@ -101,6 +103,7 @@ enum mitosis_cmd {
 	MITOSIS_CMD_STATS_GET,
 	MITOSIS_CMD_EVENT,
 	MITOSIS_CMD_SELFTEST,
+	MITOSIS_CMD_HOLD_EXTEND,
 	__MITOSIS_CMD_MAX,
 };
 #define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
@@ -146,6 +149,7 @@ enum mitosis_attr {
 	MITOSIS_A_DOWN_MS,		/* u64, how long a link has been down; 0: it is not */
 	MITOSIS_A_DRAIN_NS,		/* u64, time from LINK_DRAIN until drained, or until now */
 	MITOSIS_A_BUSY_NS,		/* u64, of DRAIN_NS: time with a read outstanding */
+	MITOSIS_A_PAGES_UNREADABLE,	/* u64, of PENDING: the source cannot read them */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
@@ -170,6 +174,11 @@ struct mitosis_keep {
 
 /* MITOSIS_A_FLAGS of HOLD_CREATE */
 #define MITOSIS_HOLD_F_ONESHOT	(1U << 0)	/* release when a peer reports that it has drained */
+/*
+ * Release when the process of the first HOLD_MM has ended and no peer needs it: none is connected, and none that was
+ * has been gone for less than MITOSIS_GIVE_UP_DEFAULT seconds. Looked at once a second from HOLD_SEAL on.
+ */
+#define MITOSIS_HOLD_F_FOLLOW	(1U << 1)
 /* MITOSIS_A_FLAGS of RELEASE */
 #define MITOSIS_RELEASE_ALL	(1U << 0)
 
@@ -189,7 +198,7 @@ enum mitosis_link_state {
 
 enum mitosis_event {
 	MITOSIS_EVENT_UNSPEC,
-	MITOSIS_EVENT_RELEASED,		/* source: snapshot is gone; ERROR: ETIME for an expired lease */
+	MITOSIS_EVENT_RELEASED,		/* source: snapshot is gone; ERROR: ETIME expired lease, ESRCH FOLLOWed process ended */
 	MITOSIS_EVENT_PEER,		/* source: a peer connected */
 	MITOSIS_EVENT_PEER_GONE,	/* source: a peer disconnected */
 	MITOSIS_EVENT_ATTACHED,		/* destination: MM, PID armed */

@@ -4,6 +4,7 @@
  * one of the two is killed, and nobody else; and who discards one has it back.
  */
 #include "prog.h"
+#include <sys/uio.h>
 
 #define BLOCK (2 * MB)
 #define NPAGES 200	/* of each of two blocks; the page after them cannot be read */
@@ -30,6 +31,24 @@ static void check_killed(const char *what, bool by_kernel)
 	close(fds[1]);
 }
 
+/* It gets an error, and the process lives. */
+static void check_seen_from_outside(const char *what)
+{
+	pid_t me = getpid(), pid = MUST(fork());
+	int status;
+
+	if (!pid) {
+		char byte;
+		struct iovec to = { &byte, 1 }, from = { area[0] + NPAGES * PAGE, 1 };
+
+		if (process_vm_readv(me, &to, 1, &from, 1, 0) != -1)
+			_exit(2);
+		_exit(errno == EFAULT ? 0 : 3);
+	}
+	MUST(waitpid(pid, &status, 0));
+	CHECK(!status, "%s: reading the unreadable page from outside ends with status %#x", what, status);
+}
+
 int main(int argc, char **argv)
 {
 	char *base;
@@ -43,13 +62,17 @@ int main(int argc, char **argv)
 	}
 	say("beyond %lx,%lx", (unsigned long)area[0] + NPAGES * PAGE, (unsigned long)area[1] + NPAGES * PAGE);
 	prog_ready();
-	check_killed("before the drain", false);
+	/* many: one page costs one connection */
+	for (int i = 0; i < 70; i++)
+		check_killed("before the drain", false);
+	check_seen_from_outside("before the drain");
 	check_killed("before the drain, in a system call", true);
 	CHECK_CONTENT_AT(area[0], 100 * PAGE, 100 * PAGE, 0, "before the drain");
 	say("drain");
 	strcat(prog_go, "2");
 	prog_wait();
 	check_killed("after the drain", false);
+	check_seen_from_outside("after the drain");
 	check_killed("after the drain, in a system call", true);
 	for (int i = 0; i < 2; i++)
 		CHECK_CONTENT(area[i], NPAGES * PAGE, i, "after the drain");
