@@ -26,6 +26,12 @@ enum cli_exit {
 #define CLI_RUN_DIR	"/run/mitosis"
 #define CLI_STATE_DIR	"/var/lib/mitosis"
 #define CLI_CGROUP	"/sys/fs/cgroup"
+#define CLI_PREPARED_DIR CLI_RUN_DIR "/prepared"
+/*
+ * In a child's mount namespace, and empty elsewhere, files of one line each: "index" (0 to the number of children less one, over all hosts of one
+ * resume), "id" (128 random bits, hexadecimal), "snapshot", "node" (the host's name).
+ */
+#define CLI_CHILD_DIR	"/run/mitosis-child"
 #define CLI_TEST_STEP	"/run/mitosis-test-step"
 #define CLI_TEST_AT	"/tmp/mitosis-test-at"
 #define CLI_TEST_GO	"/tmp/mitosis-test-go"
@@ -49,6 +55,9 @@ int cmd_migrate(int argc, char **argv);
 int cmd_receive(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
 int cmd_action(int argc, char **argv);
+int cmd_prepare(int argc, char **argv);
+int cmd_extend(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
 
 /* util.c */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* one sentence on stderr */
@@ -56,8 +65,12 @@ json_object *cli_sentence(const char *fmt, va_list ap) __attribute__((format(pri
 struct mitosis *cli_open(void);		/* says why when NULL */
 const char *cli_plugin_dir(void);
 bool cli_parse_id(const char *text, uint64_t *id);
+json_object *cli_json_id(uint64_t id);	/* as a string */
 char *cli_read_file(const char *path);	/* NUL-terminated, the caller's; NULL with errno */
 int cli_write_file(const char *path, const char *text);
+void cli_say_criu_errors(const char *dir, const char *log);	/* its errors, on stderr */
+bool cli_is_image(const char *name);
+uint64_t cli_images_size(int dirfd);	/* bytes */
 uint64_t cli_now_ms(void);
 int cli_mkdir_p(const char *path, mode_t mode);
 int cli_remove_dir(const char *path);
@@ -117,6 +130,25 @@ void check_arrival(json_object *described, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */
 int check_report(json_object *problems, const char *side, json_object *all);
 
+/* Removes descriptors under CLI_PREPARED_DIR whose snapshot is not held any more. */
+void cli_sweep_prepared(struct mitosis *ctl);
+
+/* child.c */
+#define CLI_CHILDREN_MAX 4096	/* of one resume on one host */
+struct child_opts {
+	const char *dir;	/* with the images */
+	uint64_t snapshot;
+	unsigned int give_up;
+	bool eager, netns;
+	const char *hook;	/* a shell command, run in the child's namespaces before criu; or NULL */
+	char **criu_args;
+	int ncriu_args;
+};
+/* {"child": INDEX, "pid", "inner_pid", "init", "ms"} or {"child": INDEX, "failed": sentence}; takes the reference. */
+typedef void (*child_report)(json_object *child, void *arg);
+/* Starts @n children, as many at a time as there are processors, and returns when all run or have failed. */
+int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg);
+
 /* wire.c: one JSON object a line, and files, between migrate and receive. */
 #define WIRE_STALL_S	60	/* so long may the other side not read or write */
 #define WIRE_DUMP_S	600	/* so long may the first image take, which waits for criu's dump */
@@ -146,6 +178,8 @@ int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid);
 void wire_remote_end(struct wire *w, pid_t pid);
 int wire_send_file(struct wire *w, int dirfd, const char *name, uint64_t *bytes);
 int wire_recv_file(struct wire *w, json_object *head, int dirfd);
+/* All images in @dir and the end of them; a sentence when it fails. step, which may be NULL, is called after each. */
+int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t *bytes, void (*step)(void *arg), void *arg);
 
 static inline const char *jstr(json_object *o, const char *key)
 {

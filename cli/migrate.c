@@ -184,38 +184,19 @@ out:
 	return ret;
 }
 
+static void sending_step(void *arg)
+{
+	test_step(arg, "sending");
+}
+
 static int send_images(struct migrate *m)
 {
-	int dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
-	struct dirent *e;
-	DIR *d;
+	int ret;
 
-	d = dirfd >= 0 ? fdopendir(dup(dirfd)) : NULL;
-	if (!d) {
-		cli_say("images in %s cannot be read: %s", m->dir, strerror(errno));
-		goto out;
-	}
 	/* the process is frozen meanwhile */
 	m->wire.send_by = cli_now_ms() + m->timeout * 1000ULL;
-	while ((e = readdir(d))) {
-		size_t len = strlen(e->d_name);
-
-		if (len < 4 || strcmp(e->d_name + len - 4, ".img"))
-			continue;
-		ret = wire_send_file(&m->wire, dirfd, e->d_name, &m->bytes);
-		if (ret) {
-			cli_say("image %s cannot be sent to %s: %s", e->d_name, m->to, strerror(-ret));
-			goto out;
-		}
-		test_step(m, "sending");
-	}
-	ret = wire_send_key(&m->wire, "end");
-out:
+	ret = wire_send_images(&m->wire, m->dir, m->to, &m->bytes, sending_step, m);
 	m->wire.send_by = 0;
-	if (d)
-		closedir(d);
-	if (dirfd >= 0)
-		close(dirfd);
 	return ret;
 }
 
@@ -263,18 +244,6 @@ static int criu_start(struct migrate *m, const char *sock)
 		return -1;
 	m->criu_fd = syscall(SYS_pidfd_open, m->criu_pid, 0);
 	return m->criu_fd < 0 ? -1 : 0;
-}
-
-static void say_log(const char *dir, const char *log)
-{
-	char path[300], *text, *line, *save;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, log);
-	text = cli_read_file(path);
-	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
-		if (strstr(line, "Error ("))
-			fprintf(stderr, "criu: %s\n", line);
-	free(text);
 }
 
 static int criu_wait(struct migrate *m)
@@ -330,7 +299,7 @@ static int transaction(struct migrate *m)
 	close(dirfd);
 	if (ret == -ENOENT) {
 		/* the plugin's own step came first, has said why, and has taken its image away */
-		say_log(m->dir, "dump.log");
+		cli_say_criu_errors(m->dir, "dump.log");
 		cli_say("the memory of process %d cannot be held: see the message above", m->pid);
 		goto back;
 	}
@@ -552,7 +521,7 @@ static int migrate(struct migrate *m)
 		close(listen_fd);
 		listen_fd = -1;
 		ret = criu_wait(m);
-		say_log(m->dir, "dump.log");
+		cli_say_criu_errors(m->dir, "dump.log");
 		cli_say("criu could not dump process %d (status %d): it runs on here; criu's own words are above, see criu-dump options after --",
 			m->pid, ret);
 		roll_back(m);

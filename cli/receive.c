@@ -527,9 +527,55 @@ static void sweep_cgroups(void)
 		closedir(d);
 }
 
+static void fork_report(json_object *child, void *arg)
+{
+	wire_send(arg, child);
+}
+
+/* Children of a snapshot. Their images are needed until they run; what becomes of them then is nobody's but their own. */
+static int receive_fork(struct receive *r, json_object *fork)
+{
+	json_object *args = json_object_object_get(fork, "criu_options"), *o;
+	struct child_opts opts = {
+		.give_up = jint(fork, "give_up"),
+		.eager = json_object_get_boolean(json_object_object_get(fork, "eager")),
+		.netns = json_object_get_boolean(json_object_object_get(fork, "netns")),
+		.hook = *jstr(fork, "hook") ? jstr(fork, "hook") : NULL,
+	};
+	int lock = cli_work_dir(r->id, r->dir, sizeof(r->dir)), ret = -1;
+	char *argv[CLI_CRIU_ARGS];
+
+	if (lock < 0) {
+		wire_send_error(&r->wire, "no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
+		return CLI_FAILED;
+	}
+	if (json_object_is_type(args, json_type_array))
+		while (opts.ncriu_args < (int)json_object_array_length(args) && opts.ncriu_args < CLI_CRIU_ARGS) {
+			argv[opts.ncriu_args] = (char *)json_object_get_string(json_object_array_get_idx(args, opts.ncriu_args));
+			opts.ncriu_args++;
+		}
+	opts.criu_args = argv;
+	opts.dir = r->dir;
+	if (receive_images(r) || read_descriptor(r))
+		goto out;
+	opts.snapshot = r->snapshot;
+	o = wire_recv(&r->wire, WIRE_DUMP_S * 1000);
+	if (o && json_object_object_get_ex(o, "begin", NULL))
+		ret = child_start_all(&opts, jint(fork, "first"), jint(fork, "n"), fork_report, &r->wire);
+	json_object_put(o);
+	if (ret)
+		wire_send_error(&r->wire, "children cannot be started there: %s", ret == -1 ? "the session ended" : strerror(-ret));
+	else
+		wire_send_key(&r->wire, "done");
+out:
+	cli_remove_dir(r->dir);
+	close(lock);
+	return ret ? CLI_FAILED : CLI_OK;
+}
+
 int cmd_receive(int argc, char **argv)
 {
-	json_object *hello, *answer, *problems;
+	json_object *hello, *answer, *problems, *fork;
 	struct receive r = {};
 	bool check_only;
 	int ret;
@@ -578,6 +624,8 @@ int cmd_receive(int argc, char **argv)
 	json_object_object_add(answer, "problems", problems);
 	if (wire_send(&r.wire, answer) || check_only)
 		ret = check_only ? CLI_REFUSED : CLI_FAILED;
+	else if (json_object_object_get_ex(hello, "fork", &fork))
+		ret = receive_fork(&r, fork);
 	else
 		ret = receive(&r);
 	json_object_put(hello);

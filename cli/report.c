@@ -8,14 +8,6 @@
 
 #include "cli/cli.h"
 
-static json_object *jid(uint64_t id)
-{
-	char text[17];
-
-	snprintf(text, sizeof(text), "%016lx", (unsigned long)id);
-	return json_object_new_string(text);
-}
-
 static void add_u64(json_object *o, const char *key, uint64_t value)
 {
 	json_object_object_add(o, key, json_object_new_uint64(value));
@@ -30,7 +22,7 @@ static int list_hold(const struct mitosis_hold_info *h, void *arg)
 {
 	json_object *o = json_object_new_object();
 
-	json_object_object_add(o, "snapshot", jid(h->snapshot));
+	json_object_object_add(o, "snapshot", cli_json_id(h->snapshot));
 	add_str(o, "name", h->name);
 	add_str(o, "state", mitosis_hold_state_name(h->state));
 	add_str(o, "address", h->addr);
@@ -51,7 +43,7 @@ static int list_link(const struct mitosis_link_info *l, void *arg)
 {
 	json_object *o = json_object_new_object();
 
-	json_object_object_add(o, "snapshot", jid(l->snapshot));
+	json_object_object_add(o, "snapshot", cli_json_id(l->snapshot));
 	add_str(o, "source", l->peer_addr);
 	add_str(o, "state", mitosis_link_state_name(l->state));
 	add_u64(o, "attached", l->nattached);
@@ -66,7 +58,7 @@ static int list_attach(const struct mitosis_attach_info *a, void *arg)
 {
 	json_object *o = json_object_new_object();
 
-	json_object_object_add(o, "snapshot", jid(a->snapshot));
+	json_object_object_add(o, "snapshot", cli_json_id(a->snapshot));
 	add_u64(o, "pid", a->pid);
 	add_u64(o, "mm", a->mm);
 	add_u64(o, "pages", a->pages_total);
@@ -240,22 +232,48 @@ int cmd_stats(int argc, char **argv)
 	return CLI_OK;
 }
 
+static int count_peers(const struct mitosis_hold_info *h, void *arg)
+{
+	*(unsigned int *)arg = h->npeers;
+	return 0;
+}
+
 int cmd_release(int argc, char **argv)
 {
+	static const struct option options[] = { { "all", 0, NULL, 'a' }, { "force", 0, NULL, 'f' }, {} };
+	bool all = false, force = false;
+	unsigned int peers = 0;
 	struct mitosis *ctl;
 	uint64_t id = 0;
-	int ret;
+	int c, ret;
 
-	if (argc != 2 || (strcmp(argv[1], "--all") && !cli_parse_id(argv[1], &id))) {
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'a')
+			all = true;
+		else if (c == 'f')
+			force = true;
+		else
+			return CLI_USAGE;
+	}
+	if (all ? optind != argc : optind != argc - 1 || !cli_parse_id(argv[optind], &id)) {
 		cli_say("release needs a snapshot, 16 hexadecimal digits, or --all: mitosis-cli list names them");
 		return CLI_USAGE;
 	}
 	ctl = cli_open();
 	if (!ctl)
 		return CLI_FAILED;
-	ret = id ? mitosis_release(ctl, id) : mitosis_release_all(ctl);
+	if (!all && !force)
+		mitosis_hold_get(ctl, id, count_peers, &peers);
+	if (peers) {
+		cli_say("%u machines read from it: processes there that still miss pages of snapshot %016lx would be killed, --force releases it nevertheless",
+			peers, (unsigned long)id);
+		mitosis_close(ctl);
+		return CLI_REFUSED;
+	}
+	ret = all ? mitosis_release_all(ctl) : mitosis_release(ctl, id);
 	if (ret)
 		cli_say("%s", mitosis_error(ctl));
+	cli_sweep_prepared(ctl);
 	mitosis_close(ctl);
 	return ret ? CLI_FAILED : CLI_OK;
 }

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -59,6 +60,14 @@ bool cli_parse_id(const char *text, uint64_t *id)
 	return *text && !*end && !errno && *id;
 }
 
+json_object *cli_json_id(uint64_t id)
+{
+	char text[17];
+
+	snprintf(text, sizeof(text), "%016lx", (unsigned long)id);
+	return json_object_new_string(text);
+}
+
 char *cli_read_file(const char *path)
 {
 	size_t len = 0, size = 0;
@@ -97,6 +106,40 @@ int cli_write_file(const char *path, const char *text)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+void cli_say_criu_errors(const char *dir, const char *log)
+{
+	char path[PATH_MAX], *text, *line, *save;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, log);
+	text = cli_read_file(path);
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		if (strstr(line, "Error ("))
+			fprintf(stderr, "criu: %s\n", line);
+	free(text);
+}
+
+bool cli_is_image(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 4 && !strcmp(name + len - 4, ".img");
+}
+
+uint64_t cli_images_size(int dir)
+{
+	DIR *d = fdopendir(dup(dir));
+	uint64_t bytes = 0;
+	struct dirent *e;
+	struct stat st;
+
+	while (d && (e = readdir(d)))
+		if (cli_is_image(e->d_name) && !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+			bytes += st.st_size;
+	if (d)
+		closedir(d);
+	return bytes;
 }
 
 uint64_t cli_now_ms(void)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -279,5 +280,36 @@ int wire_recv_file(struct wire *w, json_object *head, int dirfd)
 		left -= n;
 	}
 	close(fd);
+	return ret;
+}
+
+int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t *bytes, void (*step)(void *arg), void *arg)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
+	struct dirent *e;
+	DIR *d;
+
+	d = dirfd >= 0 ? fdopendir(dup(dirfd)) : NULL;
+	if (!d) {
+		cli_say("images in %s cannot be read: %s", dir, strerror(errno));
+		goto out;
+	}
+	while ((e = readdir(d))) {
+		if (!cli_is_image(e->d_name))
+			continue;
+		ret = wire_send_file(w, dirfd, e->d_name, bytes);
+		if (ret) {
+			cli_say("image %s cannot be sent to %s: %s", e->d_name, host, strerror(-ret));
+			goto out;
+		}
+		if (step)
+			step(arg);
+	}
+	ret = wire_send_key(w, "end");
+out:
+	if (d)
+		closedir(d);
+	if (dirfd >= 0)
+		close(dirfd);
 	return ret;
 }

@@ -82,7 +82,7 @@ static int dump_finish_script(void)
 
 static int dump_hold_create(void)
 {
-	char addr[MITOSIS_ADDR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "";
+	char addr[MITOSIS_ADDR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
 	const char *want = plugin_setting("MITOSIS_ADDR");
 	struct mitosis_image *img = dump.img;
 	uint32_t lease;
@@ -99,6 +99,8 @@ static int dump_hold_create(void)
 	}
 	if (plugin_setting("MITOSIS_ONESHOT"))
 		img->flags |= MITOSIS_HOLD_F_ONESHOT;
+	if (plugin_setting("MITOSIS_FOLLOW"))
+		img->flags |= MITOSIS_HOLD_F_FOLLOW;
 	gethostname(host, sizeof(host) - 1);
 	img->host = strdup(host);
 	img->created = (uint64_t)time(NULL);
@@ -106,8 +108,8 @@ static int dump_hold_create(void)
 		plugin_say("the dump can not be begun: no memory is left");
 		return -ENOMEM;
 	}
-	host[MITOSIS_NAME_LEN - 1] = 0;
-	ret = mitosis_hold_create(dump.ctl, addr, host, lease, img->flags, &img->snapshot, img->key,
+	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ? : host);
+	ret = mitosis_hold_create(dump.ctl, addr, name, lease, img->flags, &img->snapshot, img->key,
 				  &img->port);
 	if (ret)
 		plugin_say("%s", mitosis_error(dump.ctl));

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +138,41 @@ static void restore_end(void)
 	restore.npids = 0;
 }
 
+/*
+ * The module is in the initial network namespace, and what is restored may be meant for another: MITOSIS_NETNS is where the module is
+ * spoken to. A socket stays in the namespace that it was made in.
+ */
+static struct mitosis *restore_open(char *err, size_t errlen)
+{
+	const char *where = plugin_setting("MITOSIS_NETNS");
+	int home = -1, ns = -1, e;
+	struct mitosis *ctl;
+
+	if (!where)
+		return mitosis_open(err, errlen);
+	home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	ns = open(where, O_RDONLY | O_CLOEXEC);
+	if (home < 0 || ns < 0 || setns(ns, CLONE_NEWNET)) {
+		snprintf(err, errlen, "network namespace %s can not be entered (%s): MITOSIS_NETNS must be a file such as /proc/1/ns/net",
+			 where, strerror(errno));
+		ctl = NULL;
+	} else {
+		ctl = mitosis_open(err, errlen);
+		if (setns(home, CLONE_NEWNET)) {
+			e = errno;
+			snprintf(err, errlen, "the network namespace of criu can not be entered again (%s)", strerror(e));
+			if (ctl)
+				mitosis_close(ctl);
+			ctl = NULL;
+		}
+	}
+	if (home >= 0)
+		close(home);
+	if (ns >= 0)
+		close(ns);
+	return ctl;
+}
+
 int restore_init(void)
 {
 	char err[MITOSIS_ERROR_LEN];
@@ -158,7 +194,7 @@ int restore_init(void)
 		plugin_say("the dump that made these images did not end: dump again");
 		goto out;
 	}
-	restore.ctl = mitosis_open(err, sizeof(err));
+	restore.ctl = restore_open(err, sizeof(err));
 	if (!restore.ctl) {
 		plugin_say("%s", err);
 		goto out;

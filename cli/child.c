@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Children of a snapshot on this machine. Each has a pid namespace, so that it keeps its parent's pids beside other children, and a
+ * mount namespace, where CLI_CHILD_DIR says which child it is. A process of ours is the first of the namespace: it starts criu, takes
+ * over what criu restores, passes SIGTERM on, and ends when all of it has ended.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+#define CHILD_PIDFILE	CLI_CHILD_DIR "/pid"
+
+struct child {
+	pid_t init;		/* as we know it; 0: not known yet */
+	int pipe;		/* -1: nothing more will come */
+	char text[1024];	/* what has come */
+	size_t len;
+	uint64_t begin;
+};
+
+static pid_t root_pid;
+
+static void pass_on(int sig)
+{
+	if (root_pid > 0)
+		kill(root_pid, sig);
+}
+
+/* The last words of a process that is to become a child. */
+__attribute__((format(printf, 2, 3), noreturn))
+static void child_fail(int out, const char *fmt, ...)
+{
+	char text[900];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	dprintf(out, "error %s\n", text);
+	_exit(1);
+}
+
+static int child_tell(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int child_tell(const char *name, const char *fmt, ...)
+{
+	char path[128], text[256];
+	va_list ap;
+	int fd, n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	snprintf(path, sizeof(path), "%s/%s", CLI_CHILD_DIR, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, n) == n ? 0 : -1;
+	close(fd);
+	return n;
+}
+
+/* What a child can read of itself; cli.h says what it means. */
+static int child_identity(const struct child_opts *o, unsigned int index)
+{
+	uint64_t id[2];
+	char host[65] = "";
+
+	if (mount("tmpfs", CLI_CHILD_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k") ||
+	    getrandom(id, sizeof(id), 0) != sizeof(id))
+		return -1;
+	gethostname(host, sizeof(host) - 1);
+	return child_tell("index", "%u\n", index) || child_tell("id", "%016lx%016lx\n", id[0], id[1]) ||
+		child_tell("snapshot", "%016lx\n", (unsigned long)o->snapshot) || child_tell("node", "%s\n", host);
+}
+
+static int loopback_up(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = ioctl(fd, SIOCSIFFLAGS, &ifr);
+	close(fd);
+	return ret;
+}
+
+__attribute__((noreturn))
+static void child_criu(const struct child_opts *o, unsigned int index, int out)
+{
+	char log[32], give_up[16], number[16], *argv[CLI_CRIU_ARGS];
+	int n = 0, i, status;
+
+	snprintf(number, sizeof(number), "%u", index);
+	setenv("MITOSIS_CHILD", number, 1);
+	if (o->netns) {
+		/* the module is spoken to from the namespace where it is */
+		setenv("MITOSIS_NETNS", "/proc/1/ns/net", 1);
+		if (unshare(CLONE_NEWNET) || loopback_up())
+			child_fail(out, "no network namespace can be made: %s", strerror(errno));
+	}
+	if (o->hook) {
+		status = system(o->hook);
+		if (status)
+			child_fail(out, "the hook '%s' failed (status %#x)", o->hook, status);
+	}
+	snprintf(give_up, sizeof(give_up), "%u", o->give_up);
+	setenv("MITOSIS_GIVE_UP", give_up, 1);
+	if (!o->eager)
+		setenv("MITOSIS_NO_DRAIN", "1", 1);
+	snprintf(log, sizeof(log), "restore-%u.log", index);
+	argv[n++] = "criu";
+	argv[n++] = "restore";
+	argv[n++] = "-d";
+	argv[n++] = "-D";
+	argv[n++] = (char *)o->dir;
+	argv[n++] = "-o";
+	argv[n++] = log;
+	argv[n++] = "-v2";
+	argv[n++] = "-L";
+	argv[n++] = (char *)cli_plugin_dir();
+	argv[n++] = "--manage-cgroups=ignore";
+	argv[n++] = "--pidfile";
+	argv[n++] = CHILD_PIDFILE;
+	for (i = 0; i < o->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
+		argv[n++] = o->criu_args[i];
+	argv[n] = NULL;
+	execvp(argv[0], argv);
+	child_fail(out, "criu cannot be started: %s", strerror(errno));
+}
+
+static void child_criu_error(const struct child_opts *o, unsigned int index, int status, int out)
+{
+	char path[640], *text, *line, *save;
+
+	snprintf(path, sizeof(path), "%s/restore-%u.log", o->dir, index);
+	text = cli_read_file(path);
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		if (strstr(line, "Error (") && !strstr(line, "Restoring FAILED"))
+			child_fail(out, "criu could not restore it (status %#x): %s", status, line);
+	child_fail(out, "criu could not restore it (status %#x): see %s", status, path);
+}
+
+/* The first process of the namespace. */
+__attribute__((noreturn))
+static void child_init(const struct child_opts *o, unsigned int index, int out)
+{
+	int status, result = 0;
+	pid_t pid;
+	char *text;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) ||
+	    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		child_fail(out, "/proc cannot be mounted anew: %s", strerror(errno));
+	if (child_identity(o, index))
+		child_fail(out, "%s cannot be filled: %s", CLI_CHILD_DIR, strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		child_fail(out, "criu cannot be started: %s", strerror(errno));
+	if (!pid)
+		child_criu(o, index, out);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (status)
+		child_criu_error(o, index, status, out);
+	text = cli_read_file(CHILD_PIDFILE);
+	root_pid = text ? atoi(text) : 0;
+	free(text);
+	signal(SIGTERM, pass_on);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	dprintf(out, "pid %d\n", root_pid);
+	close(out);
+	while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)
+		if (pid > 0 && pid == root_pid) {
+			result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+			root_pid = 0;
+		}
+	_exit(result);
+}
+
+/* Detached from whoever starts it: it may outlive the session. */
+static int child_start(const struct child_opts *o, unsigned int index, struct child *c)
+{
+	int out[2], null;
+	pid_t pid;
+
+	c->begin = cli_now_ms();
+	if (pipe2(out, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		close(out[0]);
+		close(out[1]);
+		return -EAGAIN;
+	}
+	if (pid) {
+		close(out[1]);
+		c->pipe = out[0];
+		waitpid(pid, NULL, 0);
+		return 0;
+	}
+	setsid();
+	null = open("/dev/null", O_RDWR);
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 || dup3(out[1], 3, O_CLOEXEC) < 0 ||
+	    syscall(SYS_close_range, 4, ~0U, 0))
+		_exit(1);
+	signal(SIGPIPE, SIG_DFL);
+	if (unshare(CLONE_NEWNS | CLONE_NEWPID))
+		child_fail(3, "no pid namespace can be made: %s", strerror(errno));
+	pid = fork();
+	if (!pid)
+		child_init(o, index, 3);
+	if (pid < 0)
+		child_fail(3, "no process can be started: %s", strerror(errno));
+	dprintf(3, "init %d\n", pid);
+	_exit(0);
+}
+
+/* The pid here of what its namespace calls @inner. */
+static pid_t child_outer_pid(pid_t init, pid_t inner)
+{
+	char path[64], *text, *p, *end, want[32];
+	pid_t found = 0;
+
+	snprintf(want, sizeof(want), "\t%d\n", inner);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", init, init);
+	text = cli_read_file(path);
+	for (p = text; p && *p && !found; p = end) {
+		pid_t pid = strtol(p, &end, 10);
+		char *status, *ns;
+
+		if (end == p)
+			break;
+		snprintf(path, sizeof(path), "/proc/%d/status", pid);
+		status = cli_read_file(path);
+		ns = status ? strstr(status, "\nNSpid:") : NULL;
+		if (ns && strstr(ns, want) && strstr(ns, want) < strchr(ns + 1, '\n') + 1)
+			found = pid;
+		free(status);
+	}
+	free(text);
+	return found;
+}
+
+static void child_line(struct child *c, unsigned int index, char *line, child_report report, void *arg)
+{
+	json_object *o;
+	pid_t inner;
+
+	if (!strncmp(line, "init ", 5)) {
+		c->init = atoi(line + 5);
+		return;
+	}
+	o = json_object_new_object();
+	json_object_object_add(o, "child", json_object_new_int(index));
+	if (!strncmp(line, "pid ", 4)) {
+		inner = atoi(line + 4);
+		json_object_object_add(o, "init", json_object_new_int(c->init));
+		json_object_object_add(o, "pid", json_object_new_int(child_outer_pid(c->init, inner)));
+		json_object_object_add(o, "inner_pid", json_object_new_int(inner));
+		json_object_object_add(o, "ms", json_object_new_int64(cli_now_ms() - c->begin));
+	} else {
+		json_object_object_add(o, "failed", json_object_new_string(!strncmp(line, "error ", 6) ? line + 6 : line));
+	}
+	c->begin = 0;
+	report(o, arg);
+}
+
+/* What a child says, a line at a time; the end without a verdict is one, too. */
+static void child_read(struct child *c, unsigned int index, child_report report, void *arg)
+{
+	char lost[] = "error it was killed while it was restored", *nl;
+	ssize_t n = read(c->pipe, c->text + c->len, sizeof(c->text) - 1 - c->len);
+
+	if (n < 0 && errno == EINTR)
+		return;
+	if (n > 0)
+		c->len += n;
+	c->text[c->len] = 0;
+	while ((nl = strchr(c->text, '\n'))) {
+		*nl = 0;
+		child_line(c, index, c->text, report, arg);
+		c->len -= nl + 1 - c->text;
+		memmove(c->text, nl + 1, c->len + 1);
+	}
+	if (n > 0 && c->len < sizeof(c->text) - 1)
+		return;
+	close(c->pipe);
+	c->pipe = -1;
+	if (c->begin)
+		child_line(c, index, lost, report, arg);
+}
+
+int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg)
+{
+	long width = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int started = 0, i;
+	struct child *children;
+	struct pollfd *p;
+	int ret = 0;
+
+	if (n > CLI_CHILDREN_MAX || (mkdir(CLI_CHILD_DIR, 0755) && errno != EEXIST))
+		return n > CLI_CHILDREN_MAX ? -E2BIG : -errno;
+	children = calloc(n, sizeof(*children));
+	p = calloc(n, sizeof(*p));
+	if (!children || !p)
+		ret = -ENOMEM;
+	while (!ret) {
+		unsigned int live = 0, map[CLI_CHILDREN_MAX];
+
+		for (i = 0; i < started; i++)
+			if (children[i].pipe >= 0) {
+				map[live] = i;
+				p[live++] = (struct pollfd){ children[i].pipe, POLLIN, 0 };
+			}
+		/* restoring is work for a processor */
+		if (started < n && live < (unsigned long)(width < 1 ? 1 : width)) {
+			ret = child_start(o, first + started, &children[started]);
+			started += !ret;
+			continue;
+		}
+		if (!live)
+			break;
+		if (poll(p, live, -1) < 0 && errno != EINTR)
+			ret = -errno;
+		for (i = 0; i < live && !ret; i++)
+			if (p[i].revents)
+				child_read(&children[map[i]], first + map[i], report, arg);
+	}
+	for (i = 0; children && i < started; i++)
+		if (children[i].pipe >= 0)
+			close(children[i].pipe);
+	free(children);
+	free(p);
+	return ret;
+}

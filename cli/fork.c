@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: MIT
+/* prepare, extend and resume: a snapshot of a process that runs on, and its children. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "images/files.h"
+#include "images/mitosis_image.h"
+#include "mitosis-criu-plugin/finish.h"
+
+#define FILES_MAX	(256UL << 20)	/* bytes of files.img */
+#define HOSTS_MAX	256
+#define RESTORE_S	600		/* the time of one child, at most */
+
+/* Seconds of "90", "10m", "2h" or "1d"; false when it is none of these. */
+static bool parse_lease(const char *text, uint32_t *seconds)
+{
+	unsigned long long n, unit = 1;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || end == text || *text < '0' || *text > '9')
+		return false;
+	switch (*end) {
+	case 'd':
+		unit = 86400;
+		break;
+	case 'h':
+		unit = 3600;
+		break;
+	case 'm':
+		unit = 60;
+		break;
+	case 's':
+	case 0:
+		break;
+	default:
+		return false;
+	}
+	if ((*end && end[1]) || n > UINT32_MAX / unit)
+		return false;
+	*seconds = n * unit;
+	return true;
+}
+
+/* A name is a part of a path. */
+static bool name_is_good(const char *name)
+{
+	return *name && *name != '.' && !strchr(name, '/') && strlen(name) < MITOSIS_NAME_LEN;
+}
+
+/* The snapshot that a descriptor is of, 0 when it is none. */
+static uint64_t descriptor_snapshot(const char *dir)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct mitosis_image *img = NULL;
+	char err[MITOSIS_ERROR_LEN];
+	uint64_t snapshot = 0;
+
+	if (dirfd < 0)
+		return 0;
+	if (!mitosis_image_read(dirfd, &img, err, sizeof(err)))
+		snapshot = img->snapshot;
+	mitosis_image_free(img);
+	close(dirfd);
+	return snapshot;
+}
+
+static int is_held(const struct mitosis_hold_info *hold, void *arg)
+{
+	*(bool *)arg = true;
+	return 0;
+}
+
+void cli_sweep_prepared(struct mitosis *ctl)
+{
+	DIR *d = opendir(CLI_PREPARED_DIR);
+	char path[PATH_MAX];
+	struct dirent *e;
+	uint64_t id;
+	bool held;
+
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", CLI_PREPARED_DIR, e->d_name);
+		id = descriptor_snapshot(path);
+		held = false;
+		/* without mitosis.img criu may be at work there */
+		if (id && !mitosis_hold_get(ctl, id, is_held, &held) && !held)
+			cli_remove_dir(path);
+	}
+	if (d)
+		closedir(d);
+}
+
+struct prepare {
+	const char *name, *addr;
+	pid_t pid;
+	uint32_t lease;
+	bool pin, json;
+	char dir[PATH_MAX];
+	char **criu_args;
+	int ncriu_args;
+	struct mitosis_image *img;
+	uint64_t pages, bytes, ms;
+};
+
+static int prepare_criu(struct prepare *p)
+{
+	char pid[16], lease[16], *argv[CLI_CRIU_ARGS];
+	int n = 0, i, status = 0, ret;
+	pid_t criu;
+
+	snprintf(pid, sizeof(pid), "%d", p->pid);
+	snprintf(lease, sizeof(lease), "%u", p->lease);
+	setenv("MITOSIS_LEASE", lease, 1);
+	setenv("MITOSIS_NAME", p->name, 1);
+	if (!p->pin)
+		setenv("MITOSIS_FOLLOW", "1", 1);
+	if (p->addr)
+		setenv("MITOSIS_ADDR", p->addr, 1);
+	argv[n++] = "criu";
+	argv[n++] = "dump";
+	argv[n++] = "-t";
+	argv[n++] = pid;
+	argv[n++] = "-D";
+	argv[n++] = p->dir;
+	argv[n++] = "-o";
+	argv[n++] = "dump.log";
+	argv[n++] = "-v2";
+	argv[n++] = "--leave-running";
+	argv[n++] = "--lazy-pages";
+	argv[n++] = "--ps-socket";
+	argv[n++] = "1000";
+	argv[n++] = "-L";
+	argv[n++] = (char *)cli_plugin_dir();
+	argv[n++] = "--manage-cgroups=ignore";
+	for (i = 0; i < p->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
+		argv[n++] = p->criu_args[i];
+	argv[n] = NULL;
+	ret = cli_spawn(argv, -1, 2, &criu);
+	if (ret) {
+		cli_say("criu cannot be started: %s", strerror(-ret));
+		return ret;
+	}
+	while (waitpid(criu, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!status)
+		return 0;
+	cli_say_criu_errors(p->dir, "dump.log");
+	cli_say("criu could not take a snapshot of process %d (status %#x): it runs on; criu's own words are above, see criu-dump options after --",
+		p->pid, status);
+	return -EIO;
+}
+
+/* A fork goes on where its parent does, also with files that have grown since. */
+static int prepare_files(int dirfd, char *err, size_t errlen)
+{
+	void *buf = NULL, *out = NULL;
+	size_t len, outlen;
+	int ret;
+
+	ret = mitosis_file_read(dirfd, FILES_NAME, FILES_MAX, &buf, &len, err, errlen);
+	if (!ret)
+		ret = files_forget_sizes(buf, len, &out, &outlen, err, errlen);
+	if (!ret)
+		ret = mitosis_file_write(dirfd, FILES_NAME, out, outlen, false, err, errlen);
+	free(buf);
+	free(out);
+	return ret;
+}
+
+static int count_pages(const struct mitosis_hold_info *hold, void *arg)
+{
+	*(uint64_t *)arg = hold->pages_held;
+	return 0;
+}
+
+static int prepare(struct prepare *p, struct mitosis *ctl)
+{
+	char err[MITOSIS_ERROR_LEN];
+	uint64_t begin = cli_now_ms();
+	int dirfd, ret;
+
+	cli_sweep_prepared(ctl);
+	ret = cli_mkdir_p(CLI_PREPARED_DIR, 0700);
+	if (ret || mkdir(p->dir, 0700)) {
+		ret = ret ? ret : -errno;
+		cli_say("directory %s cannot be made (%s): choose another --name or --dir", p->dir, strerror(-ret));
+		return ret;
+	}
+	ret = prepare_criu(p);
+	if (ret) {
+		cli_remove_dir(p->dir);
+		return ret;
+	}
+	dirfd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret = mitosis_image_read(dirfd, &p->img, err, sizeof(err));
+	if (!ret)
+		ret = prepare_files(dirfd, err, sizeof(err));
+	if (ret) {
+		cli_say("%s", err);
+		mitosis_dump_abandon(ctl, dirfd, 0);
+		cli_remove_dir(p->dir);
+	} else {
+		mitosis_hold_get(ctl, p->img->snapshot, count_pages, &p->pages);
+		p->bytes = cli_images_size(dirfd);
+	}
+	close(dirfd);
+	p->ms = cli_now_ms() - begin;
+	return ret;
+}
+
+int cmd_prepare(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "pid", 1, NULL, 'p' }, { "lease", 1, NULL, 'l' }, { "name", 1, NULL, 'n' }, { "pin", 0, NULL, 'P' },
+		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, {}
+	};
+	struct prepare p = {};
+	const char *dir = NULL;
+	struct mitosis *ctl;
+	json_object *o;
+	char name[32];
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		switch (c) {
+		case 'p':
+			p.pid = atoi(optarg);
+			break;
+		case 'l':
+			if (!parse_lease(optarg, &p.lease)) {
+				cli_say("--lease %s is no time: give seconds, or 10m, 2h, 1d", optarg);
+				return CLI_USAGE;
+			}
+			break;
+		case 'n':
+			p.name = optarg;
+			break;
+		case 'P':
+			p.pin = true;
+			break;
+		case 'd':
+			dir = optarg;
+			break;
+		case 'a':
+			p.addr = optarg;
+			break;
+		case 'j':
+			p.json = true;
+			break;
+		default:
+			return CLI_USAGE;
+		}
+	}
+	if (p.pid <= 0) {
+		cli_say("prepare needs --pid: see mitosis-cli prepare --help");
+		return CLI_USAGE;
+	}
+	snprintf(name, sizeof(name), "pid-%d-%lu", p.pid, (unsigned long)time(NULL));
+	p.name = p.name ? p.name : name;
+	if (!name_is_good(p.name)) {
+		cli_say("--name %s is none: at most %d characters, no slash, no dot first", p.name, MITOSIS_NAME_LEN - 1);
+		return CLI_USAGE;
+	}
+	if (snprintf(p.dir, sizeof(p.dir), "%s%s%s", dir ? dir : CLI_PREPARED_DIR, dir ? "" : "/", dir ? "" : p.name) >=
+	    (int)sizeof(p.dir)) {
+		cli_say("--dir is too long a path");
+		return CLI_USAGE;
+	}
+	p.criu_args = argv + optind;
+	p.ncriu_args = argc - optind;
+	ctl = cli_open();
+	if (!ctl)
+		return CLI_FAILED;
+	ret = prepare(&p, ctl);
+	mitosis_close(ctl);
+	if (ret)
+		return CLI_FAILED;
+	o = json_object_new_object();
+	json_object_object_add(o, "dir", json_object_new_string(p.dir));
+	json_object_object_add(o, "snapshot", cli_json_id(p.img->snapshot));
+	json_object_object_add(o, "name", json_object_new_string(p.name));
+	json_object_object_add(o, "pages", json_object_new_int64(p.pages));
+	json_object_object_add(o, "image_bytes", json_object_new_int64(p.bytes));
+	json_object_object_add(o, "ms", json_object_new_int64(p.ms));
+	if (p.json)
+		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+	else
+		printf("snapshot %s of process %d: %s\n%.1f MiB are held, the images have %.1f KiB; %ld ms\n", jstr(o, "snapshot"),
+		       p.pid, p.dir, p.pages / 256.0, p.bytes / 1024.0, (long)p.ms);
+	json_object_put(o);
+	mitosis_image_free(p.img);
+	return CLI_OK;
+}
+
+int cmd_extend(int argc, char **argv)
+{
+	static const struct option options[] = { { "lease", 1, NULL, 'l' }, {} };
+	struct mitosis *ctl;
+	bool given = false;
+	uint32_t lease = 0;
+	uint64_t id = 0;
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'l' || !parse_lease(optarg, &lease)) {
+			cli_say("extend takes --lease with seconds, 10m, 2h or 1d; 0: until it is released");
+			return CLI_USAGE;
+		}
+		given = true;
+	}
+	if (!given || optind != argc - 1 || !cli_parse_id(argv[optind], &id)) {
+		cli_say("extend needs a snapshot, 16 hexadecimal digits, and --lease: mitosis-cli list names snapshots");
+		return CLI_USAGE;
+	}
+	ctl = cli_open();
+	if (!ctl)
+		return CLI_FAILED;
+	ret = mitosis_hold_extend(ctl, id, lease);
+	if (ret)
+		cli_say("%s", mitosis_error(ctl));
+	mitosis_close(ctl);
+	return ret ? CLI_FAILED : CLI_OK;
+}
+
+struct host {
+	const char *name;	/* NULL: this one */
+	struct wire wire;
+	pid_t ssh_pid;
+	unsigned int first;	/* index of its first child */
+};
+
+struct resume {
+	struct child_opts opts;
+	const char *ssh;
+	char dir[PATH_MAX], id[17];
+	unsigned int n, nhosts;
+	struct host hosts[HOSTS_MAX];
+	bool json;
+	json_object *children;
+	unsigned int failed;
+};
+
+static void resume_report(json_object *child, const char *host, struct resume *r)
+{
+	if (!host)
+		host = "here";
+	json_object_object_add(child, "host", json_object_new_string(host));
+	if (*jstr(child, "failed")) {
+		r->failed++;
+		cli_say("child %d on %s: %s", (int)jint(child, "child"), host, jstr(child, "failed"));
+	} else if (!r->json) {
+		printf("child %d on %s: process %d, %ld ms\n", (int)jint(child, "child"), host, (int)jint(child, "pid"),
+		       (long)jint(child, "ms"));
+		fflush(stdout);
+	}
+	json_object_array_add(r->children, child);
+}
+
+static void resume_report_here(json_object *child, void *arg)
+{
+	resume_report(child, NULL, arg);
+}
+
+static int resume_here(struct resume *r, struct host *h)
+{
+	int ret = child_start_all(&r->opts, h->first, r->n, resume_report_here, r);
+
+	if (ret)
+		cli_say("children cannot be started here: %s", strerror(-ret));
+	return ret;
+}
+
+/* The session, the images, and the word to begin. */
+static int resume_send(struct resume *r, struct host *h)
+{
+	json_object *hello = wire_hello(r->id), *fork = json_object_new_object(), *args = json_object_new_array();
+	json_object *o, *problems;
+	uint64_t bytes = 0;
+	int i, ret = -1;
+
+	for (i = 0; i < r->opts.ncriu_args; i++)
+		json_object_array_add(args, json_object_new_string(r->opts.criu_args[i]));
+	json_object_object_add(fork, "first", json_object_new_int(h->first));
+	json_object_object_add(fork, "n", json_object_new_int(r->n));
+	json_object_object_add(fork, "eager", json_object_new_boolean(r->opts.eager));
+	json_object_object_add(fork, "netns", json_object_new_boolean(r->opts.netns));
+	json_object_object_add(fork, "give_up", json_object_new_int(r->opts.give_up));
+	if (r->opts.hook)
+		json_object_object_add(fork, "hook", json_object_new_string(r->opts.hook));
+	json_object_object_add(fork, "criu_options", args);
+	json_object_object_add(hello, "fork", fork);
+	if (wire_remote(&h->wire, r->ssh, h->name, &h->ssh_pid)) {
+		json_object_put(hello);
+		return -1;
+	}
+	wire_send(&h->wire, hello);
+	o = wire_recv(&h->wire, WIRE_STALL_S * 1000);
+	if (o && json_object_object_get_ex(o, "problems", &problems) && json_object_is_type(problems, json_type_array))
+		ret = check_report(problems, h->name, NULL) ? -1 : 0;
+	else
+		cli_say("%s: %s", h->name, o && *jstr(o, "error") ? jstr(o, "error") :
+			"mitosis-cli there does not answer: is ssh allowed without a password, and mitosis installed?");
+	json_object_put(o);
+	return ret ? ret : wire_send_images(&h->wire, r->opts.dir, h->name, &bytes, NULL, NULL);
+}
+
+static int resume_follow(struct resume *r, struct host *h)
+{
+	unsigned int reported = 0;
+	json_object *o;
+
+	while ((o = wire_recv(&h->wire, RESTORE_S * 1000))) {
+		if (json_object_object_get_ex(o, "child", NULL)) {
+			reported++;
+			resume_report(o, h->name, r);
+			continue;
+		}
+		if (json_object_object_get_ex(o, "done", NULL) && reported == r->n) {
+			json_object_put(o);
+			return 0;
+		}
+		cli_say("%s: %s", h->name, *jstr(o, "error") ? jstr(o, "error") : "it does not say what has become of all children");
+		json_object_put(o);
+		return -1;
+	}
+	cli_say("the ssh session to %s ended: %u of %u children are known to run there", h->name, reported, r->n);
+	return -1;
+}
+
+static int resume(struct resume *r)
+{
+	unsigned int i, lost = 0;
+	int ret = 0;
+
+	r->children = json_object_new_array();
+	for (i = 0; i < r->nhosts && !ret; i++) {
+		r->hosts[i].first = i * r->n;
+		if (r->hosts[i].name)
+			ret = resume_send(r, &r->hosts[i]);
+	}
+	/* all or none: a host that is not ready is no surprise half way */
+	for (i = 0; i < r->nhosts && !ret; i++)
+		if (r->hosts[i].name)
+			ret = wire_send_key(&r->hosts[i].wire, "begin");
+	for (i = 0; i < r->nhosts && !ret; i++)
+		if (!r->hosts[i].name)
+			lost += !!resume_here(r, &r->hosts[i]);
+	for (i = 0; i < r->nhosts && !ret; i++)
+		if (r->hosts[i].name)
+			lost += !!resume_follow(r, &r->hosts[i]);
+	for (i = 0; i < r->nhosts; i++)
+		if (r->hosts[i].ssh_pid > 0)
+			wire_remote_end(&r->hosts[i].wire, r->hosts[i].ssh_pid);
+	if (r->json)
+		printf("%s\n", json_object_to_json_string_ext(r->children, JSON_C_TO_STRING_PRETTY));
+	json_object_put(r->children);
+	return ret || lost || r->failed ? CLI_FAILED : CLI_OK;
+}
+
+static int resume_find(struct resume *r, const char *what)
+{
+	struct mitosis_image *img;
+	char err[MITOSIS_ERROR_LEN];
+	int dirfd, ret;
+
+	if (strchr(what, '/')) {
+		if (!realpath(what, r->dir))
+			snprintf(r->dir, sizeof(r->dir), "%s", what);
+	} else if (name_is_good(what)) {
+		snprintf(r->dir, sizeof(r->dir), "%s/%s", CLI_PREPARED_DIR, what);
+	} else {
+		cli_say("%s is neither a path, with a slash, nor a name that prepare was given", what);
+		return -1;
+	}
+	dirfd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0) {
+		cli_say("there is no descriptor %s (%s): mitosis-cli prepare makes one", r->dir, strerror(errno));
+		return -1;
+	}
+	ret = mitosis_image_read(dirfd, &img, err, sizeof(err));
+	close(dirfd);
+	if (ret) {
+		cli_say("%s: %s", r->dir, err);
+		return -1;
+	}
+	r->opts.dir = r->dir;
+	r->opts.snapshot = img->snapshot;
+	if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
+		cli_say("%s is of a migration, which has one destination: mitosis-cli restore", r->dir);
+		ret = -1;
+	}
+	mitosis_image_free(img);
+	return ret;
+}
+
+int cmd_resume(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "number", 1, NULL, 'n' }, { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, { "eager", 0, NULL, 'e' },
+		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' }, {}
+	};
+	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
+	const char *what = NULL;
+	uint64_t id = 0;
+	int c;
+
+	signal(SIGPIPE, SIG_IGN);
+	/* the descriptor stands before the options, or after them */
+	if (argc > 1 && *argv[1] != '-') {
+		what = argv[1];
+		argv++;
+		argc--;
+	}
+	while ((c = getopt_long(argc, argv, "+n:", options, NULL)) != -1) {
+		switch (c) {
+		case 'n':
+			r.n = atoi(optarg);
+			break;
+		case 'o':
+			if (r.nhosts == HOSTS_MAX || !wire_host_is_good(optarg))
+				return CLI_USAGE;
+			r.hosts[r.nhosts++].name = optarg;
+			break;
+		case 's':
+			r.ssh = optarg;
+			break;
+		case 'e':
+			r.opts.eager = true;
+			break;
+		case 'N':
+			r.opts.netns = true;
+			break;
+		case 'h':
+			r.opts.hook = optarg;
+			break;
+		case 'g':
+			r.opts.give_up = atoi(optarg);
+			break;
+		case 'j':
+			r.json = true;
+			break;
+		default:
+			return CLI_USAGE;
+		}
+	}
+	if (!what && optind < argc && strcmp(argv[optind - 1], "--"))
+		what = argv[optind++];
+	if (!what || r.n < 1 || r.n > CLI_CHILDREN_MAX || !r.opts.give_up) {
+		cli_say("resume needs a descriptor, and -n from 1 to %d: see mitosis-cli resume --help", CLI_CHILDREN_MAX);
+		return CLI_USAGE;
+	}
+	r.opts.criu_args = argv + optind;
+	r.opts.ncriu_args = argc - optind;
+	if (!r.nhosts)
+		r.nhosts = 1;
+	if (resume_find(&r, what))
+		return CLI_FAILED;
+	while (!id)
+		if (getrandom(&id, sizeof(id), 0) != sizeof(id))
+			id = 0;
+	snprintf(r.id, sizeof(r.id), "%016lx", (unsigned long)id);
+	return resume(&r);
+}

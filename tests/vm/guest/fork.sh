@@ -1,0 +1,170 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs in machine a: snapshots of a program that runs on, and children of them here and on machine b.
+set -u
+export TEST_DIR=/tmp/mt
+T=$TEST_DIR
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
+# Images and what became of resumes.
+OUT=/run/fork-test
+
+start() {
+	rm -rf $OUT $T/forked.*
+	mkdir -p $OUT
+	(cd / && exec setsid -f "$BIN/forked" < /dev/null > /dev/null 2>&1)
+	until_true 20 grep -q ^ready $T/forked.log || fail "the parent does not start"
+	PID=$(sed -n 's/^ready //p' $T/forked.log)
+	# what a child opens must be there; it need not be as long
+	on_peer "rm -f $T/forked.*; mkdir -p $T; echo other > $T/forked.log.grow; echo other > $T/forked.log"
+}
+
+prepare() {
+	mitosis-cli prepare --pid "$PID" --name t --json "$@" > $OUT/prepare 2> $OUT/prepare.err || fail "prepare: $(tail -n 2 $OUT/prepare.err | paste -s -d ' ')"
+	SNAPSHOT=$(sed -n 's/.*"snapshot":"\{0,1\} *"\([0-9a-f]*\)".*/\1/p' $OUT/prepare)
+	[ -n "$SNAPSHOT" ] || fail "prepare does not name the snapshot: $(cat $OUT/prepare)"
+}
+
+# resume ARGS...: with what it says in $OUT/resume.
+resume() {
+	mitosis-cli resume t --json "$@" > $OUT/resume 2> $OUT/resume.err ||
+		fail "resume $*: $(tail -n 2 $OUT/resume.err | paste -s -d ' ')"
+}
+
+inits() {
+	sed -n 's/.*"init": *\([0-9]*\).*/\1/p' $OUT/resume
+}
+
+# verdicts N: of children here.
+cmd_verdicts() {
+	local i
+	for ((i = 0; i < $1; i++)); do
+		until_true 60 grep -sqE '^(PASS|FAIL)' $T/forked.log.$i || fail "child $i gives no verdict"
+		grep -q ^PASS $T/forked.log.$i || fail "child $i: $(grep ^FAIL $T/forked.log.$i)"
+	done
+}
+
+# end INIT...: children end when their first process is asked to.
+cmd_end() {
+	local i
+	for i in "$@"; do
+		kill "$i"
+		until_true 20 is_gone "$i" || fail "child under $i does not end"
+	done
+	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
+}
+
+parent_passes() {
+	touch $T/forked.go
+	until_true 60 grep -qE '^(PASS|FAIL)' $T/forked.log || fail "the parent gives no verdict"
+	grep -q ^PASS $T/forked.log || fail "the parent: $(grep ^FAIL $T/forked.log)"
+}
+
+end_all() {
+	is_gone "$PID" || tree_kill "$PID"
+	until_true 20 idle_source || fail "memory is held: $(mitosis-cli list)"
+}
+
+# On the other machine, with the parent writing over its memory; then one that is refused a release.
+cmd_remote() {
+	start
+	prepare
+	mitosis-cli list | grep -q "^$SNAPSHOT  t  *sealed" || fail "list does not show it: $(mitosis-cli list)"
+	touch $T/forked.go
+	resume -n 3 --on "$PEER"
+	[ "$(inits | wc -l)" = 3 ] || fail "not three children: $(cat $OUT/resume)"
+	on_peer "/root/t/fork.sh verdicts 3" || fail "children there"
+	parent_passes
+	mitosis-cli release "$SNAPSHOT" 2> $OUT/release && fail "released under its children"
+	grep -q "read from it" $OUT/release || fail "release does not say why not: $(cat $OUT/release)"
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "children there do not end"
+	until_true 20 mitosis-cli release "$SNAPSHOT" 2> /dev/null || fail "it cannot be released"
+	end_all
+}
+
+cmd_local() {
+	start
+	prepare --pin
+	resume -n 3
+	touch $T/forked.go
+	cmd_verdicts 3
+	parent_passes
+	tree_kill "$PID"
+	sleep 3
+	mitosis-cli list | grep -q "^$SNAPSHOT" || fail "a pinned snapshot has gone with its parent"
+	# shellcheck disable=SC2046
+	cmd_end $(inits)
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+# Children that bring in all are on their own then.
+cmd_eager() {
+	start
+	prepare
+	resume -n 2 --eager --on "$PEER"
+	on_peer "until [ \$(mitosis-cli stats | sed -n 's/^attached  *//p') = 0 ]; do sleep 0.2; done"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released: children have all"
+	on_peer "/root/t/fork.sh verdicts 2" || fail "children there"
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "children there do not end"
+	end_all
+}
+
+# The parent ends: children that are there keep the snapshot, and nothing else does.
+cmd_follow() {
+	start
+	prepare
+	resume -n 1 --on "$PEER"
+	tree_kill "$PID"
+	sleep 3
+	mitosis-cli list | grep -q "^$SNAPSHOT" || fail "the snapshot has gone under a child"
+	on_peer "/root/t/fork.sh verdicts 1" || fail "child there"
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "the child there does not end"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+	start
+	prepare
+	tree_kill "$PID"
+	until_true 10 idle_source || fail "a snapshot that nobody reads outlives its parent"
+}
+
+cmd_lease() {
+	start
+	prepare --lease 1h
+	mitosis-cli list --json | grep -q '"lease_s":35[0-9][0-9]' || mitosis-cli list --json | grep -q '"lease_s": *35[0-9][0-9]' ||
+		fail "the lease is not shown: $(mitosis-cli list --json)"
+	mitosis-cli extend "$SNAPSHOT" --lease 0 || fail "extend"
+	mitosis-cli list --json | grep -q lease_s && fail "a lease of 0 is one"
+	mitosis-cli extend "$SNAPSHOT" --lease 3 || fail "extend"
+	sleep 1
+	mitosis-cli extend "$SNAPSHOT" --lease 4s || fail "extend"
+	sleep 3
+	mitosis-cli list | grep -q "^$SNAPSHOT" || fail "the old lease has ended it"
+	until_true 10 idle_source || fail "the lease does not end"
+	mitosis-cli extend "$SNAPSHOT" --lease 4s 2> /dev/null && fail "what is gone is extended"
+	mitosis-cli resume t 2> $OUT/gone && fail "what is gone is resumed"
+	grep -q "no such snapshot" $OUT/gone || fail "it is not said that the snapshot is gone: $(cat $OUT/gone)"
+	end_all
+}
+
+# Whether anything of a hundred of them is left.
+cmd_hundred() {
+	local i held
+	start
+	held=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+	for ((i = 0; i < ${TIMES:-100}; i++)); do
+		prepare
+		mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+		done
+	[ "$($BIN/ctl stat pages_held)" = 0 ] || fail "$($BIN/ctl stat pages_held) pages are held"
+	held=$((held - $(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)))
+	# one leaked snapshot has 8 MiB
+	[ $held -lt 16384 ] || fail "$held KiB are missing after it"
+	parent_passes
+	end_all
+}
+
+"cmd_$1" "${@:2}"
