@@ -53,6 +53,52 @@ void sample_pagemap(struct sample *s, const struct sample_entry *e, size_t n, in
 	}
 }
 
+static void sample_bytes(struct sample *s, unsigned int field, const void *bytes, size_t n)
+{
+	s->buf[s->len++] = (uint8_t)(field << 3 | 2);
+	sample_varint(s, n);
+	memcpy(s->buf + s->len, bytes, n);
+	s->len += n;
+}
+
+/* @size: whether the file's size is said. Between its fields are some that only CRIU knows. */
+static void sample_file(struct sample *s, uint32_t id, uint32_t flags, int size)
+{
+	static struct sample reg;
+	size_t begin = s->len;
+
+	reg.len = 0;
+	sample_field(&reg, 1, id);
+	sample_field(&reg, 2, flags);
+	sample_field(&reg, 3, 4711);
+	sample_bytes(&reg, 6, "/var/log/x", 10);
+	if (size)
+		sample_field(&reg, 8, 123456);
+	sample_field(&reg, 10, 0100644);
+	sample_u32(s, 0);
+	sample_field(s, 1, 1);
+	sample_field(s, 2, id);
+	sample_bytes(s, 3, reg.buf, reg.len);
+	sample_record_end(s, begin);
+}
+
+void sample_files(struct sample *s, const uint32_t *flags, size_t n, int sizes)
+{
+	size_t i, begin;
+
+	s->len = 0;
+	sample_u32(s, 0x54564319);
+	sample_u32(s, 0x56303138);
+	begin = s->len;
+	sample_u32(s, 0);
+	sample_field(s, 1, 4);
+	sample_field(s, 2, 99);
+	sample_bytes(s, 4, "\x08\x01", 2);
+	sample_record_end(s, begin);
+	for (i = 0; i < n; i++)
+		sample_file(s, (uint32_t)i + 1, flags[i], sizes || !(flags[i] & 3));
+}
+
 static struct mitosis_image *sample_begin(void)
 {
 	struct mitosis_image *img = mitosis_image_new();

@@ -26,6 +26,9 @@ struct sample {
 /* As CRIU writes pagemap-N.img: up to 4.1.1, or from 4.2 (wide). */
 void sample_pagemap(struct sample *s, const struct sample_entry *e, size_t n, int wide);
 
+/* As CRIU writes files.img: an entry of another kind, then one regular file for each of the flags of open(2). */
+void sample_files(struct sample *s, const uint32_t *flags, size_t n, int sizes);
+
 /* Sealed, with two processes; open, with two processes; sealed, with one process of that size. */
 struct mitosis_image *sample_image(void);
 struct mitosis_image *sample_open_image(void);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "images/files.h"
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
 #include "tests/unit/image_sample.h"
@@ -748,6 +749,73 @@ static void file_empty(void)
 	scratch_close(dirfd, path);
 }
 
+/* --- files.img ---------------------------------------------------------------------------------------- */
+
+static void files_lose_sizes(void)
+{
+	static const uint32_t flags[] = { O_RDONLY, O_WRONLY, O_RDWR | O_APPEND, O_RDONLY | O_CLOEXEC };
+	static struct sample s, want, again;
+	size_t n;
+	void *out;
+
+	sample_files(&s, flags, 4, 1);
+	sample_files(&want, flags, 4, 0);
+	CU_ASSERT_EQUAL_FATAL(files_forget_sizes(s.buf, s.len, &out, &n, err, sizeof(err)), 0);
+	/* protobuf-c puts the fields that it does not know last: so look whether what is there is as long, and stays as it is */
+	CU_ASSERT_EQUAL(n, want.len);
+	memcpy(again.buf, out, n);
+	free(out);
+	CU_ASSERT_EQUAL_FATAL(files_forget_sizes(again.buf, n, &out, &n, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(n, want.len);
+	CU_ASSERT(!memcmp(out, again.buf, n));
+	free(out);
+	CU_ASSERT(memmem(again.buf, n, "/var/log/x", 10) != NULL);
+}
+
+static void files_truncated(void)
+{
+	static const uint32_t flags[] = { O_RDWR, O_RDONLY };
+	static struct sample s;
+	size_t len, n, whole = 0;
+	void *out;
+
+	sample_files(&s, flags, 2, 1);
+	for (len = 0; len < s.len; len++) {
+		if (!files_forget_sizes(s.buf, len, &out, &n, err, sizeof(err)))
+			whole++;
+		else
+			sentence_is_fit();
+		free(out);
+	}
+	/* behind the magic numbers and each record but the last, a file may end */
+	CU_ASSERT_EQUAL(whole, 3);
+}
+
+static void files_garbage(void)
+{
+	static const uint32_t flags[] = { O_RDWR };
+	static struct sample s, bad;
+	size_t i, n;
+	void *out;
+
+	sample_files(&s, flags, 1, 1);
+	for (i = 0; i < s.len * 8; i++) {
+		bad = s;
+		bad.buf[i / 8] ^= 1 << i % 8;
+		if (!files_forget_sizes(bad.buf, bad.len, &out, &n, err, sizeof(err)))
+			CU_ASSERT(n <= bad.len);
+		free(out);
+	}
+	CU_ASSERT_EQUAL(files_forget_sizes(s.buf + 1, s.len - 1, &out, &n, err, sizeof(err)), -EINVAL);
+}
+
+static CU_TestInfo files_tests[] = {
+	{ "sizes of writable files go", files_lose_sizes },
+	{ "truncated at every byte", files_truncated },
+	{ "changed at every bit", files_garbage },
+	CU_TEST_INFO_NULL,
+};
+
 static CU_TestInfo pagemap_tests[] = {
 	{ "lazy runs are found and merged", pagemap_runs_are_found },
 	{ "no lazy pages", pagemap_without_lazy_pages },
@@ -799,6 +867,7 @@ static CU_TestInfo file_tests[] = {
 };
 
 static CU_SuiteInfo suites[] = {
+	{ "files", NULL, NULL, NULL, NULL, files_tests },
 	{ "pagemap", NULL, NULL, NULL, NULL, pagemap_tests },
 	{ "mitosis.img check", NULL, NULL, NULL, NULL, check_tests },
 	{ "mitosis.img format", NULL, NULL, NULL, NULL, format_tests },
