@@ -122,6 +122,8 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 	}
 	snprintf(give_up, sizeof(give_up), "%u", o->give_up);
 	setenv("MITOSIS_GIVE_UP", give_up, 1);
+	if (!o->no_cache)
+		setenv("MITOSIS_CACHE", "1", 1);
 	if (!o->eager)
 		setenv("MITOSIS_NO_DRAIN", "1", 1);
 	snprintf(log, sizeof(log), "restore-%u.log", index);

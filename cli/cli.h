@@ -139,7 +139,7 @@ struct child_opts {
 	const char *dir;	/* with the images */
 	uint64_t snapshot;
 	unsigned int give_up;
-	bool eager, netns;
+	bool eager, netns, no_cache;
 	const char *hook;	/* a shell command, run in the child's namespaces before criu; or NULL */
 	char **criu_args;
 	int ncriu_args;

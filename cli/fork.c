@@ -400,6 +400,7 @@ static int resume_send(struct resume *r, struct host *h)
 	json_object_object_add(fork, "first", json_object_new_int(h->first));
 	json_object_object_add(fork, "n", json_object_new_int(r->n));
 	json_object_object_add(fork, "eager", json_object_new_boolean(r->opts.eager));
+	json_object_object_add(fork, "no_cache", json_object_new_boolean(r->opts.no_cache));
 	json_object_object_add(fork, "netns", json_object_new_boolean(r->opts.netns));
 	json_object_object_add(fork, "give_up", json_object_new_int(r->opts.give_up));
 	if (r->opts.hook)
@@ -514,7 +515,8 @@ int cmd_resume(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "number", 1, NULL, 'n' }, { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, { "eager", 0, NULL, 'e' },
-		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' }, {}
+		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
+		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' }, {}
 	};
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
 	const char *what = NULL;
@@ -546,6 +548,9 @@ int cmd_resume(int argc, char **argv)
 			break;
 		case 'N':
 			r.opts.netns = true;
+			break;
+		case 'C':
+			r.opts.no_cache = true;
 			break;
 		case 'h':
 			r.opts.hook = optarg;

@@ -539,6 +539,7 @@ static int receive_fork(struct receive *r, json_object *fork)
 	struct child_opts opts = {
 		.give_up = jint(fork, "give_up"),
 		.eager = json_object_get_boolean(json_object_object_get(fork, "eager")),
+		.no_cache = json_object_get_boolean(json_object_object_get(fork, "no_cache")),
 		.netns = json_object_get_boolean(json_object_object_get(fork, "netns")),
 		.hook = *jstr(fork, "hook") ? jstr(fork, "hook") : NULL,
 	};

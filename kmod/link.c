@@ -394,6 +394,7 @@ static void link_shut(struct link *link)
 	list_splice_init(&link->parked, &parked);
 	spin_unlock_irq(&link->lock);
 	link_fail_reads(&parked);
+	cache_destroy(&link->cache);
 	mutex_lock(&link->mutex);
 	while (!list_empty(&link->mms)) {
 		struct link_mm *lm = list_first_entry(&link->mms, struct link_mm, list);
@@ -553,6 +554,7 @@ again:
 		link_put(link);
 		return ERR_PTR(ret == -EAGAIN ? -EBUSY : ret);
 	}
+	cache_create(&link->cache);
 	kref_get(&link->kref);
 	list_add_tail(&link->list, &link_list);
 	mutex_unlock(&link_lock);

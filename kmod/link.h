@@ -17,6 +17,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+#include "cache.h"
 #include "mitosis.h"
 #include "transport.h"
 
@@ -85,6 +86,8 @@ struct link {
 	bool draining, closing, had_attached;
 	bool armed, failed;		/* one has been armed; arming one has failed */
 	u64 drain_ns, drained_ns;
+
+	struct cache cache;		/* empty unless attachments share what they read */
 
 	struct delayed_work work;	/* reconnects */
 	struct delayed_work idle;	/* closes a link that gets no attachment */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <linux/module.h>
 
+#include "cache.h"
 #include "hold.h"
 #include "hooks.h"
 #include "link.h"
@@ -22,9 +23,12 @@ static int __init mitosis_init(void)
 	ret = hooks_init();
 	if (ret)
 		goto err_pager;
-	ret = link_init();
+	ret = cache_init();
 	if (ret)
 		goto err_hooks;
+	ret = link_init();
+	if (ret)
+		goto err_cache;
 	ret = hold_init();
 	if (ret)
 		goto err_link;
@@ -42,6 +46,8 @@ err_hold:
 	hold_exit();
 err_link:
 	link_exit();
+err_cache:
+	cache_exit();
 err_hooks:
 	hooks_exit();
 err_pager:
@@ -55,6 +61,7 @@ static void __exit mitosis_exit(void)
 	link_exit();
 	hold_exit();
 	xprt_rc_exit();
+	cache_exit();
 	hooks_exit();
 	pager_exit();
 }

@@ -444,11 +444,14 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	const void *eager, *keep;
 	struct task_struct *task;
 	struct link *link;
+	u32 flags = info->attrs[MITOSIS_A_FLAGS] ? nla_get_u32(info->attrs[MITOSIS_A_FLAGS]) : 0;
 	int ret, neager, nkeep;
 
 	ret = netlink_need(info, MITOSIS_A_MM);
 	if (ret)
 		return ret;
+	if (flags & ~MITOSIS_ATTACH_F_CACHE)
+		return netlink_say(info, -EINVAL, "unknown flags");
 	neager = netlink_array(info, MITOSIS_A_EAGER, sizeof(struct mitosis_run), &eager);
 	if (neager < 0)
 		return neager;
@@ -463,7 +466,7 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	if (ret)
 		goto out;
 	ret = pager_arm(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]), task, eager,
-			neager, keep, nkeep);
+			neager, keep, nkeep, flags);
 	if (ret == -ENOENT)
 		GENL_SET_ERR_MSG(info, "nothing was added for this address space");
 	else if (ret == -EEXIST)

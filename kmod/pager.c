@@ -486,6 +486,7 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 	}
 	at->mm_id = from->mm_id;
 	at->cut = from->cut;
+	at->cache = from->cache;
 	for (i = 0; n < at->nblocks; i++) {
 		if (!attach_has_use(from, &from->blocks[i]))
 			continue;
@@ -497,19 +498,32 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 	return at;
 }
 
+/* Where the reads are that @at may find. */
+static spinlock_t *pager_reads_lock(struct attach *at)
+{
+	return at->cache ? &at->link->cache.lock : &at->lock;
+}
+
 static void pager_read_done(struct link_read *lr, int err)
 {
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
 	struct attach *at = pr->at;
 	unsigned long flags;
+	unsigned int i;
 
 	spin_lock_irqsave(&at->lock, flags);
 	if (!--at->outstanding)
 		at->busy_ns += ktime_get_ns() - at->busy_since;
-	/* whoever wants one of these pages asks anew */
-	if (err)
-		list_del_init(&pr->list);
 	spin_unlock_irqrestore(&at->lock, flags);
+	if (err) {
+		/* whoever wants one of these pages asks anew */
+		spin_lock_irqsave(pager_reads_lock(at), flags);
+		list_del_init(&pr->list);
+		spin_unlock_irqrestore(pager_reads_lock(at), flags);
+	} else if (at->cache) {
+		for (i = 0; i < pr->n; i++)
+			cache_add(&at->link->cache, at->mm_id, pr->pg + i, pr->page + i);
+	}
 	pr->err = err;
 	complete_all(&pr->arrived);
 	pager_read_put(pr);
@@ -519,7 +533,8 @@ bool pager_read_wanted(struct link_read *lr)
 {
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
 
-	return atomic_read(&pr->at->mm->mm_users);
+	/* another process may wait for it, too */
+	return atomic_read(&pr->at->mm->mm_users) || (pr->at->cache && refcount_read(&pr->ref) > 1);
 }
 
 void pager_read_put(struct pager_read *pr)
@@ -530,28 +545,78 @@ void pager_read_put(struct pager_read *pr)
 
 	if (!refcount_dec_and_test(&pr->ref))
 		return;
-	spin_lock_irqsave(&at->lock, flags);
+	spin_lock_irqsave(pager_reads_lock(at), flags);
 	list_del(&pr->list);
-	spin_unlock_irqrestore(&at->lock, flags);
+	spin_unlock_irqrestore(pager_reads_lock(at), flags);
 	for (i = 0; i < pr->n; i++)
 		__free_page(pr->page + i);
 	kfree(pr);
 	attach_put(at);
 }
 
-static struct pager_read *pager_read_find_locked(struct attach *at, u64 pg)
+/*
+ * The read that brings page @pg, referenced, if there is one. Otherwise, unless the source has refused the page (-EREMOTEIO), @pr, which
+ * may be NULL, becomes that one.
+ */
+static struct pager_read *pager_read_enter(struct attach *at, u64 pg, struct pager_read *pr)
 {
+	struct list_head *reads = at->cache ? &at->link->cache.reads : &at->reads;
+	struct pager_read *other, *found = NULL;
+	unsigned long flags;
+
+	spin_lock_irqsave(pager_reads_lock(at), flags);
+	list_for_each_entry(other, reads, list) {
+		if (other->lr.mm == at->mm_id && pg >= other->pg && pg < other->pg + other->n &&
+		    refcount_inc_not_zero(&other->ref)) {
+			found = other;
+			break;
+		}
+	}
+	/* looked at after the reads: a read that is refused is noted first and then taken from the list */
+	if (!found && !link_readable(at->link, at->mm_id, pg, 1))
+		found = ERR_PTR(-EREMOTEIO);
+	if (!found && pr)
+		list_add_tail(&pr->list, reads);
+	spin_unlock_irqrestore(pager_reads_lock(at), flags);
+	if (!IS_ERR_OR_NULL(found) && found->at != at)
+		mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, 1);
+	return found;
+}
+
+static void pager_read_init(struct pager_read *pr, struct attach *at, u64 pg, unsigned int n, unsigned long addr)
+{
+	refcount_set(&pr->ref, 1);
+	INIT_LIST_HEAD(&pr->list);
+	refcount_inc(&at->ref);
+	pr->at = at;
+	pr->pg = pg;
+	pr->n = n;
+	pr->addr = addr;
+	init_completion(&pr->arrived);
+}
+
+/* A read that has arrived already, of a page that is here; NULL: it is not. */
+static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned long addr)
+{
+	struct page *page = cache_get(&at->link->cache, at->mm_id, pg);
 	struct pager_read *pr;
 
-	list_for_each_entry(pr, &at->reads, list)
-		if (pg >= pr->pg && pg < pr->pg + pr->n && refcount_inc_not_zero(&pr->ref))
-			return pr;
-	return NULL;
+	if (!page)
+		return NULL;
+	pr = kzalloc(sizeof(*pr), GFP_KERNEL);
+	if (!pr) {
+		put_page(page);
+		return ERR_PTR(-ENOMEM);
+	}
+	pager_read_init(pr, at, pg, 1, addr);
+	pr->page = page;
+	complete_all(&pr->arrived);
+	return pr;
 }
 
 /*
- * Asks for [pg, pg + n), which lie in one region, unless pg is on its way already. Returns a
- * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented.
+ * Asks for [pg, pg + n), which lie in one region, unless pg is on its way already, or here. Returns a
+ * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented, or when others are here.
  */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr)
 {
@@ -562,9 +627,15 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 
 	if (!b)
 		return ERR_PTR(-EINVAL);
-	spin_lock_irqsave(&at->lock, flags);
-	other = pager_read_find_locked(at, pg);
-	spin_unlock_irqrestore(&at->lock, flags);
+	if (at->cache) {
+		pr = pager_read_cached(at, pg, addr);
+		if (pr)
+			return pr;
+		for (i = 1; i < n; i++)
+			if (cache_has(&at->link->cache, at->mm_id, pg + i))
+				n = i;
+	}
+	other = pager_read_enter(at, pg, NULL);
 	if (other)
 		return other;
 
@@ -588,13 +659,8 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 			return ERR_PTR(-ENOMEM);
 		}
 	}
-	refcount_set(&pr->ref, 2);	/* the caller's and the read's */
-	refcount_inc(&at->ref);
-	pr->at = at;
-	pr->pg = pg;
-	pr->n = n;
-	pr->addr = addr;
-	init_completion(&pr->arrived);
+	pager_read_init(pr, at, pg, n, addr);
+	refcount_inc(&pr->ref);		/* the read's */
 	pr->lr.done = pager_read_done;
 	pr->lr.mm = at->mm_id;
 	pr->lr.rd.raddr = pg << PAGE_SHIFT;
@@ -603,21 +669,14 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 	pr->lr.rd.page = pr->page;
 
 	spin_lock_irqsave(&at->lock, flags);
-	other = pager_read_find_locked(at, pg);
-	/* looked at after the reads: a read that is refused is noted first and then taken from the list */
-	if (!other && !link_readable(at->link, at->mm_id, pg, 1))
-		other = ERR_PTR(-EREMOTEIO);
-	if (!other) {
-		list_add_tail(&pr->list, &at->reads);
-		if (!at->outstanding++)
-			at->busy_since = ktime_get_ns();
-	}
+	if (!at->outstanding++)
+		at->busy_since = ktime_get_ns();
 	spin_unlock_irqrestore(&at->lock, flags);
+	other = pager_read_enter(at, pg, pr);
 	if (other) {
-		for (i = 0; i < n; i++)
-			__free_page(pr->page + i);
-		kfree(pr);
-		attach_put(at);
+		/* as a read that has failed: nobody else knows of it */
+		pager_read_done(&pr->lr, -EAGAIN);
+		pager_read_put(pr);
 		return other;
 	}
 	link_read(at->link, &pr->lr);
@@ -1281,7 +1340,7 @@ static DEFINE_MUTEX(pager_arm_mutex);
 
 int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
-	      const struct mitosis_keep *keep, unsigned int nkeep)
+	      const struct mitosis_keep *keep, unsigned int nkeep, u32 flags)
 {
 	struct attach *at = NULL, *other;
 	struct mm_struct *mm;
@@ -1303,6 +1362,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	if (at) {
 		at->mm_id = mm_id;
 		at->pid = task_tgid_nr(task);
+		at->cache = flags & MITOSIS_ATTACH_F_CACHE;
 		attach_list(at);
 	}
 	mutex_unlock(&pager_arm_mutex);

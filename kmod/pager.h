@@ -12,7 +12,7 @@
  * Pages are installed under the mmap lock held for writing, so MADV_DONTNEED, which holds it for reading, cannot come
  * between the look at the bit and the page table entry. The exception are faults that may not drop the lock; see pager.c.
  *
- * Lock order: mmap_lock, link->mutex, attach->lock, link->lock.
+ * Lock order: mmap_lock, link->mutex, attach->lock, cache->lock, link->lock.
  */
 #ifndef MITOSIS_PAGER_H
 #define MITOSIS_PAGER_H
@@ -57,6 +57,8 @@ struct attach {
 	bool ready;			/* link->mutex; armed: the drain may work on it */
 	bool cut;			/* mmap_lock for writing; drained but for unreadable pages: off the link */
 
+	bool cache;			/* shares what it reads with others of the link; set before it is armed */
+
 	spinlock_t lock;		/* bitmaps, lists below, move_* */
 	struct list_head installs;
 	struct list_head reads;		/* struct pager_read in flight or just arrived */
@@ -85,7 +87,7 @@ struct attach {
 struct pager_read {
 	struct link_read lr;
 	refcount_t ref;
-	struct list_head list;		/* attach->lock; attach->reads */
+	struct list_head list;		/* attach->reads, attach->lock; or cache->reads, cache->lock */
 	struct attach *at;
 	u64 pg;				/* original page index of the first */
 	unsigned long addr;		/* its present address when the drain asked */
@@ -105,7 +107,7 @@ void pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_are
 
 int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
-	      const struct mitosis_keep *keep, unsigned int nkeep);
+	      const struct mitosis_keep *keep, unsigned int nkeep, u32 flags);
 /* link->mutex held. */
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);

@@ -29,6 +29,8 @@ static const char *const stat_names[] = {
 	[MITOSIS_STAT_DRAIN_NS]		= "drain_ns",
 	[MITOSIS_STAT_DRAIN_BUSY_NS]	= "drain_busy_ns",
 	[MITOSIS_STAT_PAGES_UNREADABLE]	= "pages_unreadable",
+	[MITOSIS_STAT_CACHE_PAGES]	= "cache_pages",
+	[MITOSIS_STAT_CACHE_HITS]	= "cache_hits",
 };
 
 static const char *const event_names[] = {

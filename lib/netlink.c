@@ -729,7 +729,7 @@ int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 
 int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 		       const struct mitosis_proc *proc, const struct mitosis_run *eager,
-		       size_t neager, const struct mitosis_keep *keep, size_t nkeep)
+		       size_t neager, const struct mitosis_keep *keep, size_t nkeep, uint32_t flags)
 {
 	struct nl_msg *msg;
 	char what[128];
@@ -747,6 +747,7 @@ int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 	    nla_put_u32(msg, MITOSIS_A_MM, mm) ||
 	    nla_put_u32(msg, MITOSIS_A_PID, proc->pid) ||
 	    nla_put_u64(msg, MITOSIS_A_START_TIME, proc->start_time) ||
+	    (flags && nla_put_u32(msg, MITOSIS_A_FLAGS, flags)) ||
 	    (neager && nla_put(msg, MITOSIS_A_EAGER, neager * sizeof(*eager), eager)) ||
 	    (nkeep && nla_put(msg, MITOSIS_A_KEEP, nkeep * sizeof(*keep), keep)))
 		return netlink_too_small(ctl, msg, what);

@@ -215,6 +215,10 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 	ret = finish_check_held(dirfd, img, err, errlen);
 	for (i = 0; i < img->nmms && !ret; i++)
 		ret = finish_mm(ctl, dirfd, img->snapshot, &img->mms[i], &done.pages, err, errlen);
+	if (!ret && !img->nmms) {
+		snprintf(err, errlen, "no process of the tree has memory, so it has ended: there is nothing to move");
+		ret = -ENODATA;
+	}
 	if (!ret && !done.pages) {
 		snprintf(err, errlen,
 			 "criu has copied all memory into its images: give it the options of mitosis-dump.conf (--config)");

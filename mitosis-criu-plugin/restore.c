@@ -373,7 +373,8 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 				 mm->nregions);
 	if (!ret)
 		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, r.eager, r.neager,
-					 r.keep, r.nkeep);
+					 r.keep, r.nkeep,
+					 plugin_setting("MITOSIS_CACHE") ? MITOSIS_ATTACH_F_CACHE : 0);
 	if (ret)
 		plugin_say("%s", mitosis_error(restore.ctl));
 out:

@@ -45,7 +45,7 @@
  *		socket is closed: attach to it. A link that gets no attachment within 10 minutes is closed.
  * ATTACH_ADD	SNAPSHOT, MM, RUNS and/or REGIONS (ascending; repeat)
  *		Collects what the source holds for one address space.
- * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP]
+ * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP] [, FLAGS]
  *		All threads must be stopped. Discards what is present in the runs, arms the private anonymous
  *		mappings and returns when the runs' parts in EAGER ranges, in the stack, in argument and
  *		environment areas and in mappings that cannot be armed have been read. Bytes in KEEP ranges keep
@@ -118,7 +118,7 @@ enum mitosis_attr {
 	MITOSIS_A_ADDR,			/* string, numeric IPv4 or IPv6 address of this node */
 	MITOSIS_A_PEER_ADDR,		/* string, numeric address of the source */
 	MITOSIS_A_PORT,			/* u16, host order */
-	MITOSIS_A_FLAGS,		/* u32, MITOSIS_HOLD_F_* or MITOSIS_RELEASE_* */
+	MITOSIS_A_FLAGS,		/* u32, MITOSIS_HOLD_F_*, MITOSIS_ATTACH_F_* or MITOSIS_RELEASE_* */
 	MITOSIS_A_LEASE,		/* u32, seconds from now; 0 or absent: until released */
 	MITOSIS_A_GIVE_UP,		/* u32, seconds; absent: MITOSIS_GIVE_UP_DEFAULT */
 	MITOSIS_A_MM,			/* u32, pid of the process as CRIU's images name it */
@@ -179,6 +179,8 @@ struct mitosis_keep {
  * has been gone for less than MITOSIS_GIVE_UP_DEFAULT seconds. Looked at once a second from HOLD_SEAL on.
  */
 #define MITOSIS_HOLD_F_FOLLOW	(1U << 1)
+/* MITOSIS_A_FLAGS of ATTACH_ARM */
+#define MITOSIS_ATTACH_F_CACHE	(1U << 0)	/* pages that it reads are kept for others of the same snapshot */
 /* MITOSIS_A_FLAGS of RELEASE */
 #define MITOSIS_RELEASE_ALL	(1U << 0)
 
@@ -239,6 +241,8 @@ enum mitosis_stat {
 	MITOSIS_STAT_DRAIN_NS,		/* sum of the times that DRAINED ones took */
 	MITOSIS_STAT_DRAIN_BUSY_NS,	/* of these, with a read outstanding */
 	MITOSIS_STAT_PAGES_UNREADABLE,	/* pages that a source refused: memory failure there */
+	MITOSIS_STAT_CACHE_PAGES,	/* now */
+	MITOSIS_STAT_CACHE_HITS,	/* pages that need not be read again */
 	__MITOSIS_STAT_MAX,
 };
 

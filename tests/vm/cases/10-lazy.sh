@@ -49,6 +49,14 @@ done
 for p in dontneed dontneed-race exits forks mremap remote threads; do
 	add "lazy-draining-$p" 120 lazy_draining $p
 done
+# What is read is shared.
+lazy_cached() {
+	on a "CACHE=1 DRAIN_MS=0 /root/t/drive.sh lazy $*"
+}
+
+for p in dontneed-race forks threads; do
+	add "lazy-cached-$p" 120 lazy_cached $p
+done
 add lazy-sparse 180 lazy sparse
 add lazy-unreadable 180 drive unreadable
 add lazy-unreadable-all 180 drive unreadable_all
@@ -63,6 +71,7 @@ walk() {
 add lazy-walk 240 walk lazy 1 10000
 add lazy-walk-draining 240 walk lazy_draining 2 10000
 add lazy-walk-again 300 walk lazy_again 3 10000
+add lazy-walk-cached 240 walk lazy_cached 5 10000
 
 # Pages go to swap, and are moved about, while the walk goes on. A sixteenth of what there is, and rest: more, and a slow machine does nothing but
 # fetch back the programs that are to start.

@@ -16,7 +16,7 @@ start() {
 	until_true 20 grep -q ^ready $T/forked.log || fail "the parent does not start"
 	PID=$(sed -n 's/^ready //p' $T/forked.log)
 	# what a child opens must be there; it need not be as long
-	on_peer "rm -f $T/forked.*; mkdir -p $T; echo other > $T/forked.log.grow; echo other > $T/forked.log"
+	on_peer "rm -f $T/forked.*; mkdir -p $T; $BIN/ctl stat pages_read > $T/pages_read; $BIN/ctl stat cache_hits > $T/cache_hits; echo other > $T/forked.log.grow; echo other > $T/forked.log"
 }
 
 prepare() {
@@ -44,6 +44,23 @@ cmd_verdicts() {
 	done
 }
 
+# read_once PAGES: whether several children have read the PAGES that all of them have touched once.
+cmd_read_once() {
+	local read hits
+	read=$(($(stat_of pages_read) - $(cat $T/pages_read)))
+	hits=$(($(stat_of cache_hits) - $(cat $T/cache_hits)))
+	echo "$read pages were read, $hits were there"
+	[ $read -ge "$1" ] && [ $read -lt $(($1 * 3 / 2)) ] || fail "$read pages were read, and $1 should be, once"
+	[ $hits -ge $(($1 * 3 / 2)) ] || fail "only $hits pages were found here"
+}
+
+# Memory that is short takes what is kept for other children.
+cmd_shrink() {
+	[ "$(stat_of cache_pages)" -ge 2048 ] || fail "only $(stat_of cache_pages) pages are kept"
+	echo 2 > /proc/sys/vm/drop_caches
+	[ "$(stat_of cache_pages)" = 0 ] || fail "$(stat_of cache_pages) pages are kept when memory is short"
+}
+
 # end INIT...: children end when their first process is asked to.
 cmd_end() {
 	local i
@@ -52,6 +69,7 @@ cmd_end() {
 		until_true 20 is_gone "$i" || fail "child under $i does not end"
 	done
 	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
+	[ "$(stat_of cache_pages)" = 0 ] || fail "$(stat_of cache_pages) pages are kept for nobody"
 }
 
 parent_passes() {
@@ -74,6 +92,8 @@ cmd_remote() {
 	resume -n 3 --on "$PEER"
 	[ "$(inits | wc -l)" = 3 ] || fail "not three children: $(cat $OUT/resume)"
 	on_peer "/root/t/fork.sh verdicts 3" || fail "children there"
+	on_peer "/root/t/fork.sh read_once 2048" || exit 1
+	on_peer /root/t/fork.sh shrink || exit 1
 	parent_passes
 	mitosis-cli release "$SNAPSHOT" 2> $OUT/release && fail "released under its children"
 	grep -q "read from it" $OUT/release || fail "release does not say why not: $(cat $OUT/release)"

@@ -10,7 +10,7 @@
  *						Environment: BEYOND=PAGE,... is said to be held at the end of its
  *						region, and is not. The device refuses to read it, as it does memory
  *						that has failed, which no emulated device does. WRONG_KEY: all
- *						pages of large regions
+ *						pages of large regions. CACHE: what is read is shared
  *	ctl drain SNAPSHOT
  *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
  *	ctl stat NAME				one counter
@@ -260,7 +260,8 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 		OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 		beyond(&runs[i], &rs);
 		OK(mitosis_attach_add(ctl, id, proc[i].pid, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
-		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], NULL, 0, NULL, 0), "arm");
+		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], NULL, 0, NULL, 0,
+				      getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0), "arm");
 	}
 	for (int i = 0; i < n; i++)
 		kill(proc[i].pid, SIGCONT);
