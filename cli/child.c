@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -101,6 +102,36 @@ static int loopback_up(void)
 	return ret;
 }
 
+/* What was a pipe or a terminal at the parent is what we have. */
+static int child_stdio(const struct child_opts *o, char **argv, int n)
+{
+	static char arg[3][160];
+	json_object *stdio, *fds;
+	char path[PATH_MAX], *text;
+	int i;
+
+	snprintf(path, sizeof(path), "%s/%s", o->dir, CLI_STDIO_IMAGE);
+	text = cli_read_file(path);
+	stdio = text ? json_tokener_parse(text) : NULL;
+	free(text);
+	fds = json_object_object_get(stdio, "fds");
+	for (i = 0; i < 3 && json_object_is_type(fds, json_type_array); i++) {
+		json_object *key = json_object_array_get_idx(fds, i);
+
+		if (!json_object_is_type(key, json_type_string) || !json_object_get_string_len(key))
+			continue;
+		snprintf(arg[i], sizeof(arg[i]), "fd[%d]:%s", i, json_object_get_string(key));
+		argv[n++] = "--inherit-fd";
+		argv[n++] = arg[i];
+	}
+	if (json_object_get_boolean(json_object_object_get(stdio, "shell_job"))) {
+		argv[n++] = "--shell-job";
+		setsid();
+	}
+	json_object_put(stdio);
+	return n;
+}
+
 __attribute__((noreturn))
 static void child_criu(const struct child_opts *o, unsigned int index, int out)
 {
@@ -140,6 +171,7 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 	argv[n++] = "--manage-cgroups=ignore";
 	argv[n++] = "--pidfile";
 	argv[n++] = CHILD_PIDFILE;
+	n = child_stdio(o, argv, n);
 	for (i = 0; i < o->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
 		argv[n++] = o->criu_args[i];
 	argv[n] = NULL;
@@ -185,7 +217,7 @@ static void child_init(const struct child_opts *o, unsigned int index, int out)
 	root_pid = text ? atoi(text) : 0;
 	free(text);
 	signal(SIGTERM, pass_on);
-	signal(SIGINT, SIG_IGN);
+	signal(SIGINT, pass_on);
 	signal(SIGHUP, SIG_IGN);
 	dprintf(out, "pid %d\n", root_pid);
 	close(out);
@@ -195,6 +227,47 @@ static void child_init(const struct child_opts *o, unsigned int index, int out)
 			root_pid = 0;
 		}
 	_exit(result);
+}
+
+static pid_t keeper_init;
+
+static void keeper_pass_on(int sig)
+{
+	kill(keeper_init, sig);
+}
+
+int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg)
+{
+	char text[1024] = "";
+	int out[2], status;
+	size_t len = 0;
+	ssize_t n;
+
+	if ((mkdir(CLI_CHILD_DIR, 0755) && errno != EEXIST) || pipe2(out, O_CLOEXEC) ||
+	    unshare(CLONE_NEWNS | CLONE_NEWPID)) {
+		cli_say("no child can be started here: %s", strerror(errno));
+		return CLI_FAILED;
+	}
+	keeper_init = fork();
+	if (keeper_init < 0) {
+		cli_say("no child can be started here: %s", strerror(errno));
+		return CLI_FAILED;
+	}
+	if (!keeper_init)
+		child_init(o, 0, out[1]);
+	signal(SIGTERM, keeper_pass_on);
+	signal(SIGINT, keeper_pass_on);
+	close(out[1]);
+	while ((n = read(out[0], text + len, sizeof(text) - 1 - len)) > 0 || (n < 0 && errno == EINTR))
+		len += n > 0 ? n : 0;
+	close(out[0]);
+	text[len ? len - 1 : 0] = 0;
+	if (strncmp(text, "pid ", 4))
+		cli_say("the child: %s", strncmp(text, "error ", 6) ? "it was killed while it was restored" : text + 6);
+	runs(arg);
+	while (waitpid(keeper_init, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* Detached from whoever starts it: it may outlive the session. */

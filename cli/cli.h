@@ -26,6 +26,8 @@ enum cli_exit {
 #define CLI_RUN_DIR	"/run/mitosis"
 #define CLI_STATE_DIR	"/var/lib/mitosis"
 #define CLI_CGROUP	"/sys/fs/cgroup"
+/* {"fds": [what CRIU calls standard input, output and error where they are pipes or terminals, or ""], "shell_job": bool} */
+#define CLI_STDIO_IMAGE	"mitosis-stdio.img"
 #define CLI_PREPARED_DIR CLI_RUN_DIR "/prepared"
 /*
  * In a child's mount namespace, and empty elsewhere, files of one line each: "index" (0 to the number of children less one, over all hosts of one
@@ -58,6 +60,7 @@ int cmd_action(int argc, char **argv);
 int cmd_prepare(int argc, char **argv);
 int cmd_extend(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
+bool cli_name_is_good(const char *name);	/* of a snapshot: a part of a path */
 
 /* util.c */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* one sentence on stderr */
@@ -146,6 +149,8 @@ struct child_opts {
 };
 /* {"child": INDEX, "pid", "inner_pid", "init", "ms"} or {"child": INDEX, "failed": sentence}; takes the reference. */
 typedef void (*child_report)(json_object *child, void *arg);
+/* The one child of a keeper, with its standard files; returns the child's exit status. runs() is called when criu has done its work, or has failed. */
+int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg);
 /* Starts @n children, as many at a time as there are processors, and returns when all run or have failed. */
 int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg);
 
@@ -177,6 +182,8 @@ int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid);
 /* Hangs up, and waits for ssh to end, but not long: the other side may hang. */
 void wire_remote_end(struct wire *w, pid_t pid);
 int wire_send_file(struct wire *w, int dirfd, const char *name, uint64_t *bytes);
+/* Receives images into @dir, until "end"; tells the other side what is wrong. */
+int cli_receive_images(struct wire *w, const char *dir);
 int wire_recv_file(struct wire *w, json_object *head, int dirfd);
 /* All images in @dir and the end of them; a sentence when it fails. step, which may be NULL, is called after each. */
 int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t *bytes, void (*step)(void *arg), void *arg);

@@ -56,8 +56,7 @@ static bool parse_lease(const char *text, uint32_t *seconds)
 	return true;
 }
 
-/* A name is a part of a path. */
-static bool name_is_good(const char *name)
+bool cli_name_is_good(const char *name)
 {
 	return *name && *name != '.' && !strchr(name, '/') && strlen(name) < MITOSIS_NAME_LEN;
 }
@@ -111,13 +110,47 @@ struct prepare {
 	const char *name, *addr;
 	pid_t pid;
 	uint32_t lease;
-	bool pin, json;
+	bool pin, json, replace;
+	json_object *stdio;
 	char dir[PATH_MAX];
 	char **criu_args;
 	int ncriu_args;
 	struct mitosis_image *img;
 	uint64_t pages, bytes, ms;
 };
+
+/* What standard file @fd of the process is to CRIU, where a child can have another one in its place; else "". */
+static void stdio_key(pid_t pid, int fd, char *key, size_t len)
+{
+	char path[64], target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	*key = 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+	n = readlink(path, target, sizeof(target) - 1);
+	target[n > 0 ? n : 0] = 0;
+	if (!strncmp(target, "pipe:[", 6))
+		snprintf(key, len, "%.100s", target);
+	else if (!strncmp(target, "/dev/pts/", 9) && !stat(path, &st))
+		snprintf(key, len, "tty[%lx:%lx]", (unsigned long)st.st_rdev, (unsigned long)st.st_dev);
+}
+
+static void prepare_stdio(struct prepare *p)
+{
+	json_object *fds = json_object_new_array();
+	char key[128];
+	int fd;
+
+	for (fd = 0; fd < 3; fd++) {
+		stdio_key(p->pid, fd, key, sizeof(key));
+		json_object_array_add(fds, json_object_new_string(key));
+	}
+	p->stdio = json_object_new_object();
+	json_object_object_add(p->stdio, "fds", fds);
+	/* a session that somebody else leads cannot be restored */
+	json_object_object_add(p->stdio, "shell_job", json_object_new_boolean(getsid(p->pid) != p->pid));
+}
 
 static int prepare_criu(struct prepare *p)
 {
@@ -149,6 +182,16 @@ static int prepare_criu(struct prepare *p)
 	argv[n++] = "-L";
 	argv[n++] = (char *)cli_plugin_dir();
 	argv[n++] = "--manage-cgroups=ignore";
+	if (json_object_get_boolean(json_object_object_get(p->stdio, "shell_job")))
+		argv[n++] = "--shell-job";
+	for (i = 0; i < 3; i++) {
+		const char *key = json_object_get_string(json_object_array_get_idx(json_object_object_get(p->stdio, "fds"), i));
+
+		if (strncmp(key, "tty[", 4))
+			continue;
+		argv[n++] = "--external";
+		argv[n++] = (char *)key;
+	}
 	for (i = 0; i < p->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
 		argv[n++] = p->criu_args[i];
 	argv[n] = NULL;
@@ -184,6 +227,38 @@ static int prepare_files(int dirfd, char *err, size_t errlen)
 	return ret;
 }
 
+static int prepare_write_stdio(struct prepare *p, int dirfd, char *err, size_t errlen)
+{
+	const char *text = json_object_to_json_string(p->stdio);
+
+	return mitosis_file_write(dirfd, CLI_STDIO_IMAGE, text, strlen(text), false, err, errlen);
+}
+
+static int count_peers(const struct mitosis_hold_info *hold, void *arg)
+{
+	*(uint32_t *)arg = hold->npeers;
+	return 0;
+}
+
+/* An earlier snapshot of that name goes; one that children still read from loses only its name. */
+static void prepare_replace(struct prepare *p, struct mitosis *ctl)
+{
+	uint64_t id = descriptor_snapshot(p->dir);
+	char aside[PATH_MAX + 32];
+	uint32_t peers = 0;
+
+	if (!id)
+		return;
+	mitosis_hold_get(ctl, id, count_peers, &peers);
+	if (peers) {
+		snprintf(aside, sizeof(aside), "%s-%016lx", p->dir, (unsigned long)id);
+		rename(p->dir, aside);
+	} else {
+		mitosis_release(ctl, id);
+		cli_remove_dir(p->dir);
+	}
+}
+
 static int count_pages(const struct mitosis_hold_info *hold, void *arg)
 {
 	*(uint64_t *)arg = hold->pages_held;
@@ -197,6 +272,9 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 	int dirfd, ret;
 
 	cli_sweep_prepared(ctl);
+	if (p->replace)
+		prepare_replace(p, ctl);
+	prepare_stdio(p);
 	ret = cli_mkdir_p(CLI_PREPARED_DIR, 0700);
 	if (ret || mkdir(p->dir, 0700)) {
 		ret = ret ? ret : -errno;
@@ -212,6 +290,8 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 	ret = mitosis_image_read(dirfd, &p->img, err, sizeof(err));
 	if (!ret)
 		ret = prepare_files(dirfd, err, sizeof(err));
+	if (!ret)
+		ret = prepare_write_stdio(p, dirfd, err, sizeof(err));
 	if (ret) {
 		cli_say("%s", err);
 		mitosis_dump_abandon(ctl, dirfd, 0);
@@ -229,7 +309,7 @@ int cmd_prepare(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "pid", 1, NULL, 'p' }, { "lease", 1, NULL, 'l' }, { "name", 1, NULL, 'n' }, { "pin", 0, NULL, 'P' },
-		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, {}
+		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, { "replace", 0, NULL, 'r' }, {}
 	};
 	struct prepare p = {};
 	const char *dir = NULL;
@@ -251,6 +331,9 @@ int cmd_prepare(int argc, char **argv)
 			break;
 		case 'n':
 			p.name = optarg;
+			break;
+		case 'r':
+			p.replace = true;
 			break;
 		case 'P':
 			p.pin = true;
@@ -274,7 +357,7 @@ int cmd_prepare(int argc, char **argv)
 	}
 	snprintf(name, sizeof(name), "pid-%d-%lu", p.pid, (unsigned long)time(NULL));
 	p.name = p.name ? p.name : name;
-	if (!name_is_good(p.name)) {
+	if (!cli_name_is_good(p.name)) {
 		cli_say("--name %s is none: at most %d characters, no slash, no dot first", p.name, MITOSIS_NAME_LEN - 1);
 		return CLI_USAGE;
 	}
@@ -305,6 +388,7 @@ int cmd_prepare(int argc, char **argv)
 		printf("snapshot %s of process %d: %s\n%.1f MiB are held, the images have %.1f KiB; %ld ms\n", jstr(o, "snapshot"),
 		       p.pid, p.dir, p.pages / 256.0, p.bytes / 1024.0, (long)p.ms);
 	json_object_put(o);
+	json_object_put(p.stdio);
 	mitosis_image_free(p.img);
 	return CLI_OK;
 }
@@ -348,8 +432,10 @@ struct host {
 
 struct resume {
 	struct child_opts opts;
-	const char *ssh;
+	const char *ssh, *from;
 	char dir[PATH_MAX], id[17];
+	int lock;		/* of a directory of our own; 0: none */
+	bool foreground;
 	unsigned int n, nhosts;
 	struct host hosts[HOSTS_MAX];
 	bool json;
@@ -475,16 +561,60 @@ static int resume(struct resume *r)
 	return ret || lost || r->failed ? CLI_FAILED : CLI_OK;
 }
 
+static void resume_forget_images(void *arg)
+{
+	struct resume *r = arg;
+
+	if (r->lock <= 0)
+		return;
+	cli_remove_dir(r->dir);
+	close(r->lock);
+	r->lock = 0;
+}
+
+/* The descriptor of that name of another machine. */
+static int resume_fetch(struct resume *r, const char *what)
+{
+	json_object *hello = wire_hello(r->id);
+	struct wire w;
+	pid_t ssh_pid;
+	int ret;
+
+	json_object_object_add(hello, "fetch", json_object_new_string(what));
+	r->lock = cli_work_dir(r->id, r->dir, sizeof(r->dir));
+	if (r->lock < 0) {
+		cli_say("no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
+		json_object_put(hello);
+		return -1;
+	}
+	if (wire_remote(&w, r->ssh, r->from, &ssh_pid)) {
+		json_object_put(hello);
+		resume_forget_images(r);
+		return -1;
+	}
+	wire_send(&w, hello);
+	ret = cli_receive_images(&w, r->dir);
+	wire_remote_end(&w, ssh_pid);
+	if (ret) {
+		cli_say("%s has not sent a descriptor %s: is mitosis installed there, and has prepare made one of that name?", r->from, what);
+		resume_forget_images(r);
+	}
+	return ret;
+}
+
 static int resume_find(struct resume *r, const char *what)
 {
 	struct mitosis_image *img;
 	char err[MITOSIS_ERROR_LEN];
 	int dirfd, ret;
 
-	if (strchr(what, '/')) {
+	if (r->from) {
+		if (resume_fetch(r, what))
+			return -1;
+	} else if (strchr(what, '/')) {
 		if (!realpath(what, r->dir))
 			snprintf(r->dir, sizeof(r->dir), "%s", what);
-	} else if (name_is_good(what)) {
+	} else if (cli_name_is_good(what)) {
 		snprintf(r->dir, sizeof(r->dir), "%s/%s", CLI_PREPARED_DIR, what);
 	} else {
 		cli_say("%s is neither a path, with a slash, nor a name that prepare was given", what);
@@ -516,7 +646,8 @@ int cmd_resume(int argc, char **argv)
 	static const struct option options[] = {
 		{ "number", 1, NULL, 'n' }, { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, { "eager", 0, NULL, 'e' },
 		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
-		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' }, {}
+		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' },
+		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' }, {}
 	};
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
 	const char *what = NULL;
@@ -549,6 +680,14 @@ int cmd_resume(int argc, char **argv)
 		case 'N':
 			r.opts.netns = true;
 			break;
+		case 'F':
+			if (!wire_host_is_good(optarg))
+				return CLI_USAGE;
+			r.from = optarg;
+			break;
+		case 'f':
+			r.foreground = true;
+			break;
 		case 'C':
 			r.opts.no_cache = true;
 			break;
@@ -573,13 +712,21 @@ int cmd_resume(int argc, char **argv)
 	}
 	r.opts.criu_args = argv + optind;
 	r.opts.ncriu_args = argc - optind;
+	if (r.foreground && (r.n != 1 || r.nhosts)) {
+		cli_say("--foreground is for one child on this machine");
+		return CLI_USAGE;
+	}
 	if (!r.nhosts)
 		r.nhosts = 1;
-	if (resume_find(&r, what))
-		return CLI_FAILED;
 	while (!id)
 		if (getrandom(&id, sizeof(id), 0) != sizeof(id))
 			id = 0;
 	snprintf(r.id, sizeof(r.id), "%016lx", (unsigned long)id);
-	return resume(&r);
+	if (resume_find(&r, what))
+		return CLI_FAILED;
+	if (r.foreground)
+		return child_run(&r.opts, resume_forget_images, &r);
+	c = resume(&r);
+	resume_forget_images(&r);
+	return c;
 }

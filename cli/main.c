@@ -7,10 +7,10 @@
 static const struct cli_command commands[] = {
 	{ "migrate", cmd_migrate, "--pid PID --to HOST [OPTION]... [-- CRIU-OPTION...]",
 	  "move a process and its children to HOST" },
-	{ "prepare", cmd_prepare, "--pid PID [--lease TIME] [--name NAME] [--pin] [--dir DIR] [--addr ADDR] [--json] [-- CRIU-OPTION...]",
+	{ "prepare", cmd_prepare, "--pid PID [--lease TIME] [--name NAME] [--pin] [--replace] [--dir DIR] [--addr ADDR] [--json] [-- CRIU-OPTION...]",
 	  "a snapshot of a process that runs on, for resume" },
 	{ "resume", cmd_resume,
-	  "DESCRIPTOR [-n N] [--on HOST]... [--eager] [--no-cache] [--netns] [--hook COMMAND] [--json] [-- CRIU-OPTION...]",
+	  "DESCRIPTOR [--from HOST] [-n N] [--on HOST]... [--foreground] [--eager] [--no-cache] [--netns] [--hook COMMAND] [--json] [-- CRIU-OPTION...]",
 	  "children of a snapshot, here or on HOSTs" },
 	{ "extend", cmd_extend, "SNAPSHOT --lease TIME", "a lease that begins anew; 0: until released" },
 	{ "check", cmd_check, "[--pid PID] [--to HOST] [--json]", "say what would fail, touch nothing" },

@@ -75,24 +75,27 @@ static void discard(struct receive *r)
 	journal_remove(r->id);
 }
 
-static int receive_images(struct receive *r)
+int cli_receive_images(struct wire *w, const char *dir)
 {
-	int dirfd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1, patience = WIRE_DUMP_S;
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1, patience = WIRE_DUMP_S;
 	json_object *o;
 
-	while ((o = wire_recv(&r->wire, patience * 1000))) {
+	while ((o = wire_recv(w, patience * 1000))) {
 		patience = WIRE_STALL_S;
 		if (json_object_object_get_ex(o, "end", NULL)) {
 			ret = 0;
 			break;
 		}
-		if (!json_object_object_get_ex(o, "file", NULL))
+		if (!json_object_object_get_ex(o, "file", NULL)) {
+			if (*jstr(o, "error"))
+				cli_say("the other side: %s", jstr(o, "error"));
 			break;
-		ret = wire_recv_file(&r->wire, o, dirfd);
+		}
+		ret = wire_recv_file(w, o, dirfd);
 		if (ret == -EPIPE)
 			break;
 		if (ret) {
-			wire_send_error(&r->wire, "image %s cannot be written to %s (%s): make room there", jstr(o, "file"), r->dir,
+			wire_send_error(w, "image %s cannot be written to %s (%s): make room there", jstr(o, "file"), dir,
 				  strerror(-ret));
 			break;
 		}
@@ -100,7 +103,7 @@ static int receive_images(struct receive *r)
 		ret = -1;
 	}
 	if (!o || ret == -EPIPE)
-		wire_send_error(&r->wire, "the images have not arrived: the session ended, or nothing came for %d s", patience);
+		wire_send_error(w, "the images have not arrived: the session ended, or nothing came for %d s", patience);
 	json_object_put(o);
 	close(dirfd);
 	return ret;
@@ -374,7 +377,7 @@ static int receive(struct receive *r)
 		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
 		return ret;
 	}
-	if (receive_images(r) || read_descriptor(r))
+	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
 		goto out;
 	cli_test_step("received");
 	if (restore(r) || wire_send_key(&r->wire, "ready")) {
@@ -557,7 +560,7 @@ static int receive_fork(struct receive *r, json_object *fork)
 		}
 	opts.criu_args = argv;
 	opts.dir = r->dir;
-	if (receive_images(r) || read_descriptor(r))
+	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
 		goto out;
 	opts.snapshot = r->snapshot;
 	o = wire_recv(&r->wire, WIRE_DUMP_S * 1000);
@@ -572,6 +575,20 @@ out:
 	cli_remove_dir(r->dir);
 	close(lock);
 	return ret ? CLI_FAILED : CLI_OK;
+}
+
+/* A descriptor of this machine is wanted elsewhere: who may start us may read it. */
+static int send_descriptor(struct receive *r, const char *name)
+{
+	char dir[512];
+	uint64_t bytes = 0;
+
+	snprintf(dir, sizeof(dir), CLI_PREPARED_DIR "/%s", name);
+	if (!cli_name_is_good(name) || access(dir, R_OK | X_OK)) {
+		wire_send_error(&r->wire, "there is no snapshot named %s there: mitosis-cli prepare makes one", name);
+		return CLI_FAILED;
+	}
+	return wire_send_images(&r->wire, dir, "the other side", &bytes, NULL, NULL) ? CLI_FAILED : CLI_OK;
 }
 
 int cmd_receive(int argc, char **argv)
@@ -602,6 +619,11 @@ int cmd_receive(int argc, char **argv)
 		return answer_resolve(&r, forget);
 	if (json_object_object_get_ex(hello, "finished", NULL))
 		return answer_resolve(&r, finished);
+	if (*jstr(hello, "fetch")) {
+		ret = send_descriptor(&r, jstr(hello, "fetch"));
+		json_object_put(hello);
+		return ret;
+	}
 	places(&r);
 	r.give_up = jint(hello, "give_up");
 	r.timeout = jint(hello, "timeout");

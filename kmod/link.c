@@ -16,7 +16,8 @@
 #define LINK_RETRY_MS 500
 /* Time for rdma_cm to repeat, after 4.3 s, a request that was lost. */
 #define LINK_RECONNECT_MS 10000
-#define LINK_CLOSING_TRIES 500	/* of 10 ms */
+#define LINK_CLOSING_MS 20
+#define LINK_CLOSING_TRIES 250
 
 static LIST_HEAD(link_list);
 static DEFINE_MUTEX(link_lock);		/* link_list; nests outside link->mutex */
@@ -188,6 +189,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 		if (answered && rd->npages == 1) {
 			link->refused[link->nrefused].mm = lr->mm;
 			link->refused[link->nrefused].pg = rd->raddr >> PAGE_SHIFT;
+			/* pairs with link_visit_refused(): the entry is whole */
 			smp_store_release(&link->nrefused, link->nrefused + 1);
 			unreadable = true;
 		} else if (!answered && !link->error) {
@@ -226,7 +228,7 @@ unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n)
 	return n;
 }
 
-void link_for_each_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg)
+void link_visit_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg)
 {
 	/* entries are never changed; pairs with link_read_done() */
 	unsigned int i, n = smp_load_acquire(&link->nrefused);
@@ -548,7 +550,7 @@ again:
 		mutex_unlock(&link_lock);
 		/* one whose last process has just ended is on its way out */
 		if (ret == -EAGAIN && tries--) {
-			msleep(10);
+			msleep(LINK_CLOSING_MS);
 			goto again;
 		}
 		link_put(link);

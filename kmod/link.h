@@ -124,7 +124,7 @@ void link_read(struct link *link, struct link_read *lr);
 /* How many of the @n pages of @mm from @pg on come before one that the source has refused. Any context. */
 unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n);
 /* Calls @fn with each refused page of @mm, without a lock. */
-void link_for_each_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg);
+void link_visit_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg);
 /* Whether the link is lost for good. */
 bool link_lost(struct link *link);
 /* An attachment has come or gone; may sleep, mutex held. */

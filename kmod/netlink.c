@@ -678,7 +678,7 @@ static int netlink_attach_get(struct sk_buff *skb, struct netlink_callback *cb)
 
 	/* first those that keep a link, then those that need none any more */
 	if (!link_for_each(netlink_dump_attach, &d))
-		pager_for_each_cut(netlink_dump_cut, &d);
+		pager_visit_cut(netlink_dump_cut, &d);
 	return skb->len;
 }
 

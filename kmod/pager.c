@@ -241,7 +241,7 @@ unsigned int pager_nunreadable(struct attach *at)
 {
 	struct pager_count c = { .at = at };
 
-	link_for_each_refused(at->link, at->mm_id, pager_count_pending, &c);
+	link_visit_refused(at->link, at->mm_id, pager_count_pending, &c);
 	return c.n;
 }
 
@@ -266,7 +266,7 @@ u32 pager_pid(struct attach *at)
 	return pid;
 }
 
-int pager_for_each_cut(int (*fn)(struct attach *at, void *arg), void *arg)
+int pager_visit_cut(int (*fn)(struct attach *at, void *arg), void *arg)
 {
 	unsigned int skip = 0, i;
 	struct attach *at, *found;

@@ -112,7 +112,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);
 /* Calls @fn with every attachment that is cut; it may sleep. */
-int pager_for_each_cut(int (*fn)(struct attach *at, void *arg), void *arg);
+int pager_visit_cut(int (*fn)(struct attach *at, void *arg), void *arg);
 /* Pages pending that the source cannot read. */
 unsigned int pager_nunreadable(struct attach *at);
 /* Its process's pid, 0 when there is none any more. */

@@ -182,6 +182,25 @@ MITOSIS_API int mitosis_default_addr(char *buf);
 /* Whether a local network device with this numeric address has an RDMA device. */
 MITOSIS_API bool mitosis_addr_has_rdma(const char *addr);
 
+/*
+ * fork() and exec() across machines. The caller needs CAP_SYS_ADMIN.
+ *
+ * mitosis_fork_prepare() takes a snapshot of the calling process under the handler @id, in place of an earlier one of that id on this
+ * machine, and returns 0. In every child of it, it returns 1: all threads go on from here, with the memory of the moment of the call. A negative errno:
+ * -ENOENT mitosis-cli is not installed, -EIO it has said on standard error why not, -EAGAIN, -ENOMEM no process can be started.
+ * Standard input, output and error of a child are those of mitosis_fork_resume()'s caller where they are pipes or terminals. A child's
+ * random numbers are its parent's and its siblings', unless it mixes in /run/mitosis-child/id.
+ *
+ * mitosis_fork_resume() makes a child of the snapshot @id of @node, a host name that ssh knows or NULL for this machine, and does not return: the
+ * caller becomes its keeper, passes SIGTERM and SIGINT on to it, and ends with its exit status. It returns a negative errno when
+ * mitosis-cli cannot be started. @flags: 0.
+ */
+#define MITOSIS_FORK_PIN	(1U << 0)	/* the snapshot stays when this process has ended */
+#define MITOSIS_FORK_NAME	"fork-%u"	/* of the snapshot, for mitosis-cli */
+
+MITOSIS_API int mitosis_fork_prepare(unsigned int id, unsigned int flags);
+MITOSIS_API int mitosis_fork_resume(const char *node, unsigned int id, unsigned int flags);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # libmitosis, to be linked with -lnl-3 -lnl-genl-3.
 
-LIB_OBJS := $(addprefix $(B)/lib/,netlink.o names.o proc.o addr.o)
+LIB_OBJS := $(addprefix $(B)/lib/,netlink.o names.o proc.o addr.o fork.o)
 LIBMITOSIS := $(B)/lib/libmitosis.a
 LIBMITOSIS_SO := $(B)/lib/libmitosis.so
 LIB_LIBS := $(shell pkg-config --libs libnl-3.0 libnl-genl-3.0 2>/dev/null)
@@ -14,3 +14,12 @@ $(LIBMITOSIS_SO): $(LIB_OBJS)
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libmitosis.so.0 -Wl,-z,defs -o $@ $^ $(LIB_LIBS)
 
 all: $(LIBMITOSIS) $(LIBMITOSIS_SO)
+
+# The header includes "kmod/uapi/mitosis.h", which is found beside it.
+.PHONY: install-lib
+install: install-lib
+install-lib: $(LIBMITOSIS_SO)
+	install -D -m 644 $(LIBMITOSIS_SO) $(DESTDIR)$(prefix)/lib/libmitosis.so.0
+	ln -sf libmitosis.so.0 $(DESTDIR)$(prefix)/lib/libmitosis.so
+	install -D -m 644 lib/mitosis.h $(DESTDIR)$(prefix)/include/mitosis/mitosis.h
+	install -D -m 644 kmod/uapi/mitosis.h $(DESTDIR)$(prefix)/include/mitosis/kmod/uapi/mitosis.h

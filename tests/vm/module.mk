@@ -3,7 +3,7 @@
 
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
-VM_CORE := ^(lazy|access|control|unload|migrate)
+VM_CORE := ^(lazy|access|control|unload|migrate|fork)
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
@@ -24,6 +24,7 @@ vm-payload-%: all vm-progs rig
 	rm -rf $(B)/tests/vm/payload-$*
 	mkdir -p $(B)/tests/vm/payload-$*/root/t/bin
 	cp $(VM_PROGS) $(B)/tests/vm/payload-$*/root/t/bin/
+	cp $(EXAMPLES) $(wildcard examples/*.py) $(B)/tests/vm/payload-$*/root/t/bin/
 	cp $(VM_GUEST) $(B)/kmod-$*/mitosis.ko $(B)/tests/vm/payload-$*/root/t/
 	$(MAKE) --no-print-directory install DESTDIR=$(abspath $(B)/tests/vm/payload-$*) prefix=/usr
 

@@ -170,6 +170,40 @@ cmd_lease() {
 	end_all
 }
 
+counted() {
+	grep -qx "$2: $3" "$1"
+}
+
+# becomes SOUGHT COMMAND...: what the examples do, on the machine without the parent.
+cmd_becomes() {
+	local sought=$1 child rc=0
+	shift
+	"$@" > $T/counter 2>&1 < /dev/null &
+	child=$!
+	until_true 60 counted $T/counter child "$sought" || fail "the child does not count: $(tail -n 3 $T/counter)"
+	counted $T/counter child 11 || fail "the child has not gone on where its parent was: $(head -n 3 $T/counter)"
+	! grep -qE '^parent|^child: 10$' $T/counter || fail "the child says what its parent has said"
+	kill $child
+	wait $child || rc=$?
+	[ $rc = 143 ] || fail "the child's keeper ends with $rc"
+	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
+}
+
+# counter PARENT CHILD: the examples. Standard output is a pipe, and the parent no leader of a session.
+cmd_counter() {
+	local parent
+	rm -f $T/counter
+	(cd $BIN && setsid -f sh -c "$1 2>&1 < /dev/null | cat > $T/counter" > /dev/null 2>&1)
+	until_true 60 counted $T/counter parent 12 || fail "the parent does not count on: $(tail -n 3 $T/counter)"
+	on_peer "mkdir -p $T; cd $BIN && /root/t/fork.sh becomes 14 $2 a" || exit 1
+	until_true 20 counted $T/counter parent 20 || fail "the parent does not count on: $(tail -n 3 $T/counter)"
+	! grep -q ^child $T/counter || fail "the child says it at its parent's"
+	parent=$(pgrep -x -f "$1")
+	kill "$parent"
+	mitosis-cli release "$(mitosis-cli list | sed -n 's/^\([0-9a-f]*\)  fork-73 .*/\1/p')" || fail "it cannot be released"
+	until_true 20 idle_source || fail "memory is held: $(mitosis-cli list)"
+}
+
 # Whether anything of a hundred of them is left.
 cmd_hundred() {
 	local i held
