@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@
 
 #include "cli/cli.h"
 
+#define CHILD_MS	300000	/* so long may criu and the hook of one take */
 #define CHILD_PIDFILE	CLI_CHILD_DIR "/pid"
 
 struct child {
@@ -35,11 +37,15 @@ struct child {
 };
 
 static pid_t root_pid;
+static bool restored;
 
+/* In the first process of a namespace, where a signal without a handler is nothing. */
 static void pass_on(int sig)
 {
-	if (root_pid > 0)
-		kill(root_pid, sig);
+	if (!restored)
+		_exit(128 + sig);
+	/* the rest of a tree whose root has ended */
+	kill(root_pid > 0 ? root_pid : -1, sig);
 }
 
 /* The last words of a process that is to become a child. */
@@ -105,6 +111,8 @@ static int loopback_up(void)
 /* What was a pipe or a terminal at the parent is what we have. */
 static int child_stdio(const struct child_opts *o, char **argv, int n)
 {
+	static const int order[3] = { STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO };
+	const char *first = "", *last = "";
 	static char arg[3][160];
 	json_object *stdio, *fds;
 	char path[PATH_MAX], *text;
@@ -116,13 +124,17 @@ static int child_stdio(const struct child_opts *o, char **argv, int n)
 	free(text);
 	fds = json_object_object_get(stdio, "fds");
 	for (i = 0; i < 3 && json_object_is_type(fds, json_type_array); i++) {
-		json_object *key = json_object_array_get_idx(fds, i);
+		json_object *key = json_object_array_get_idx(fds, order[i]);
+		const char *name = json_object_is_type(key, json_type_string) ? json_object_get_string(key) : "";
 
-		if (!json_object_is_type(key, json_type_string) || !json_object_get_string_len(key))
+		/* CRIU takes the first of a name: a terminal is all three */
+		if (!*name || (i && !strcmp(name, last)) || (i == 2 && !strcmp(name, first)))
 			continue;
-		snprintf(arg[i], sizeof(arg[i]), "fd[%d]:%s", i, json_object_get_string(key));
+		snprintf(arg[i], sizeof(arg[i]), "fd[%d]:%s", order[i], name);
 		argv[n++] = "--inherit-fd";
 		argv[n++] = arg[i];
+		last = name;
+		first = *first ? first : name;
 	}
 	if (json_object_get_boolean(json_object_object_get(stdio, "shell_job"))) {
 		argv[n++] = "--shell-job";
@@ -193,12 +205,19 @@ static void child_criu_error(const struct child_opts *o, unsigned int index, int
 
 /* The first process of the namespace. */
 __attribute__((noreturn))
-static void child_init(const struct child_opts *o, unsigned int index, int out)
+static void child_init(const struct child_opts *o, unsigned int index, int out, bool keeper)
 {
-	int status, result = 0;
+	int status = 1, result = 0;
 	pid_t pid;
 	char *text;
 
+	signal(SIGTERM, pass_on);
+	signal(SIGINT, pass_on);
+	signal(SIGQUIT, pass_on);
+	signal(SIGHUP, keeper ? pass_on : SIG_IGN);
+	/* it does not outlive its keeper */
+	if (keeper && (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid()))
+		child_fail(out, "its keeper has ended");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) ||
 	    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
 		child_fail(out, "/proc cannot be mounted anew: %s", strerror(errno));
@@ -216,9 +235,7 @@ static void child_init(const struct child_opts *o, unsigned int index, int out)
 	text = cli_read_file(CHILD_PIDFILE);
 	root_pid = text ? atoi(text) : 0;
 	free(text);
-	signal(SIGTERM, pass_on);
-	signal(SIGINT, pass_on);
-	signal(SIGHUP, SIG_IGN);
+	restored = true;
 	dprintf(out, "pid %d\n", root_pid);
 	close(out);
 	while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)
@@ -239,7 +256,7 @@ static void keeper_pass_on(int sig)
 int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg)
 {
 	char text[1024] = "";
-	int out[2], status;
+	int out[2], status = 1 << 8;
 	size_t len = 0;
 	ssize_t n;
 
@@ -253,10 +270,18 @@ int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg)
 		cli_say("no child can be started here: %s", strerror(errno));
 		return CLI_FAILED;
 	}
-	if (!keeper_init)
-		child_init(o, 0, out[1]);
+	if (!keeper_init) {
+		if (dup3(out[1], 3, O_CLOEXEC) < 0 && errno != EINVAL)
+			_exit(1);
+		/* what the caller had open is none of the child's */
+		syscall(SYS_close_range, 4, ~0U, 0);
+		fcntl(3, F_SETFD, FD_CLOEXEC);
+		child_init(o, 0, 3, true);
+	}
 	signal(SIGTERM, keeper_pass_on);
 	signal(SIGINT, keeper_pass_on);
+	signal(SIGQUIT, keeper_pass_on);
+	signal(SIGHUP, keeper_pass_on);
 	close(out[1]);
 	while ((n = read(out[0], text + len, sizeof(text) - 1 - len)) > 0 || (n < 0 && errno == EINTR))
 		len += n > 0 ? n : 0;
@@ -301,7 +326,7 @@ static int child_start(const struct child_opts *o, unsigned int index, struct ch
 		child_fail(3, "no pid namespace can be made: %s", strerror(errno));
 	pid = fork();
 	if (!pid)
-		child_init(o, index, 3);
+		child_init(o, index, 3, false);
 	if (pid < 0)
 		child_fail(3, "no process can be started: %s", strerror(errno));
 	dprintf(3, "init %d\n", pid);
@@ -389,7 +414,7 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 	unsigned int started = 0, i;
 	struct child *children;
 	struct pollfd *p;
-	int ret = 0;
+	int ret = 0, failed = 0;
 
 	if (n > CLI_CHILDREN_MAX || (mkdir(CLI_CHILD_DIR, 0755) && errno != EEXIST))
 		return n > CLI_CHILDREN_MAX ? -E2BIG : -errno;
@@ -407,14 +432,21 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 			}
 		/* restoring is work for a processor */
 		if (started < n && live < (unsigned long)(width < 1 ? 1 : width)) {
-			ret = child_start(o, first + started, &children[started]);
-			started += !ret;
+			/* those that are on their way come to an end first */
+			failed = child_start(o, first + started, &children[started]);
+			started += !failed;
+			n = failed ? started : n;
 			continue;
 		}
 		if (!live)
 			break;
-		if (poll(p, live, -1) < 0 && errno != EINTR)
+		if (poll(p, live, 1000) < 0 && errno != EINTR)
 			ret = -errno;
+		for (i = 0; i < started; i++)
+			if (children[i].pipe >= 0 && children[i].init && cli_now_ms() - children[i].begin > CHILD_MS) {
+				kill(children[i].init, SIGKILL);
+				children[i].begin = cli_now_ms();
+			}
 		for (i = 0; i < live && !ret; i++)
 			if (p[i].revents)
 				child_read(&children[map[i]], first + map[i], report, arg);
@@ -424,5 +456,5 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 			close(children[i].pipe);
 	free(children);
 	free(p);
-	return ret;
+	return ret ? ret : failed;
 }

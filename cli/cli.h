@@ -173,6 +173,7 @@ int wire_send_key(struct wire *w, const char *key);	/* {KEY: true} */
 int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* NULL: end of input, or errno ETIMEDOUT. */
 json_object *wire_recv(struct wire *w, int timeout_ms);
+void wire_new_id(char id[17]);	/* random; of a session, or of a migration */
 /* The first line to a receiver, for the caller to add to. */
 json_object *wire_hello(const char *id);
 /* A sentence when ssh would take the host for an option. */

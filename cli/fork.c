@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -112,7 +111,8 @@ struct prepare {
 	uint32_t lease;
 	bool pin, json, replace;
 	json_object *stdio;
-	char dir[PATH_MAX];
+	char dir[PATH_MAX];	/* where the images are */
+	char named[PATH_MAX];	/* where they go when all is well; empty with --dir */
 	char **criu_args;
 	int ncriu_args;
 	struct mitosis_image *img;
@@ -243,7 +243,7 @@ static int count_peers(const struct mitosis_hold_info *hold, void *arg)
 /* An earlier snapshot of that name goes; one that children still read from loses only its name. */
 static void prepare_replace(struct prepare *p, struct mitosis *ctl)
 {
-	uint64_t id = descriptor_snapshot(p->dir);
+	uint64_t id = descriptor_snapshot(p->named);
 	char aside[PATH_MAX + 32];
 	uint32_t peers = 0;
 
@@ -251,11 +251,11 @@ static void prepare_replace(struct prepare *p, struct mitosis *ctl)
 		return;
 	mitosis_hold_get(ctl, id, count_peers, &peers);
 	if (peers) {
-		snprintf(aside, sizeof(aside), "%s-%016lx", p->dir, (unsigned long)id);
-		rename(p->dir, aside);
+		snprintf(aside, sizeof(aside), "%s-%016lx", p->named, (unsigned long)id);
+		rename(p->named, aside);
 	} else {
 		mitosis_release(ctl, id);
-		cli_remove_dir(p->dir);
+		cli_remove_dir(p->named);
 	}
 }
 
@@ -265,28 +265,11 @@ static int count_pages(const struct mitosis_hold_info *hold, void *arg)
 	return 0;
 }
 
-static int prepare(struct prepare *p, struct mitosis *ctl)
+static int prepare_describe(struct prepare *p, struct mitosis *ctl)
 {
+	int dirfd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	char err[MITOSIS_ERROR_LEN];
-	uint64_t begin = cli_now_ms();
-	int dirfd, ret;
 
-	cli_sweep_prepared(ctl);
-	if (p->replace)
-		prepare_replace(p, ctl);
-	prepare_stdio(p);
-	ret = cli_mkdir_p(CLI_PREPARED_DIR, 0700);
-	if (ret || mkdir(p->dir, 0700)) {
-		ret = ret ? ret : -errno;
-		cli_say("directory %s cannot be made (%s): choose another --name or --dir", p->dir, strerror(-ret));
-		return ret;
-	}
-	ret = prepare_criu(p);
-	if (ret) {
-		cli_remove_dir(p->dir);
-		return ret;
-	}
-	dirfd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ret = mitosis_image_read(dirfd, &p->img, err, sizeof(err));
 	if (!ret)
 		ret = prepare_files(dirfd, err, sizeof(err));
@@ -295,12 +278,63 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 	if (ret) {
 		cli_say("%s", err);
 		mitosis_dump_abandon(ctl, dirfd, 0);
-		cli_remove_dir(p->dir);
 	} else {
 		mitosis_hold_get(ctl, p->img->snapshot, count_pages, &p->pages);
 		p->bytes = cli_images_size(dirfd);
 	}
 	close(dirfd);
+	return ret;
+}
+
+/* The name is given to what is complete; an earlier snapshot of that name goes when there is a new one. */
+static int prepare_name(struct prepare *p, struct mitosis *ctl)
+{
+	int ret;
+
+	if (p->replace)
+		prepare_replace(p, ctl);
+	if (!rename(p->dir, p->named)) {
+		strcpy(p->dir, p->named);
+		return 0;
+	}
+	ret = -errno;
+	cli_say("%s cannot be made (%s): choose another --name, or --replace", p->named, strerror(-ret));
+	mitosis_release(ctl, p->img->snapshot);
+	return ret;
+}
+
+static int prepare(struct prepare *p, struct mitosis *ctl)
+{
+	uint64_t begin = cli_now_ms();
+	char id[17];
+	int lock, ret;
+
+	cli_sweep_work_dirs();
+	cli_sweep_prepared(ctl);
+	if (!p->replace && *p->named && !access(p->named, F_OK)) {
+		cli_say("there is a snapshot %s already: choose another --name, or --replace", p->named);
+		return -EEXIST;
+	}
+	prepare_stdio(p);
+	ret = cli_mkdir_p(CLI_PREPARED_DIR, 0700);
+	wire_new_id(id);
+	if (!ret && *p->named)
+		lock = cli_work_dir(id, p->dir, sizeof(p->dir));
+	else
+		lock = ret || mkdir(p->dir, 0700) ? -1 : open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (lock < 0) {
+		ret = ret ? ret : -errno;
+		cli_say("directory %s cannot be made (%s): choose another --dir", p->dir, strerror(-ret));
+		return ret;
+	}
+	ret = prepare_criu(p);
+	if (!ret)
+		ret = prepare_describe(p, ctl);
+	if (!ret && *p->named)
+		ret = prepare_name(p, ctl);
+	if (ret)
+		cli_remove_dir(p->dir);
+	close(lock);
 	p->ms = cli_now_ms() - begin;
 	return ret;
 }
@@ -361,11 +395,12 @@ int cmd_prepare(int argc, char **argv)
 		cli_say("--name %s is none: at most %d characters, no slash, no dot first", p.name, MITOSIS_NAME_LEN - 1);
 		return CLI_USAGE;
 	}
-	if (snprintf(p.dir, sizeof(p.dir), "%s%s%s", dir ? dir : CLI_PREPARED_DIR, dir ? "" : "/", dir ? "" : p.name) >=
-	    (int)sizeof(p.dir)) {
+	if (snprintf(p.dir, sizeof(p.dir), "%s", dir ? dir : "") >= (int)sizeof(p.dir)) {
 		cli_say("--dir is too long a path");
 		return CLI_USAGE;
 	}
+	if (!dir)
+		snprintf(p.named, sizeof(p.named), CLI_PREPARED_DIR "/%s", p.name);
 	p.criu_args = argv + optind;
 	p.ncriu_args = argc - optind;
 	ctl = cli_open();
@@ -476,11 +511,13 @@ static int resume_here(struct resume *r, struct host *h)
 /* The session, the images, and the word to begin. */
 static int resume_send(struct resume *r, struct host *h)
 {
-	json_object *hello = wire_hello(r->id), *fork = json_object_new_object(), *args = json_object_new_array();
-	json_object *o, *problems;
+	json_object *hello, *fork = json_object_new_object(), *args = json_object_new_array(), *o, *problems;
+	char id[17];
 	uint64_t bytes = 0;
 	int i, ret = -1;
 
+	wire_new_id(id);
+	hello = wire_hello(id);
 	for (i = 0; i < r->opts.ncriu_args; i++)
 		json_object_array_add(args, json_object_new_string(r->opts.criu_args[i]));
 	json_object_object_add(fork, "first", json_object_new_int(h->first));
@@ -542,10 +579,10 @@ static int resume(struct resume *r)
 		if (r->hosts[i].name)
 			ret = resume_send(r, &r->hosts[i]);
 	}
-	/* all or none: a host that is not ready is no surprise half way */
+	/* none begins before all are ready; one that is lost then does not keep the others from being followed */
 	for (i = 0; i < r->nhosts && !ret; i++)
 		if (r->hosts[i].name)
-			ret = wire_send_key(&r->hosts[i].wire, "begin");
+			wire_send_key(&r->hosts[i].wire, "begin");
 	for (i = 0; i < r->nhosts && !ret; i++)
 		if (!r->hosts[i].name)
 			lost += !!resume_here(r, &r->hosts[i]);
@@ -633,7 +670,10 @@ static int resume_find(struct resume *r, const char *what)
 	}
 	r->opts.dir = r->dir;
 	r->opts.snapshot = img->snapshot;
-	if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
+	if (img->state != MITOSIS_IMAGE_SEALED) {
+		cli_say("%s is not complete: its dump is under way, or was cut off", r->dir);
+		ret = -1;
+	} else if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
 		cli_say("%s is of a migration, which has one destination: mitosis-cli restore", r->dir);
 		ret = -1;
 	}
@@ -651,7 +691,6 @@ int cmd_resume(int argc, char **argv)
 	};
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
 	const char *what = NULL;
-	uint64_t id = 0;
 	int c;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -718,12 +757,12 @@ int cmd_resume(int argc, char **argv)
 	}
 	if (!r.nhosts)
 		r.nhosts = 1;
-	while (!id)
-		if (getrandom(&id, sizeof(id), 0) != sizeof(id))
-			id = 0;
-	snprintf(r.id, sizeof(r.id), "%016lx", (unsigned long)id);
-	if (resume_find(&r, what))
+	wire_new_id(r.id);
+	cli_sweep_work_dirs();
+	if (resume_find(&r, what)) {
+		resume_forget_images(&r);
 		return CLI_FAILED;
+	}
 	if (r.foreground)
 		return child_run(&r.opts, resume_forget_images, &r);
 	c = resume(&r);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,12 @@ static void help(FILE *f)
 
 int main(int argc, char **argv)
 {
+	sigset_t none;
+
+	/* who starts us may have left these otherwise; children are waited for, and SIGTERM is heeded */
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
 		help(stdout);
 		return CLI_OK;

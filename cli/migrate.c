@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -560,7 +559,6 @@ static int parse(struct migrate *m, int argc, char **argv)
 		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
 		{ "json", 0, NULL, 'j' }, {}
 	};
-	uint64_t id = 0;
 	int c;
 
 	memset(m, 0, sizeof(*m));
@@ -610,10 +608,7 @@ static int parse(struct migrate *m, int argc, char **argv)
 	}
 	m->criu_args = argv + optind;
 	m->ncriu_args = argc - optind;
-	while (!id)
-		if (getrandom(&id, sizeof(id), 0) != sizeof(id))
-			id = 0;
-	snprintf(m->id, sizeof(m->id), "%016lx", (unsigned long)id);
+	wire_new_id(m->id);
 	return 0;
 }
 

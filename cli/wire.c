@@ -7,12 +7,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "images/pagemap.h"
 
 #define WIRE_LINE_MAX	(16U << 20)	/* a description of very many files */
 #define WIRE_FILE_MAX	(1ULL << 40)
@@ -31,6 +33,16 @@ void wire_end(struct wire *w)
 	close(w->out);
 	free(w->buf);
 	*w = (struct wire){ .in = -1, .out = -1 };
+}
+
+void wire_new_id(char id[17])
+{
+	uint64_t value = 0;
+
+	while (!value)
+		if (getrandom(&value, sizeof(value), 0) != sizeof(value))
+			value = 0;
+	snprintf(id, 17, "%016lx", (unsigned long)value);
 }
 
 json_object *wire_hello(const char *id)
@@ -295,7 +307,8 @@ int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t
 		goto out;
 	}
 	while ((e = readdir(d))) {
-		if (!cli_is_image(e->d_name))
+		/* while another restores from them there are pagemaps, which mitosis.img has */
+		if (!cli_is_image(e->d_name) || pagemap_name_pid(e->d_name))
 			continue;
 		ret = wire_send_file(w, dirfd, e->d_name, bytes);
 		if (ret) {

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,15 +95,17 @@ out:
 int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len, bool sync,
 		       char *err, size_t errlen)
 {
+	uint64_t unique;
 	char temp[256];
 	int fd, ret;
 
-	if (snprintf(temp, sizeof(temp), ".%s.%d", name, (int)getpid()) >= (int)sizeof(temp)) {
+	/* not the pid: siblings in namespaces of their own have the same one, and write to the same directory */
+	if (getrandom(&unique, sizeof(unique), 0) != sizeof(unique))
+		return file_error(err, errlen, name, "written");
+	if (snprintf(temp, sizeof(temp), ".%s.%016" PRIx64, name, unique) >= (int)sizeof(temp)) {
 		errno = ENAMETOOLONG;
 		return file_error(err, errlen, name, "written");
 	}
-	/* Left behind by a process that was killed and had the same pid. */
-	unlinkat(dirfd, temp, 0);
 	fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return file_error(err, errlen, name, "written");

@@ -14,7 +14,6 @@
 #include "images/criu_image.h"
 
 #define MAGIC_FILES	0x56303138u
-#define RECORD_MAX	65536	/* bytes; a path has 4096 at most */
 
 /* Whether the entry was written anew to @to, which has room for as much as it was. */
 static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
@@ -23,7 +22,7 @@ static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 	Criu__FileEntry *fe;
 	bool change;
 
-	bounded_alloc_init(&ba, 16 * RECORD_MAX);
+	bounded_alloc_init(&ba, 4096 + 4 * n);
 	fe = criu__file_entry__unpack(&ba.pb, n, p);
 	if (!fe)
 		return -EINVAL;
@@ -52,7 +51,7 @@ int files_forget_sizes(const void *buf, size_t len, void **out, size_t *outlen, 
 
 	*out = NULL;
 	*outlen = 0;
-	if (!criu_image_begin(&ci, buf, len, MAGIC_FILES, RECORD_MAX)) {
+	if (!criu_image_begin(&ci, buf, len, MAGIC_FILES, len)) {
 		snprintf(err, errlen, FILES_NAME " is not criu's (no magic): make a new dump");
 		return -EINVAL;
 	}

@@ -14,6 +14,11 @@ static LIST_HEAD(cache_list);
 static DEFINE_MUTEX(cache_mutex);
 static struct shrinker *cache_shrinker;
 
+static bool cache_takes(u32 mm, u64 pg)
+{
+	return !(pg >> CACHE_PG_BITS) && !(mm >> (BITS_PER_LONG - CACHE_PG_BITS));
+}
+
 static unsigned long cache_index(u32 mm, u64 pg)
 {
 	return (unsigned long)mm << CACHE_PG_BITS | pg;
@@ -59,14 +64,25 @@ void cache_destroy(struct cache *c)
 
 struct page *cache_get(struct cache *c, u32 mm, u64 pg)
 {
-	struct page *page;
+	struct page *page, *failed = NULL;
 	unsigned long flags;
 
+	if (!cache_takes(mm, pg))
+		return NULL;
 	xa_lock_irqsave(&c->pages, flags);
 	page = xa_load(&c->pages, cache_index(mm, pg));
+	if (page && PageHWPoison(page)) {
+		/* this node's memory has failed: the source still has the page */
+		failed = __xa_erase(&c->pages, cache_index(mm, pg));
+		page = NULL;
+	}
 	if (page)
 		get_page(page);
 	xa_unlock_irqrestore(&c->pages, flags);
+	if (failed) {
+		put_page(failed);
+		mitosis_stat_add(MITOSIS_STAT_CACHE_PAGES, -1);
+	}
 	if (page)
 		mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, 1);
 	return page;
@@ -74,7 +90,7 @@ struct page *cache_get(struct cache *c, u32 mm, u64 pg)
 
 bool cache_has(struct cache *c, u32 mm, u64 pg)
 {
-	return xa_load(&c->pages, cache_index(mm, pg));
+	return cache_takes(mm, pg) && xa_load(&c->pages, cache_index(mm, pg));
 }
 
 void cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
@@ -82,7 +98,7 @@ void cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
 	unsigned long flags;
 	bool kept;
 
-	if (pg >> CACHE_PG_BITS || mm >> (BITS_PER_LONG - CACHE_PG_BITS))
+	if (!cache_takes(mm, pg))
 		return;
 	get_page(page);
 	xa_lock_irqsave(&c->pages, flags);

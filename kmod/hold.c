@@ -112,21 +112,34 @@ static void hold_done_work(struct work_struct *work)
 	hold_put(hold);
 }
 
-/* The lock orders this against hold_extend(), which may have come just before. */
+/* Lock held. The timer has a reference. Timers are exact for some weeks only, so it looks once a day. */
+static void hold_arm_expire(struct hold *hold)
+{
+	u64 now = ktime_get_ns(), left = hold->expires_ns > now ? hold->expires_ns - now : 0;
+
+	kref_get(&hold->kref);
+	if (mod_delayed_work(hold_wq, &hold->expire,
+			     min_t(u64, nsecs_to_jiffies(left) + 1, 86400UL * HZ)))
+		hold_put(hold);
+}
+
 static void hold_expire_work(struct work_struct *work)
 {
 	struct hold *hold = container_of(to_delayed_work(work), struct hold, expire);
 	bool over;
 
+	/* the lock orders this against hold_extend(), which may have come just before */
 	mutex_lock(&hold->lock);
 	over = hold->expires_ns && ktime_get_ns() >= hold->expires_ns;
+	if (!over && hold->expires_ns && hold->state != MITOSIS_HOLD_RELEASED)
+		hold_arm_expire(hold);
 	mutex_unlock(&hold->lock);
 	if (over)
 		hold_release(hold, ETIME);
 	hold_put(hold);
 }
 
-/* Lock held. The timer has a reference. */
+/* Lock held. */
 static void hold_set_lease(struct hold *hold, u32 lease)
 {
 	hold->expires_ns = lease ? ktime_get_ns() + (u64)lease * NSEC_PER_SEC : 0;
@@ -135,9 +148,7 @@ static void hold_set_lease(struct hold *hold, u32 lease)
 			hold_put(hold);
 		return;
 	}
-	kref_get(&hold->kref);
-	if (mod_delayed_work(hold_wq, &hold->expire, (unsigned long)lease * HZ + 1))
-		hold_put(hold);
+	hold_arm_expire(hold);
 }
 
 int hold_extend(struct hold *hold, u32 lease)

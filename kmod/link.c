@@ -12,12 +12,11 @@
 #include "stats.h"
 #include "trace.h"
 
-#define LINK_IDLE_SECONDS 600
 #define LINK_RETRY_MS 500
 /* Time for rdma_cm to repeat, after 4.3 s, a request that was lost. */
 #define LINK_RECONNECT_MS 10000
-#define LINK_CLOSING_MS 20
-#define LINK_CLOSING_TRIES 250
+#define LINK_BUSY_MS 20
+#define LINK_BUSY_TRIES ((MITOSIS_CONNECT_TIMEOUT + 5) * MSEC_PER_SEC / LINK_BUSY_MS)
 
 static LIST_HEAD(link_list);
 static DEFINE_MUTEX(link_lock);		/* link_list; nests outside link->mutex */
@@ -169,12 +168,23 @@ static void link_lose(struct link *link, int error)
 	netlink_event(MITOSIS_EVENT_LINK_LOST, link->id, 0, 0, error);
 }
 
+/* link->lock held. */
+static bool link_is_refused(const struct link *link, u32 mm, u64 pg)
+{
+	unsigned int i;
+
+	for (i = 0; i < link->nrefused; i++)
+		if (link->refused[i].mm == mm && link->refused[i].pg == pg)
+			return true;
+	return false;
+}
+
 static void link_read_done(struct xprt_read *rd, int err)
 {
 	struct link_read *lr = container_of(rd, struct link_read, rd);
 	struct link *link = lr->link;
 	unsigned long flags;
-	bool refused = false, gone, answered = false, unreadable = false;
+	bool refused = false, gone, answered = false, unreadable = false, known;
 
 	if (!err) {
 		mitosis_stat_add(MITOSIS_STAT_PAGES_READ, rd->npages);
@@ -185,8 +195,9 @@ static void link_read_done(struct xprt_read *rd, int err)
 	spin_lock_irqsave(&link->lock, flags);
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
 	if (!gone && err == -EREMOTEIO) {
-		answered = rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
-		if (answered && rd->npages == 1) {
+		known = rd->npages == 1 && link_is_refused(link, lr->mm, rd->raddr >> PAGE_SHIFT);
+		answered = known || rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
+		if (answered && !known && rd->npages == 1) {
 			link->refused[link->nrefused].mm = lr->mm;
 			link->refused[link->nrefused].pg = rd->raddr >> PAGE_SHIFT;
 			/* pairs with link_visit_refused(): the entry is whole */
@@ -290,7 +301,11 @@ static void link_repost(struct link *link, struct list_head *reads)
 
 	while ((lr = list_first_entry_or_null(reads, struct link_read, rd.list))) {
 		list_del(&lr->rd.list);
-		link_read(link, lr);
+		/* another read of that page may have been refused meanwhile */
+		if (lr->rd.npages == 1 && !link_readable(link, lr->mm, lr->rd.raddr >> PAGE_SHIFT, 1))
+			lr->done(lr, -EREMOTEIO);
+		else
+			link_read(link, lr);
 	}
 }
 
@@ -299,11 +314,19 @@ static void link_drop_unwanted(struct link *link)
 {
 	struct link_read *lr, *next;
 	LIST_HEAD(unwanted);
+	LIST_HEAD(reads);
+	bool gone;
 
 	spin_lock_irq(&link->lock);
-	list_for_each_entry_safe(lr, next, &link->parked, rd.list)
+	list_splice_init(&link->parked, &reads);
+	spin_unlock_irq(&link->lock);
+	/* asked without the lock, which nests inside those that the answer takes */
+	list_for_each_entry_safe(lr, next, &reads, rd.list)
 		if (!pager_read_wanted(lr))
 			list_move_tail(&lr->rd.list, &unwanted);
+	spin_lock_irq(&link->lock);
+	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
+	list_splice_init(&reads, gone ? &unwanted : &link->parked);
 	spin_unlock_irq(&link->lock);
 	link_fail_reads(&unwanted);
 }
@@ -386,8 +409,6 @@ static void link_shut(struct link *link)
 		return;
 	if (cancel_delayed_work_sync(&link->work))
 		link_put(link);
-	if (cancel_delayed_work(&link->idle))
-		link_put(link);
 	link_drop_conn(link);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, -1);
 	spin_lock_irq(&link->lock);
@@ -408,17 +429,10 @@ static void link_shut(struct link *link)
 	link_put(link);
 }
 
-static void link_idle_work(struct work_struct *work)
-{
-	struct link *link = container_of(to_delayed_work(work), struct link, idle);
-
-	if (!link_close(link))
-		pr_info("mitosis: snapshot %016llx: link closed, nothing was attached in %u s\n",
-			link->id, LINK_IDLE_SECONDS);
-	link_put(link);
-}
-
-/* Nothing is attached any more: if that is because all has arrived or ended, the source may let go. */
+/*
+ * Nothing is attached any more, and nobody is about to: who opens the link keeps it until its socket is closed. If that is because
+ * all has arrived or ended, the source may let go.
+ */
 static void link_fin_work(struct work_struct *work)
 {
 	struct link *link = container_of(work, struct link, fin);
@@ -429,8 +443,7 @@ static void link_fin_work(struct work_struct *work)
 	mutex_lock(&link->mutex);
 	/* a source that is told lets go of the only copy: only when each address space was armed */
 	done = link->draining && link->armed && !link->failed;
-	if (link->nattached || link->arming || !list_empty(&link->mms) ||
-	    (!done && !link->had_attached)) {
+	if (link->nattached || link->arming || !list_empty(&link->mms)) {
 		mutex_unlock(&link->mutex);
 		goto out;
 	}
@@ -502,7 +515,9 @@ static int link_join(struct link *link, u32 owner, const u8 *key)
 	if (crypto_memneq(link->key, key, sizeof(link->key)))
 		return -EACCES;
 	mutex_lock(&link->mutex);
-	if (!link->closing)
+	if (link_lost(link))
+		ret = -ESHUTDOWN;
+	else if (!link->closing && READ_ONCE(link->state) != MITOSIS_LINK_CONNECTING)
 		ret = link_mm_new(link, owner, 0) ? -EEXIST : -ENOMEM;
 	mutex_unlock(&link->mutex);
 	return ret;
@@ -511,9 +526,9 @@ static int link_join(struct link *link, u32 owner, const u8 *key)
 struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
 		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up)
 {
-	unsigned int tries = LINK_CLOSING_TRIES;
+	unsigned int tries = LINK_BUSY_TRIES;
 	struct link *link, *other;
-	LIST_HEAD(parked);
+	struct xprt_conn *conn;
 	int ret;
 
 	link = kzalloc(sizeof(*link), GFP_KERNEL);
@@ -528,7 +543,6 @@ struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_s
 	INIT_LIST_HEAD(&link->attached);
 	init_waitqueue_head(&link->users_wait);
 	INIT_DELAYED_WORK(&link->work, link_reconnect_work);
-	INIT_DELAYED_WORK(&link->idle, link_idle_work);
 	INIT_WORK(&link->fin, link_fin_work);
 	link->id = id;
 	memcpy(link->key, key, sizeof(link->key));
@@ -548,13 +562,19 @@ again:
 			continue;
 		ret = link_join(other, owner, key);
 		mutex_unlock(&link_lock);
-		/* one whose last process has just ended is on its way out */
-		if (ret == -EAGAIN && tries--) {
-			msleep(LINK_CLOSING_MS);
+		/* it is being connected, or, as its last process has just ended, on its way out */
+		if (ret == -EAGAIN && tries-- && !fatal_signal_pending(current)) {
+			msleep(LINK_BUSY_MS);
 			goto again;
 		}
 		link_put(link);
 		return ERR_PTR(ret == -EAGAIN ? -EBUSY : ret);
+	}
+	/* nobody else has the link yet */
+	if (!link_mm_new(link, owner, 0)) {
+		mutex_unlock(&link_lock);
+		link_put(link);
+		return ERR_PTR(-ENOMEM);
 	}
 	cache_create(&link->cache);
 	kref_get(&link->kref);
@@ -562,34 +582,37 @@ again:
 	mutex_unlock(&link_lock);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, 1);
 
-	link->conn = xprt_conn_open(local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
-				    &link_conn_ops, link);
-	if (IS_ERR(link->conn)) {
-		ret = PTR_ERR(link->conn);
-		link->conn = NULL;
+	conn = xprt_conn_open(local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
+			      &link_conn_ops, link);
+	if (IS_ERR(conn)) {
+		ret = PTR_ERR(conn);
+		mutex_lock(&link->mutex);
+		WRITE_ONCE(link->closing, true);
+		mutex_unlock(&link->mutex);
 		link_shut(link);
 		link_put(link);
 		return ERR_PTR(ret);
 	}
 	spin_lock_irq(&link->lock);
+	link->conn = conn;
 	link->state = link->conn_died ? MITOSIS_LINK_DOWN : MITOSIS_LINK_UP;
 	link->down_ns = link->conn_died ? ktime_get_ns() : 0;
-	/* reads of another caller that has found the link here */
-	if (!link->conn_died)
-		list_splice_init(&link->parked, &parked);
 	spin_unlock_irq(&link->lock);
 	if (link->down_ns)
 		link_queue(link, &link->work, 0);
-	link_repost(link, &parked);
 	trace_mitosis_link(id, MITOSIS_LINK_UP, 0);
-	link_queue(link, &link->idle, LINK_IDLE_SECONDS * MSEC_PER_SEC);
 	return link;
 }
 
-int link_close(struct link *link)
+int link_close(struct link *link, u32 owner)
 {
+	struct link_mm *lm;
+	bool others = false;
+
 	mutex_lock(&link->mutex);
-	if (link->nattached || link->arming || link->closing ||
+	list_for_each_entry(lm, &link->mms, list)
+		others |= lm->owner != owner;
+	if (link->nattached || link->arming || link->closing || others ||
 	    READ_ONCE(link->state) == MITOSIS_LINK_CONNECTING) {
 		mutex_unlock(&link->mutex);
 		return -EBUSY;
@@ -762,7 +785,6 @@ void link_owner_gone(u32 owner)
 void link_attached(struct link *link)
 {
 	link->nattached++;
-	link->had_attached = true;
 	mitosis_stat_add(MITOSIS_STAT_ATTACHED, 1);
 }
 

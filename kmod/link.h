@@ -83,14 +83,13 @@ struct link {
 	struct list_head attached;	/* struct attach */
 	u32 nattached;
 	u32 arming;			/* address spaces between link_take() and link_armed() */
-	bool draining, closing, had_attached;
+	bool draining, closing;
 	bool armed, failed;		/* one has been armed; arming one has failed */
 	u64 drain_ns, drained_ns;
 
 	struct cache cache;		/* empty unless attachments share what they read */
 
 	struct delayed_work work;	/* reconnects */
-	struct delayed_work idle;	/* closes a link that gets no attachment */
 	struct work_struct fin;		/* nothing attached any more */
 };
 
@@ -106,7 +105,8 @@ struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_s
 struct link *link_get(u64 id);
 void link_ref(struct link *link);
 void link_put(struct link *link);
-int link_close(struct link *link);
+/* -EBUSY: processes are attached, or others than @owner are about to. */
+int link_close(struct link *link, u32 owner);
 
 /* Collects runs and regions of an address space for @owner; mutex not held. */
 int link_add(struct link *link, u32 owner, u32 mm, const struct mitosis_run *runs, unsigned int nruns,

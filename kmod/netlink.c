@@ -376,6 +376,10 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 		return netlink_say(info, ret, "the source has no such snapshot or refuses the key");
 	case -EEXIST:
 		return netlink_say(info, ret, "a link to this snapshot is open already");
+	case -ESHUTDOWN:
+		return netlink_say(info, ret, "the link to it has been given up, and processes of it still run here: end them");
+	case -EBUSY:
+		return netlink_say(info, ret, "another restore of it is still connecting, or ending: try again");
 	case -ENODEV:
 		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
 	case -ECONNREFUSED:
@@ -407,9 +411,9 @@ static int netlink_link_close(struct sk_buff *req, struct genl_info *info)
 
 	if (IS_ERR(link))
 		return PTR_ERR(link);
-	ret = link_close(link);
+	ret = link_close(link, info->snd_portid);
 	if (ret == -EBUSY)
-		GENL_SET_ERR_MSG(info, "processes are attached to this link");
+		GENL_SET_ERR_MSG(info, "processes are attached to this link, or about to be");
 	link_put(link);
 	return ret;
 }

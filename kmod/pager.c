@@ -533,8 +533,21 @@ bool pager_read_wanted(struct link_read *lr)
 {
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
 
-	/* another process may wait for it, too */
-	return atomic_read(&pr->at->mm->mm_users) || (pr->at->cache && refcount_read(&pr->ref) > 1);
+	struct attach *at = pr->at;
+	unsigned long flags;
+	bool wanted;
+
+	if (atomic_read(&at->mm->mm_users))
+		return true;
+	if (!at->cache)
+		return false;
+	/* another process may wait for it, too; when it does not, none shall find it any more */
+	spin_lock_irqsave(&at->link->cache.lock, flags);
+	wanted = refcount_read(&pr->ref) > 1;
+	if (!wanted)
+		list_del_init(&pr->list);
+	spin_unlock_irqrestore(&at->link->cache.lock, flags);
+	return wanted;
 }
 
 void pager_read_put(struct pager_read *pr)
@@ -1259,6 +1272,14 @@ static int pager_eager(struct attach *at, u64 pg, u64 end)
 		if (IS_ERR(pr))
 			return PTR_ERR(pr);
 		ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
+		while (ret == -EREMOTEIO && pr->n > 1) {
+			/* one of several pages, which others may have asked for: not which */
+			pager_read_put(pr);
+			pr = pager_read_start(at, pg, 1, pg << PAGE_SHIFT);
+			if (IS_ERR(pr))
+				return PTR_ERR(pr);
+			ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
+		}
 		n = min_t(unsigned int, n, pr->pg + pr->n - pg);
 		for (i = 0; i < n && !ret; i++) {
 			unsigned long addr = (pg + i) << PAGE_SHIFT;

@@ -187,7 +187,8 @@ MITOSIS_API bool mitosis_addr_has_rdma(const char *addr);
  *
  * mitosis_fork_prepare() takes a snapshot of the calling process under the handler @id, in place of an earlier one of that id on this
  * machine, and returns 0. In every child of it, it returns 1: all threads go on from here, with the memory of the moment of the call. A negative errno:
- * -ENOENT mitosis-cli is not installed, -EIO it has said on standard error why not, -EAGAIN, -ENOMEM no process can be started.
+ * -ENOENT mitosis-cli is not installed, -EIO it has said on standard error why not, -EAGAIN, -ENOMEM no process can be started,
+ * -ETIMEDOUT nothing was heard for ten minutes. It must not be called by pid 1 or a child subreaper, whose helper would be a part of it.
  * Standard input, output and error of a child are those of mitosis_fork_resume()'s caller where they are pipes or terminals. A child's
  * random numbers are its parent's and its siblings', unless it mixes in /run/mitosis-child/id.
  *

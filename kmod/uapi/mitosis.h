@@ -42,7 +42,7 @@
  * LINK_OPEN	SNAPSHOT, KEY, PEER_ADDR, PORT [, ADDR] [, GIVE_UP]
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
- *		socket is closed: attach to it. A link that gets no attachment within 10 minutes is closed.
+ *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
  * ATTACH_ADD	SNAPSHOT, MM, RUNS and/or REGIONS (ascending; repeat)
  *		Collects what the source holds for one address space.
  * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP] [, FLAGS]

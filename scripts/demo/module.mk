@@ -4,3 +4,8 @@
 demo: rig
 	@$(MAKE) --no-print-directory vm-payload-6.12
 	@scripts/demo/demo.sh
+
+.PHONY: demo-fork
+demo-fork: rig
+	@$(MAKE) --no-print-directory vm-payload-6.12
+	@scripts/demo/fork.sh

@@ -40,6 +40,7 @@ int main(int argc, char **argv)
 		{ 0x1000, 2, SAMPLE_LAZY }, { 0x3000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_PARENT },
 		{ 0x7f0000000000, 600, SAMPLE_LAZY },
 	};
+	static const uint32_t flags[] = { O_RDONLY, O_WRONLY | O_APPEND, O_RDWR };
 	static struct sample s[2];
 	int dirfd;
 
@@ -51,6 +52,11 @@ int main(int argc, char **argv)
 	sample_pagemap(&s[1], e, 4, 1);
 	dirfd = open("pagemap.seeds", O_RDONLY | O_DIRECTORY);
 	if (seed_write(dirfd, "narrow", s[0].buf, s[0].len) || seed_write(dirfd, "wide", s[1].buf, s[1].len))
+		return 1;
+	close(dirfd);
+	dirfd = open("files.seeds", O_RDONLY | O_DIRECTORY);
+	sample_files(&s[0], flags, 3, 1);
+	if (seed_write(dirfd, "three", s[0].buf, s[0].len))
 		return 1;
 	close(dirfd);
 	dirfd = open("image.seeds", O_RDONLY | O_DIRECTORY);

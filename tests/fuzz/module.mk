@@ -4,8 +4,7 @@
 
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SOURCES := images/mitosis_image.c images/pagemap.c images/bounded_alloc.c images/file.c \
-	$(IMAGE_PB:%=$(B)/images/%.pb-c.c)
+FUZZ_SOURCES = $(wildcard images/*.c) $(IMAGE_PB:%=$(B)/images/%.pb-c.c)
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -O1 -g
 
 $(B)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_SOURCES) $(wildcard images/*.h) kmod/uapi/mitosis.h
