@@ -209,14 +209,14 @@ cmd_hundred() {
 	local i held
 	start
 	held=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
-	for ((i = 0; i < ${TIMES:-100}; i++)); do
+	for ((i = 0; i < 100 / SLOW; i++)); do
 		prepare
 		mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 		done
 	[ "$($BIN/ctl stat pages_held)" = 0 ] || fail "$($BIN/ctl stat pages_held) pages are held"
 	held=$((held - $(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)))
-	# one leaked snapshot has 8 MiB
-	[ $held -lt 16384 ] || fail "$held KiB are missing after it"
+	# one leaked snapshot has 8 MiB; a debug kernel keeps freed memory for a while
+	[ $held -lt $((16384 * SLOW)) ] || fail "$held KiB are missing after it"
 	parent_passes
 	end_all
 }
