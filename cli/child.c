@@ -33,7 +33,7 @@ struct child {
 	int pipe;		/* -1: nothing more will come */
 	char text[1024];	/* what has come */
 	size_t len;
-	uint64_t begin;
+	uint64_t begin;		/* 0: its verdict has come */
 };
 
 static pid_t root_pid;
@@ -396,11 +396,12 @@ static void child_read(struct child *c, unsigned int index, child_report report,
 	c->text[c->len] = 0;
 	while ((nl = strchr(c->text, '\n'))) {
 		*nl = 0;
-		child_line(c, index, c->text, report, arg);
+		if (c->begin)
+			child_line(c, index, c->text, report, arg);
 		c->len -= nl + 1 - c->text;
 		memmove(c->text, nl + 1, c->len + 1);
 	}
-	if (n > 0 && c->len < sizeof(c->text) - 1)
+	if (n > 0 && c->len < sizeof(c->text) - 1 && c->begin)
 		return;
 	close(c->pipe);
 	c->pipe = -1;

@@ -5,6 +5,16 @@
 for c in local remote eager follow lease; do
 	add "fork-$c" 180 on a "/root/t/fork.sh $c"
 done
+# Parents with threads, with children, with huge and merged pages, code of their own, locks, a snapshot in swap.
+fork_prog() {
+	on a "/root/t/fork.sh prog $1"
+}
+for p in cow futex jit mremap shared threads tls; do
+	add "fork-prog-$p" 180 fork_prog $p
+done
+add fork-prog-thp 180 with_sysfs "$THP/enabled=always" fork_prog thp
+add fork-prog-ksm 180 with_sysfs "$KSM/run=1,$KSM/sleep_millisecs=1,$KSM/pages_to_scan=4000" fork_prog ksm
+add fork-prog-swapped 180 with_swap fork_prog swapped
 add fork-counter 180 on a "/root/t/fork.sh counter ./simple_parent ./simple_child"
 add fork-counter-python 180 on a "/root/t/fork.sh counter 'python3 simple_parent.py' 'python3 simple_child.py'"
 add fork-hundred 600 on a "/root/t/fork.sh hundred"

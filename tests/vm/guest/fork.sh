@@ -28,7 +28,7 @@ prepare() {
 # resume ARGS...: with what it says in $OUT/resume.
 resume() {
 	mitosis-cli resume t --json "$@" > $OUT/resume 2> $OUT/resume.err ||
-		fail "resume $*: $(tail -n 2 $OUT/resume.err | paste -s -d ' ')"
+		{ cat $OUT/resume.err; fail "resume $*: $(tail -n 2 $OUT/resume.err | paste -s -d " ")"; }
 }
 
 inits() {
@@ -167,6 +167,34 @@ cmd_lease() {
 	mitosis-cli extend "$SNAPSHOT" --lease 4s 2> /dev/null && fail "what is gone is extended"
 	mitosis-cli resume t 2> $OUT/gone && fail "what is gone is resumed"
 	grep -q "no such snapshot" $OUT/gone || fail "it is not said that the snapshot is gone: $(cat $OUT/gone)"
+	end_all
+}
+
+# verdict NAME: of a program that may go on now.
+cmd_verdict() {
+	touch "$T/$1.go"
+	until_true 90 grep -sqE '^(PASS|FAIL)' "$T/$1.log" || fail "$1 gives no verdict on $(hostname)"
+	grep -q ^PASS "$T/$1.log" || fail "$1 on $(hostname): $(grep ^FAIL "$T/$1.log")"
+}
+
+# prog NAME: a program that checks itself goes on here, and as a child there; both at the same time, and it writes to its memory.
+cmd_prog() {
+	local here rc=0
+	rm -rf $OUT $T/"$1".*
+	mkdir -p $OUT
+	(cd / && exec setsid -f "$BIN/$1" < /dev/null > /dev/null 2>&1)
+	until_true 60 grep -q ^ready "$T/$1.log" || fail "$1 does not get ready"
+	PID=$(sed -n 's/^ready //p' "$T/$1.log")
+	prepare
+	on_peer "mkdir -p $T; rm -f $T/$1.*"
+	cmd_verdict "$1" &
+	here=$!
+	resume -n 1 --on "$PEER"
+	on_peer "/root/t/fork.sh verdict $1" || rc=$?
+	wait $here && [ $rc = 0 ] || exit 1
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "the child does not end"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 	end_all
 }
 
