@@ -148,7 +148,7 @@ __attribute__((noreturn))
 static void child_criu(const struct child_opts *o, unsigned int index, int out)
 {
 	char log[32], give_up[16], number[16], *argv[CLI_CRIU_ARGS];
-	int n = 0, i, status;
+	int n, status;
 
 	snprintf(number, sizeof(number), "%u", index);
 	setenv("MITOSIS_CHILD", number, 1);
@@ -170,37 +170,24 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 	if (!o->eager)
 		setenv("MITOSIS_NO_DRAIN", "1", 1);
 	snprintf(log, sizeof(log), "restore-%u.log", index);
-	argv[n++] = "criu";
-	argv[n++] = "restore";
-	argv[n++] = "-d";
-	argv[n++] = "-D";
-	argv[n++] = (char *)o->dir;
-	argv[n++] = "-o";
-	argv[n++] = log;
-	argv[n++] = "-v2";
-	argv[n++] = "-L";
-	argv[n++] = (char *)cli_plugin_dir();
-	argv[n++] = "--manage-cgroups=ignore";
+	n = cli_criu_restore(argv, (char *)o->dir, log);
 	argv[n++] = "--pidfile";
 	argv[n++] = CHILD_PIDFILE;
 	n = child_stdio(o, argv, n);
-	for (i = 0; i < o->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
-		argv[n++] = o->criu_args[i];
-	argv[n] = NULL;
+	cli_criu_options(argv, n, o->criu_args, o->ncriu_args);
 	execvp(argv[0], argv);
 	child_fail(out, "criu cannot be started: %s", strerror(errno));
 }
 
 static void child_criu_error(const struct child_opts *o, unsigned int index, int status, int out)
 {
-	char path[640], *text, *line, *save;
+	char log[32], *error;
 
-	snprintf(path, sizeof(path), "%s/restore-%u.log", o->dir, index);
-	text = cli_read_file(path);
-	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
-		if (strstr(line, "Error (") && !strstr(line, "Restoring FAILED"))
-			child_fail(out, "criu could not restore it (status %#x): %s", status, line);
-	child_fail(out, "criu could not restore it (status %#x): see %s", status, path);
+	snprintf(log, sizeof(log), "restore-%u.log", index);
+	error = cli_criu_error(o->dir, log);
+	if (error)
+		child_fail(out, "criu could not restore it (status %#x): %s", status, error);
+	child_fail(out, "criu could not restore it (status %#x): see %s/%s", status, o->dir, log);
 }
 
 /* The first process of the namespace. */

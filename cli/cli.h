@@ -71,6 +71,14 @@ bool cli_parse_id(const char *text, uint64_t *id);
 json_object *cli_json_id(uint64_t id);	/* as a string */
 char *cli_read_file(const char *path);	/* NUL-terminated, the caller's; NULL with errno */
 int cli_write_file(const char *path, const char *text);
+/*
+ * The beginnings of criu's command lines, into argv, which has CLI_CRIU_ARGS places; returns how many were taken. What is pointed to is the
+ * caller's. cli_criu_options() adds the user's own and the final NULL.
+ */
+int cli_criu_dump(char **argv, char *pid, char *dir);
+int cli_criu_restore(char **argv, char *dir, char *log);
+void cli_criu_options(char **argv, int n, char **options, int noptions);
+char *cli_criu_error(const char *dir, const char *log);		/* its first, the caller's; NULL: it says none */
 void cli_say_criu_errors(const char *dir, const char *log);	/* its errors, on stderr */
 bool cli_is_image(const char *name);
 uint64_t cli_images_size(int dirfd);	/* bytes */

@@ -77,28 +77,21 @@ static uint64_t descriptor_snapshot(const char *dir)
 	return snapshot;
 }
 
-static int is_held(const struct mitosis_hold_info *hold, void *arg)
-{
-	*(bool *)arg = true;
-	return 0;
-}
-
 void cli_sweep_prepared(struct mitosis *ctl)
 {
 	DIR *d = opendir(CLI_PREPARED_DIR);
 	char path[PATH_MAX];
 	struct dirent *e;
+	struct mitosis_hold_info hold;
 	uint64_t id;
-	bool held;
 
 	while (d && (e = readdir(d))) {
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", CLI_PREPARED_DIR, e->d_name);
 		id = descriptor_snapshot(path);
-		held = false;
 		/* without mitosis.img criu may be at work there */
-		if (id && !mitosis_hold_get(ctl, id, is_held, &held) && !held)
+		if (id && !mitosis_hold_find(ctl, id, &hold))
 			cli_remove_dir(path);
 	}
 	if (d)
@@ -155,7 +148,7 @@ static void prepare_stdio(struct prepare *p)
 static int prepare_criu(struct prepare *p)
 {
 	char pid[16], lease[16], *argv[CLI_CRIU_ARGS];
-	int n = 0, i, status = 0, ret;
+	int n, i, status = 0, ret;
 	pid_t criu;
 
 	snprintf(pid, sizeof(pid), "%d", p->pid);
@@ -166,22 +159,8 @@ static int prepare_criu(struct prepare *p)
 		setenv("MITOSIS_FOLLOW", "1", 1);
 	if (p->addr)
 		setenv("MITOSIS_ADDR", p->addr, 1);
-	argv[n++] = "criu";
-	argv[n++] = "dump";
-	argv[n++] = "-t";
-	argv[n++] = pid;
-	argv[n++] = "-D";
-	argv[n++] = p->dir;
-	argv[n++] = "-o";
-	argv[n++] = "dump.log";
-	argv[n++] = "-v2";
+	n = cli_criu_dump(argv, pid, p->dir);
 	argv[n++] = "--leave-running";
-	argv[n++] = "--lazy-pages";
-	argv[n++] = "--ps-socket";
-	argv[n++] = "1000";
-	argv[n++] = "-L";
-	argv[n++] = (char *)cli_plugin_dir();
-	argv[n++] = "--manage-cgroups=ignore";
 	if (json_object_get_boolean(json_object_object_get(p->stdio, "shell_job")))
 		argv[n++] = "--shell-job";
 	for (i = 0; i < 3; i++) {
@@ -192,9 +171,7 @@ static int prepare_criu(struct prepare *p)
 		argv[n++] = "--external";
 		argv[n++] = (char *)key;
 	}
-	for (i = 0; i < p->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
-		argv[n++] = p->criu_args[i];
-	argv[n] = NULL;
+	cli_criu_options(argv, n, p->criu_args, p->ncriu_args);
 	ret = cli_spawn(argv, -1, 2, &criu);
 	if (ret) {
 		cli_say("criu cannot be started: %s", strerror(-ret));
@@ -234,23 +211,16 @@ static int prepare_write_stdio(struct prepare *p, int dirfd, char *err, size_t e
 	return mitosis_file_write(dirfd, CLI_STDIO_IMAGE, text, strlen(text), false, err, errlen);
 }
 
-static int count_peers(const struct mitosis_hold_info *hold, void *arg)
-{
-	*(uint32_t *)arg = hold->npeers;
-	return 0;
-}
-
 /* An earlier snapshot of that name goes; one that children still read from loses only its name. */
 static void prepare_replace(struct prepare *p, struct mitosis *ctl)
 {
 	uint64_t id = descriptor_snapshot(p->named);
 	char aside[PATH_MAX + 32];
-	uint32_t peers = 0;
+	struct mitosis_hold_info hold;
 
 	if (!id)
 		return;
-	mitosis_hold_get(ctl, id, count_peers, &peers);
-	if (peers) {
+	if (mitosis_hold_find(ctl, id, &hold) > 0 && hold.npeers) {
 		snprintf(aside, sizeof(aside), "%s-%016lx", p->named, (unsigned long)id);
 		rename(p->named, aside);
 	} else {
@@ -259,15 +229,10 @@ static void prepare_replace(struct prepare *p, struct mitosis *ctl)
 	}
 }
 
-static int count_pages(const struct mitosis_hold_info *hold, void *arg)
-{
-	*(uint64_t *)arg = hold->pages_held;
-	return 0;
-}
-
 static int prepare_describe(struct prepare *p, struct mitosis *ctl)
 {
 	int dirfd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+	struct mitosis_hold_info hold;
 	char err[MITOSIS_ERROR_LEN];
 
 	ret = mitosis_image_read(dirfd, &p->img, err, sizeof(err));
@@ -279,7 +244,8 @@ static int prepare_describe(struct prepare *p, struct mitosis *ctl)
 		cli_say("%s", err);
 		mitosis_dump_abandon(ctl, dirfd, 0);
 	} else {
-		mitosis_hold_get(ctl, p->img->snapshot, count_pages, &p->pages);
+		if (mitosis_hold_find(ctl, p->img->snapshot, &hold) > 0)
+			p->pages = hold.pages_held;
 		p->bytes = cli_images_size(dirfd);
 	}
 	close(dirfd);

@@ -202,36 +202,19 @@ static int send_images(struct migrate *m)
 static int criu_start(struct migrate *m, const char *sock)
 {
 	char pid[16], self[PATH_MAX], *argv[CLI_CRIU_ARGS];
-	int n = 0, i;
+	int n;
 
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n < 0)
 		return -1;
 	self[n] = 0;
-	n = 0;
 	snprintf(pid, sizeof(pid), "%d", m->pid);
-	argv[n++] = "criu";
-	argv[n++] = "dump";
-	argv[n++] = "-t";
-	argv[n++] = pid;
-	argv[n++] = "-D";
-	argv[n++] = m->dir;
-	argv[n++] = "-o";
-	argv[n++] = "dump.log";
-	argv[n++] = "-v2";
-	argv[n++] = "--lazy-pages";
-	argv[n++] = "--ps-socket";
-	argv[n++] = "1000";
-	argv[n++] = "-L";
-	argv[n++] = (char *)cli_plugin_dir();
-	argv[n++] = "--manage-cgroups=ignore";
+	n = cli_criu_dump(argv, pid, m->dir);
 	argv[n++] = "--action-script";
 	argv[n++] = self;
 	if (m->tcp)
 		argv[n++] = "--tcp-established";
-	for (i = 0; i < m->ncriu_args && n < CLI_CRIU_ARGS - 1; i++)
-		argv[n++] = m->criu_args[i];
-	argv[n] = NULL;
+	cli_criu_options(argv, n, m->criu_args, m->ncriu_args);
 	setenv("MITOSIS_ONESHOT", "1", 1);
 	/* a lease that ends takes the memory from a process that runs there, or may have to */
 	setenv("MITOSIS_LEASE", "0", 1);
@@ -415,22 +398,14 @@ static int follow_drain(struct migrate *m)
 	return -1;
 }
 
-static int still_held(const struct mitosis_hold_info *hold, void *arg)
-{
-	*(bool *)arg = true;
-	return 0;
-}
-
 /* The destination's last page lets go of the link, and that of the memory here: a moment later. */
 static int wait_released(struct migrate *m)
 {
 	uint64_t end = cli_now_ms() + RELEASE_WAIT_MS;
-	bool held;
+	struct mitosis_hold_info hold;
 
 	do {
-		held = false;
-		mitosis_hold_get(m->ctl, m->snapshot, still_held, &held);
-		if (!held)
+		if (mitosis_hold_find(m->ctl, m->snapshot, &hold) <= 0)
 			return 0;
 		usleep(10000);
 	} while (cli_now_ms() < end);

@@ -22,7 +22,7 @@ struct receive {
 	bool tcp, wait;
 	bool held;		/* a test keeps the drain back */
 	bool finished;		/* the source has let go of it */
-	json_object *criu_options;	/* or NULL */
+	json_object *criu_options;	/* as they came; see criu_options() */
 	struct mitosis *ctl;
 	uint64_t snapshot;
 	json_object *journal;
@@ -126,12 +126,22 @@ static int read_descriptor(struct receive *r)
 	return 0;
 }
 
+/* What the other side wants criu to be told, as far as there is room; how many. The strings are the array's. */
+static int criu_options(json_object *array, char **options)
+{
+	size_t i, n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+
+	for (i = 0; i < n && i < CLI_CRIU_ARGS; i++)
+		options[i] = (char *)json_object_get_string(json_object_array_get_idx(array, i));
+	return i;
+}
+
 /* criu and all that it starts are in the fence from their first instruction on; the plugin freezes it. */
 static pid_t start_criu(struct receive *r)
 {
-	size_t options = r->criu_options ? json_object_array_length(r->criu_options) : 0, i, n;
-	char home[512], give_up[16], *argv[CLI_CRIU_ARGS];
+	char home[512], give_up[16], *argv[CLI_CRIU_ARGS], *options[CLI_CRIU_ARGS];
 	pid_t pid;
+	int n;
 
 	if (cli_cgroup_of(getpid(), home, sizeof(home)))
 		snprintf(home, sizeof(home), "%s", CLI_CGROUP);
@@ -150,38 +160,20 @@ static pid_t start_criu(struct receive *r)
 	setsid();
 	if (fence_move(r->fence, getpid()))
 		_exit(126);
-	n = 0;
-	argv[n++] = "criu";
-	argv[n++] = "restore";
-	argv[n++] = "-d";
-	argv[n++] = "-D";
-	argv[n++] = r->dir;
-	argv[n++] = "-o";
-	argv[n++] = "restore.log";
-	argv[n++] = "-v2";
-	argv[n++] = "-L";
-	argv[n++] = (char *)cli_plugin_dir();
-	argv[n++] = "--manage-cgroups=ignore";
+	n = cli_criu_restore(argv, r->dir, "restore.log");
 	if (r->tcp)
 		argv[n++] = "--tcp-established";
-	for (i = 0; i < options && n < CLI_CRIU_ARGS - 1; i++)
-		argv[n++] = (char *)json_object_get_string(json_object_array_get_idx(r->criu_options, i));
-	argv[n] = NULL;
+	cli_criu_options(argv, n, options, criu_options(r->criu_options, options));
 	execvp("criu", argv);
 	_exit(127);
 }
 
 static void criu_error(struct receive *r, int status)
 {
-	char path[300], *text, *line, *save, last[512] = "";
+	char *error = cli_criu_error(r->dir, "restore.log");
 
-	snprintf(path, sizeof(path), "%s/restore.log", r->dir);
-	text = cli_read_file(path);
-	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
-		if (strstr(line, "Error (") && !strstr(line, "Restoring FAILED") && !*last)
-			snprintf(last, sizeof(last), "%s", line);
-	free(text);
-	wire_send_error(&r->wire, "criu could not restore the process (status %x): %s", status, *last ? last : "see its message above");
+	wire_send_error(&r->wire, "criu could not restore the process (status %x): %s", status, error ? error : "see its message above");
+	free(error);
 }
 
 /* Waits for criu; a word from the other side, which can only be ABORT, and its hanging up end it. */
@@ -538,7 +530,7 @@ static void fork_report(json_object *child, void *arg)
 /* Children of a snapshot. Their images are needed until they run; what becomes of them then is nobody's but their own. */
 static int receive_fork(struct receive *r, json_object *fork)
 {
-	json_object *args = json_object_object_get(fork, "criu_options"), *o;
+	json_object *o;
 	struct child_opts opts = {
 		.give_up = jint(fork, "give_up"),
 		.eager = json_object_get_boolean(json_object_object_get(fork, "eager")),
@@ -553,11 +545,7 @@ static int receive_fork(struct receive *r, json_object *fork)
 		wire_send_error(&r->wire, "no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
 		return CLI_FAILED;
 	}
-	if (json_object_is_type(args, json_type_array))
-		while (opts.ncriu_args < (int)json_object_array_length(args) && opts.ncriu_args < CLI_CRIU_ARGS) {
-			argv[opts.ncriu_args] = (char *)json_object_get_string(json_object_array_get_idx(args, opts.ncriu_args));
-			opts.ncriu_args++;
-		}
+	opts.ncriu_args = criu_options(json_object_object_get(fork, "criu_options"), argv);
 	opts.criu_args = argv;
 	opts.dir = r->dir;
 	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
@@ -632,8 +620,6 @@ int cmd_receive(int argc, char **argv)
 	r.tcp = json_object_get_boolean(json_object_object_get(hello, "tcp"));
 	r.wait = json_object_get_boolean(json_object_object_get(hello, "wait"));
 	r.criu_options = json_object_object_get(hello, "criu_options");
-	if (!json_object_is_type(r.criu_options, json_type_array))
-		r.criu_options = NULL;
 	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
 	journal_for_each(sweep_journal, NULL);
 	cli_sweep_work_dirs();

@@ -232,17 +232,11 @@ int cmd_stats(int argc, char **argv)
 	return CLI_OK;
 }
 
-static int count_peers(const struct mitosis_hold_info *h, void *arg)
-{
-	*(unsigned int *)arg = h->npeers;
-	return 0;
-}
-
 int cmd_release(int argc, char **argv)
 {
 	static const struct option options[] = { { "all", 0, NULL, 'a' }, { "force", 0, NULL, 'f' }, {} };
 	bool all = false, force = false;
-	unsigned int peers = 0;
+	struct mitosis_hold_info hold;
 	struct mitosis *ctl;
 	uint64_t id = 0;
 	int c, ret;
@@ -262,11 +256,9 @@ int cmd_release(int argc, char **argv)
 	ctl = cli_open();
 	if (!ctl)
 		return CLI_FAILED;
-	if (!all && !force)
-		mitosis_hold_get(ctl, id, count_peers, &peers);
-	if (peers) {
+	if (!all && !force && mitosis_hold_find(ctl, id, &hold) > 0 && hold.npeers) {
 		cli_say("%u machines read from it: processes there that still miss pages of snapshot %016lx would be killed, --force releases it nevertheless",
-			peers, (unsigned long)id);
+			hold.npeers, (unsigned long)id);
 		mitosis_close(ctl);
 		return CLI_REFUSED;
 	}

@@ -108,6 +108,49 @@ int cli_write_file(const char *path, const char *text)
 	return ret;
 }
 
+int cli_criu_dump(char **argv, char *pid, char *dir)
+{
+	char *const args[] = {
+		"criu", "dump", "-t", pid, "-D", dir, "-o", "dump.log", "-v2", "--lazy-pages", "--ps-socket", "1000",
+		"-L", (char *)cli_plugin_dir(), "--manage-cgroups=ignore",
+	};
+
+	memcpy(argv, args, sizeof(args));
+	return sizeof(args) / sizeof(args[0]);
+}
+
+int cli_criu_restore(char **argv, char *dir, char *log)
+{
+	char *const args[] = {
+		"criu", "restore", "-d", "-D", dir, "-o", log, "-v2", "-L", (char *)cli_plugin_dir(), "--manage-cgroups=ignore",
+	};
+
+	memcpy(argv, args, sizeof(args));
+	return sizeof(args) / sizeof(args[0]);
+}
+
+void cli_criu_options(char **argv, int n, char **options, int noptions)
+{
+	int i;
+
+	for (i = 0; i < noptions && n < CLI_CRIU_ARGS - 1; i++)
+		argv[n++] = options[i];
+	argv[n] = NULL;
+}
+
+char *cli_criu_error(const char *dir, const char *log)
+{
+	char path[PATH_MAX], *text, *line, *save, *found = NULL;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, log);
+	text = cli_read_file(path);
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line && !found; line = strtok_r(NULL, "\n", &save))
+		if (strstr(line, "Error (") && !strstr(line, "Restoring FAILED"))
+			found = strdup(line);
+	free(text);
+	return found;
+}
+
 void cli_say_criu_errors(const char *dir, const char *log)
 {
 	char path[PATH_MAX], *text, *line, *save;

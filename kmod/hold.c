@@ -139,25 +139,17 @@ static void hold_expire_work(struct work_struct *work)
 	hold_put(hold);
 }
 
-/* Lock held. */
-static void hold_set_lease(struct hold *hold, u32 lease)
-{
-	hold->expires_ns = lease ? ktime_get_ns() + (u64)lease * NSEC_PER_SEC : 0;
-	if (!lease) {
-		if (cancel_delayed_work(&hold->expire))
-			hold_put(hold);
-		return;
-	}
-	hold_arm_expire(hold);
-}
-
 int hold_extend(struct hold *hold, u32 lease)
 {
 	int ret = -ENOENT;
 
 	mutex_lock(&hold->lock);
 	if (hold->state != MITOSIS_HOLD_RELEASED) {
-		hold_set_lease(hold, lease);
+		hold->expires_ns = lease ? ktime_get_ns() + (u64)lease * NSEC_PER_SEC : 0;
+		if (lease)
+			hold_arm_expire(hold);
+		else if (cancel_delayed_work(&hold->expire))
+			hold_put(hold);
 		ret = 0;
 	}
 	mutex_unlock(&hold->lock);

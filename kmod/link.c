@@ -168,15 +168,15 @@ static void link_lose(struct link *link, int error)
 	netlink_event(MITOSIS_EVENT_LINK_LOST, link->id, 0, 0, error);
 }
 
-/* link->lock held. */
-static bool link_is_refused(const struct link *link, u32 mm, u64 pg)
+/* As link_readable(); link->lock held. */
+static unsigned int link_readable_locked(const struct link *link, u32 mm, u64 pg, unsigned int n)
 {
 	unsigned int i;
 
 	for (i = 0; i < link->nrefused; i++)
-		if (link->refused[i].mm == mm && link->refused[i].pg == pg)
-			return true;
-	return false;
+		if (link->refused[i].mm == mm && link->refused[i].pg - pg < n)
+			n = link->refused[i].pg - pg;
+	return n;
 }
 
 static void link_read_done(struct xprt_read *rd, int err)
@@ -195,7 +195,8 @@ static void link_read_done(struct xprt_read *rd, int err)
 	spin_lock_irqsave(&link->lock, flags);
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
 	if (!gone && err == -EREMOTEIO) {
-		known = rd->npages == 1 && link_is_refused(link, lr->mm, rd->raddr >> PAGE_SHIFT);
+		known = rd->npages == 1 &&
+			!link_readable_locked(link, lr->mm, rd->raddr >> PAGE_SHIFT, 1);
 		answered = known || rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
 		if (answered && !known && rd->npages == 1) {
 			link->refused[link->nrefused].mm = lr->mm;
@@ -227,14 +228,11 @@ static void link_read_done(struct xprt_read *rd, int err)
 unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n)
 {
 	unsigned long flags;
-	unsigned int i;
 
 	if (!READ_ONCE(link->nrefused))
 		return n;
 	spin_lock_irqsave(&link->lock, flags);
-	for (i = 0; i < link->nrefused; i++)
-		if (link->refused[i].mm == mm && link->refused[i].pg - pg < n)
-			n = link->refused[i].pg - pg;
+	n = link_readable_locked(link, mm, pg, n);
 	spin_unlock_irqrestore(&link->lock, flags);
 	return n;
 }

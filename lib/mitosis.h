@@ -128,6 +128,8 @@ typedef int (*mitosis_link_cb)(const struct mitosis_link_info *link, void *arg);
 typedef int (*mitosis_attach_cb)(const struct mitosis_attach_info *attach, void *arg);
 
 MITOSIS_API int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis_hold_cb cb, void *arg);
+/* One snapshot: 1 and *hold, 0 when it is not held here, or a negative errno. */
+MITOSIS_API int mitosis_hold_find(struct mitosis *ctl, uint64_t snapshot, struct mitosis_hold_info *hold);
 MITOSIS_API int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb cb,
 				   void *arg);
 MITOSIS_API int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb, void *arg);

@@ -585,6 +585,17 @@ int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis_hold_cb cb,
 			    &dump);
 }
 
+static int hold_found(const struct mitosis_hold_info *hold, void *arg)
+{
+	*(struct mitosis_hold_info *)arg = *hold;
+	return 1;
+}
+
+int mitosis_hold_find(struct mitosis *ctl, uint64_t snapshot, struct mitosis_hold_info *hold)
+{
+	return mitosis_hold_get(ctl, snapshot, hold_found, hold);
+}
+
 static int netlink_reply_region(struct nlattr **a, void *arg)
 {
 	struct dump *dump = arg;

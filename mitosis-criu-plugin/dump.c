@@ -281,18 +281,11 @@ int dump_checkpoint(pid_t pid)
 	return ret ? ret : dump_record();
 }
 
-static int dump_hold_state(const struct mitosis_hold_info *hold, void *arg)
-{
-	*(enum mitosis_hold_state *)arg = hold->state;
-	return 0;
-}
-
 static bool dump_is_sealed(void)
 {
-	enum mitosis_hold_state state = MITOSIS_HOLD_OPEN;
+	struct mitosis_hold_info hold;
 
-	return !mitosis_hold_get(dump.ctl, dump.img->snapshot, dump_hold_state, &state) &&
-	       state == MITOSIS_HOLD_SEALED;
+	return mitosis_hold_find(dump.ctl, dump.img->snapshot, &hold) > 0 && hold.state == MITOSIS_HOLD_SEALED;
 }
 
 /*
