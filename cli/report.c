@@ -64,6 +64,7 @@ static int list_attach(const struct mitosis_attach_info *a, void *arg)
 	add_u64(o, "pages", a->pages_total);
 	add_u64(o, "pending", a->pages_pending);
 	add_u64(o, "fault", a->pages_fault);
+	add_u64(o, "shared", a->pages_shared);
 	add_u64(o, "drain", a->pages_drain);
 	add_u64(o, "eager", a->pages_eager);
 	add_u64(o, "dead", a->pages_dead);

@@ -1,146 +1,146 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/mutex.h>
-#include <linux/shrinker.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/pseudo_fs.h>
+#include <linux/swap.h>
 
 #include "cache.h"
-#include "compat.h"
-#include "stats.h"
 
 #define CACHE_PG_BITS 40		/* of an original page index: more than any user address has */
+#define CACHE_MAGIC 0x6d69746f
 
 static LIST_HEAD(cache_list);
-/* Taken in reclaim: nothing is allocated under it. */
-static DEFINE_MUTEX(cache_mutex);
-static struct shrinker *cache_shrinker;
+static DEFINE_SPINLOCK(cache_lock);	/* cache_list */
+static struct vfsmount *cache_mnt;
+
+static const struct address_space_operations cache_aops = {
+	.dirty_folio = noop_dirty_folio,
+};
 
 static bool cache_takes(u32 mm, u64 pg)
 {
 	return !(pg >> CACHE_PG_BITS) && !(mm >> (BITS_PER_LONG - CACHE_PG_BITS));
 }
 
-static unsigned long cache_index(u32 mm, u64 pg)
+static pgoff_t cache_index(u32 mm, u64 pg)
 {
-	return (unsigned long)mm << CACHE_PG_BITS | pg;
+	return (pgoff_t)mm << CACHE_PG_BITS | pg;
 }
 
-void cache_create(struct cache *c)
+int cache_create(struct cache *c)
 {
-	xa_init_flags(&c->pages, XA_FLAGS_LOCK_IRQ);
+	/* unlike alloc_anon_inode() known to drop_caches */
+	struct inode *inode = new_inode(cache_mnt->mnt_sb);
+
+	if (!inode)
+		return -ENOMEM;
+	inode->i_ino = get_next_ino();
+	inode->i_mapping->a_ops = &cache_aops;
+	c->inode = inode;
 	spin_lock_init(&c->lock);
 	INIT_LIST_HEAD(&c->reads);
-	mutex_lock(&cache_mutex);
+	spin_lock(&cache_lock);
 	list_add_tail(&c->list, &cache_list);
-	mutex_unlock(&cache_mutex);
+	spin_unlock(&cache_lock);
+	return 0;
 }
 
-/* At most @n pages; how many it was. */
-static unsigned long cache_drop(struct cache *c, unsigned long n)
+void cache_empty(struct cache *c)
 {
-	unsigned long index, dropped = 0;
-	struct page *page;
-
-	xa_for_each(&c->pages, index, page) {
-		if (dropped == n)
-			break;
-		page = xa_erase_irq(&c->pages, index);
-		if (!page)
-			continue;
-		put_page(page);
-		dropped++;
-	}
-	mitosis_stat_add(MITOSIS_STAT_CACHE_PAGES, -(long)dropped);
-	return dropped;
+	truncate_inode_pages(c->inode->i_mapping, 0);
 }
 
 void cache_destroy(struct cache *c)
 {
-	mutex_lock(&cache_mutex);
+	if (!c->inode)
+		return;
+	spin_lock(&cache_lock);
 	list_del(&c->list);
-	mutex_unlock(&cache_mutex);
-	cache_drop(c, ULONG_MAX);
-	xa_destroy(&c->pages);
+	spin_unlock(&cache_lock);
+	iput(c->inode);
 }
 
 struct page *cache_get(struct cache *c, u32 mm, u64 pg)
 {
-	struct page *page, *failed = NULL;
-	unsigned long flags;
+	struct page *page;
 
 	if (!cache_takes(mm, pg))
 		return NULL;
-	xa_lock_irqsave(&c->pages, flags);
-	page = xa_load(&c->pages, cache_index(mm, pg));
-	if (page && PageHWPoison(page)) {
-		/* this node's memory has failed: the source still has the page */
-		failed = __xa_erase(&c->pages, cache_index(mm, pg));
-		page = NULL;
+	page = find_get_page(c->inode->i_mapping, cache_index(mm, pg));
+	if (!page)
+		return NULL;
+	/* when this node's memory has failed the source still has the page */
+	if (!PageUptodate(page) || PageHWPoison(page)) {
+		put_page(page);
+		return NULL;
 	}
-	if (page)
-		get_page(page);
-	xa_unlock_irqrestore(&c->pages, flags);
-	if (failed) {
-		put_page(failed);
-		mitosis_stat_add(MITOSIS_STAT_CACHE_PAGES, -1);
-	}
-	if (page)
-		mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, 1);
+	mark_page_accessed(page);
 	return page;
 }
 
 bool cache_has(struct cache *c, u32 mm, u64 pg)
 {
-	return cache_takes(mm, pg) && xa_load(&c->pages, cache_index(mm, pg));
+	void *entry;
+
+	if (!cache_takes(mm, pg))
+		return false;
+	entry = xa_load(&c->inode->i_mapping->i_pages, cache_index(mm, pg));
+	/* a value is a note of the kernel's about a page that it has taken away */
+	return entry && !xa_is_value(entry);
 }
 
 void cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
 {
-	unsigned long flags;
-	bool kept;
+	struct folio *folio = page_folio(page);
 
-	if (!cache_takes(mm, pg))
+	/* who has reached the limit of its cgroup is not killed for the sake of others' faults */
+	if (!cache_takes(mm, pg) ||
+	    filemap_add_folio(c->inode->i_mapping, folio, cache_index(mm, pg), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN))
 		return;
-	get_page(page);
-	xa_lock_irqsave(&c->pages, flags);
-	kept = !__xa_insert(&c->pages, cache_index(mm, pg), page, GFP_ATOMIC | __GFP_NOWARN);
-	xa_unlock_irqrestore(&c->pages, flags);
-	if (kept)
-		mitosis_stat_add(MITOSIS_STAT_CACHE_PAGES, 1);
-	else
-		put_page(page);
+	folio_mark_uptodate(folio);
+	folio_unlock(folio);
 }
 
-static unsigned long cache_count(struct shrinker *shrinker, struct shrink_control *sc)
+bool cache_keeps(struct cache *c, struct page *page)
 {
-	return mitosis_stat_get(MITOSIS_STAT_CACHE_PAGES) ? : SHRINK_EMPTY;
+	/* only removed by who finds no other reference, or when no child is left */
+	return page_folio(page)->mapping == c->inode->i_mapping;
 }
 
-static unsigned long cache_scan(struct shrinker *shrinker, struct shrink_control *sc)
+unsigned long cache_pages(void)
 {
-	unsigned long freed = 0;
+	unsigned long n = 0;
 	struct cache *c;
 
-	if (!mutex_trylock(&cache_mutex))
-		return SHRINK_STOP;
-	list_for_each_entry(c, &cache_list, list) {
-		if (freed >= sc->nr_to_scan)
-			break;
-		freed += cache_drop(c, sc->nr_to_scan - freed);
-	}
-	/* who comes first now is not who pays next */
-	if (!list_empty(&cache_list))
-		list_rotate_left(&cache_list);
-	mutex_unlock(&cache_mutex);
-	return freed ? : SHRINK_STOP;
+	spin_lock(&cache_lock);
+	list_for_each_entry(c, &cache_list, list)
+		n += c->inode->i_mapping->nrpages;
+	spin_unlock(&cache_lock);
+	return n;
 }
+
+static int cache_init_fs_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, CACHE_MAGIC) ? 0 : -ENOMEM;
+}
+
+/* Without an owner: its only mount goes in cache_exit(). */
+static struct file_system_type cache_fs = {
+	.name = "mitosis-cache",
+	.init_fs_context = cache_init_fs_context,
+	.kill_sb = kill_anon_super,
+};
 
 int cache_init(void)
 {
-	cache_shrinker = compat_shrinker_register("mitosis-cache", cache_count, cache_scan);
-	return cache_shrinker ? 0 : -ENOMEM;
+	cache_mnt = kern_mount(&cache_fs);
+	return PTR_ERR_OR_ZERO(cache_mnt);
 }
 
 void cache_exit(void)
 {
-	compat_shrinker_free(cache_shrinker);
+	kern_unmount(cache_mnt);
 }

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
  * Destination: pages of one snapshot that have come to this node, for the other children of it. A snapshot does not change, so a page is
- * read once, and is right for all. Memory shortage takes them away again, and they are read once more.
+ * read once, and is right for all.
+ *
+ * They are the page cache of an inode that has no name. So the kernel charges a page to the memory cgroup of who needed it first, as
+ * with a file, and takes back, of that cgroup or of the machine, what nobody has mapped. Children map them read-only without
+ * being in the inode's list of mappings: what is mapped is not found there and stays, and the inode must outlive all children.
  */
 #ifndef MITOSIS_CACHE_H
 #define MITOSIS_CACHE_H
 
 #include <linux/list.h>
 #include <linux/spinlock.h>
-#include <linux/xarray.h>
+#include <linux/types.h>
 
+struct inode;
 struct page;
 
 struct cache {
-	struct list_head list;		/* cache_mutex */
-	struct xarray pages;
+	struct list_head list;		/* cache_lock */
+	struct inode *inode;
 	spinlock_t lock;		/* reads; softirq */
 	struct list_head reads;		/* struct pager_read: on their way for any child */
 };
@@ -22,13 +27,18 @@ struct cache {
 int cache_init(void);
 void cache_exit(void);
 
-void cache_create(struct cache *c);
-/* Nothing is added any more. Sleeps. */
+int cache_create(struct cache *c);
+/* No process has any of the pages mapped, and nothing is added any more. Sleeps. */
+void cache_empty(struct cache *c);
 void cache_destroy(struct cache *c);
-/* A referenced page, or NULL. Any context. */
+/* A referenced page, or NULL. */
 struct page *cache_get(struct cache *c, u32 mm, u64 pg);
 bool cache_has(struct cache *c, u32 mm, u64 pg);
-/* Takes a reference if it keeps the page, for which there may be no memory. Any context. */
+/* Keeps @page, which nobody else knows, or does not: there is one already, or no memory. Sleeps. */
 void cache_add(struct cache *c, u32 mm, u64 pg, struct page *page);
+/* Whether the cache keeps @page, which the caller has a reference on. */
+bool cache_keeps(struct cache *c, struct page *page);
+/* Of all caches. */
+unsigned long cache_pages(void);
 
 #endif

@@ -123,6 +123,7 @@ static int drain_land(struct drain *d)
 	}
 	if (ret)
 		goto out;
+	pager_read_keep(at, pr);
 	mmap_write_lock(mm);
 	if (drain_useless(mm)) {
 		mmap_write_unlock(mm);

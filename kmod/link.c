@@ -27,6 +27,7 @@ static void link_free(struct kref *kref)
 {
 	struct link *link = container_of(kref, struct link, kref);
 
+	cache_destroy(&link->cache);
 	memzero_explicit(link->key, sizeof(link->key));
 	mutex_destroy(&link->mutex);
 	kfree(link);
@@ -415,7 +416,7 @@ static void link_shut(struct link *link)
 	list_splice_init(&link->parked, &parked);
 	spin_unlock_irq(&link->lock);
 	link_fail_reads(&parked);
-	cache_destroy(&link->cache);
+	cache_empty(&link->cache);
 	mutex_lock(&link->mutex);
 	while (!list_empty(&link->mms)) {
 		struct link_mm *lm = list_first_entry(&link->mms, struct link_mm, list);
@@ -552,6 +553,11 @@ struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_s
 	link->give_up = give_up;
 	link->created_ns = ktime_get_ns();
 	link->state = MITOSIS_LINK_CONNECTING;
+	ret = cache_create(&link->cache);
+	if (ret) {
+		link_put(link);
+		return ERR_PTR(ret);
+	}
 
 again:
 	mutex_lock(&link_lock);
@@ -574,7 +580,6 @@ again:
 		link_put(link);
 		return ERR_PTR(-ENOMEM);
 	}
-	cache_create(&link->cache);
 	kref_get(&link->kref);
 	list_add_tail(&link->list, &link_list);
 	mutex_unlock(&link_lock);

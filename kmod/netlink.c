@@ -10,6 +10,7 @@
 #include <net/genetlink.h>
 #include <net/ipv6.h>
 
+#include "cache.h"
 #include "compat.h"
 #include "hold.h"
 #include "hooks.h"
@@ -496,6 +497,7 @@ static int netlink_stats_get(struct sk_buff *req, struct genl_info *info)
 
 	for (i = 0; i < __MITOSIS_STAT_MAX; i++)
 		stats[i] = mitosis_stat_get(i);
+	stats[MITOSIS_STAT_CACHE_PAGES] = cache_pages();
 	skb = netlink_reply_new(info, MITOSIS_CMD_STATS_GET, &hdr);
 	if (!skb)
 		return -ENOMEM;
@@ -620,6 +622,7 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_TOTAL, at->ntotal) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_PENDING, atomic_long_read(&at->npending)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_FAULT, atomic_long_read(&at->nfault)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_SHARED, atomic_long_read(&at->nshared)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_DRAIN, atomic_long_read(&at->ndrain)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_EAGER, atomic_long_read(&at->neager)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_DEAD, atomic_long_read(&at->ndead)) ||

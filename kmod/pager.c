@@ -22,6 +22,9 @@
 #define PAGER_VM_TAG (1UL << 50)
 #define PAGER_VM_FLAGS (PAGER_VM_TAG | PAGER_VM_HINTS)
 
+/* What is mapped around a page of the node's cache, in bytes; the kernel's own figure for files. */
+#define PAGER_AROUND (16 * PAGE_SIZE)
+
 /* How long a fault that may not drop the mmap lock waits for a page. */
 #define PAGER_NORETRY_MS 20000
 
@@ -509,7 +512,6 @@ static void pager_read_done(struct link_read *lr, int err)
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
 	struct attach *at = pr->at;
 	unsigned long flags;
-	unsigned int i;
 
 	spin_lock_irqsave(&at->lock, flags);
 	if (!--at->outstanding)
@@ -520,9 +522,6 @@ static void pager_read_done(struct link_read *lr, int err)
 		spin_lock_irqsave(pager_reads_lock(at), flags);
 		list_del_init(&pr->list);
 		spin_unlock_irqrestore(pager_reads_lock(at), flags);
-	} else if (at->cache) {
-		for (i = 0; i < pr->n; i++)
-			cache_add(&at->link->cache, at->mm_id, pr->pg + i, pr->page + i);
 	}
 	pr->err = err;
 	complete_all(&pr->arrived);
@@ -562,9 +561,30 @@ void pager_read_put(struct pager_read *pr)
 	list_del(&pr->list);
 	spin_unlock_irqrestore(pager_reads_lock(at), flags);
 	for (i = 0; i < pr->n; i++)
-		__free_page(pr->page + i);
+		put_page(pr->page + i);
 	kfree(pr);
 	attach_put(at);
+}
+
+void pager_read_keep(struct attach *at, struct pager_read *pr)
+{
+	struct mem_cgroup *memcg, *old;
+	unsigned int i;
+
+	if (!at->cache)
+		return;
+	mutex_lock(&pr->keeping);
+	if (!pr->kept) {
+		/* a drain does it for its process */
+		memcg = get_mem_cgroup_from_mm(at->mm);
+		old = set_active_memcg(memcg);
+		for (i = 0; i < pr->n; i++)
+			cache_add(&at->link->cache, at->mm_id, pr->pg + i, pr->page + i);
+		set_active_memcg(old);
+		mem_cgroup_put(memcg);
+		pr->kept = true;
+	}
+	mutex_unlock(&pr->keeping);
 }
 
 /*
@@ -606,6 +626,7 @@ static void pager_read_init(struct pager_read *pr, struct attach *at, u64 pg, un
 	pr->n = n;
 	pr->addr = addr;
 	init_completion(&pr->arrived);
+	mutex_init(&pr->keeping);
 }
 
 /* A read that has arrived already, of a page that is here; NULL: it is not. */
@@ -623,6 +644,8 @@ static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned 
 	}
 	pager_read_init(pr, at, pg, 1, addr);
 	pr->page = page;
+	pr->kept = true;
+	mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, 1);
 	complete_all(&pr->arrived);
 	return pr;
 }
@@ -697,11 +720,11 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 }
 
 /*
- * Hands @page (NULL: nothing) to the fault that handle_mm_fault() makes at @addr. FAULT_FLAG_WRITE, so that the
- * kernel's own copy-on-write puts anonymous memory there, whatever the protection.
+ * Hands @page (NULL: nothing) to the fault that handle_mm_fault() makes at @addr. With @write,
+ * FAULT_FLAG_WRITE, the kernel's own copy-on-write puts anonymous memory there, whatever the protection; with 0 @page itself is mapped.
  */
 static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
-		      struct page *page)
+		      struct page *page, unsigned int write)
 {
 	struct pager_install in = {
 		.task = current,
@@ -714,7 +737,7 @@ static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned lo
 	spin_lock_irqsave(&at->lock, flags);
 	list_add(&in.list, &at->installs);
 	spin_unlock_irqrestore(&at->lock, flags);
-	ret = handle_mm_fault(vma, addr, FAULT_FLAG_WRITE | FAULT_FLAG_REMOTE, NULL);
+	ret = handle_mm_fault(vma, addr, write | FAULT_FLAG_REMOTE, NULL);
 	spin_lock_irqsave(&at->lock, flags);
 	list_del(&in.list);
 	spin_unlock_irqrestore(&at->lock, flags);
@@ -725,23 +748,53 @@ static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned lo
 	return 0;
 }
 
+/* mmap lock held for writing. An madvise() may have cleared them. */
+static void pager_rehint_vma(struct vm_area_struct *vma)
+{
+	if ((vma->vm_flags & PAGER_VM_HINTS) == PAGER_VM_HINTS)
+		return;
+	compat_vma_start_write(vma);
+	compat_vm_flags_set(vma, PAGER_VM_HINTS);
+}
+
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page)
 {
 	u64 pg = pager_pg(vma, addr);
 	int ret;
 
-	/* an madvise() may have cleared them */
-	if ((vma->vm_flags & PAGER_VM_HINTS) != PAGER_VM_HINTS) {
-		compat_vma_start_write(vma);
-		compat_vm_flags_set(vma, PAGER_VM_HINTS);
-	}
+	pager_rehint_vma(vma);
 	if (page && !pager_pending(at, vma, pg))
 		return 0;
-	ret = pager_feed(at, vma, addr, page ? : pager_zero);
+	ret = pager_feed(at, vma, addr, page ? : pager_zero, FAULT_FLAG_WRITE);
 	if (ret)
 		return ret;
 	return page ? pager_settle(at, pg) : 1;
+}
+
+/*
+ * For a fault that only reads: maps pages of the node's cache, which other children map, too. One that is here is mapped with those
+ * around it, each of which would cost a fault of its own.
+ */
+static int pager_map_shared(struct attach *at, struct vm_area_struct *vma, unsigned long addr, struct page *page)
+{
+	unsigned long from = max(ALIGN_DOWN(addr, PAGER_AROUND), vma->vm_start);
+	unsigned long to = min(ALIGN_DOWN(addr, PAGER_AROUND) + PAGER_AROUND, vma->vm_end);
+	struct page *near;
+	int ret;
+
+	ret = pager_feed(at, vma, addr, page, 0);
+	for (; from < to && !ret; from += PAGE_SIZE) {
+		if (from == addr || !pager_pending(at, vma, pager_pg(vma, from)))
+			continue;
+		near = cache_get(&at->link->cache, at->mm_id, pager_pg(vma, from));
+		if (!near)
+			continue;
+		/* nobody has asked for it: without memory for its page table entry it can wait */
+		pager_feed(at, vma, from, near, 0);
+		put_page(near);
+	}
+	return ret;
 }
 
 static struct pager_install *pager_installing(struct attach *at)
@@ -802,6 +855,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 		} while (ret == -EREMOTEIO && pr->n > 1);
 		if (ret)
 			goto out;
+		pager_read_keep(at, pr);
 	}
 	if (flags & FAULT_FLAG_KILLABLE) {
 		ret = mmap_write_lock_killable(mm) ? -EINTR : 0;
@@ -816,9 +870,17 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 			/* zero, or somebody else has brought it in: feeding leaves what is there alone */
 			ret = pager_install_page(at, vma, addr, NULL);
 		} else if (pr) {
-			ret = pager_install_page(at, vma, addr, pr->page + (pg - pr->pg));
-			if (ret > 0)
-				atomic_long_inc(&at->nfault);
+			struct page *page = pr->page + (pg - pr->pg);
+
+			pager_rehint_vma(vma);
+			if (at->cache && !(flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE)) &&
+			    cache_keeps(&at->link->cache, page)) {
+				ret = pager_map_shared(at, vma, addr, page);
+			} else {
+				ret = pager_install_page(at, vma, addr, page);
+				if (ret > 0)
+					atomic_long_inc(&at->nfault);
+			}
 		}
 		ret = min(ret, 0);
 	}
@@ -874,7 +936,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 
 	mitosis_stat_add(MITOSIS_STAT_FAULTS_NORETRY, 1);
 	if (!pager_pending(at, vma, pg)) {
-		ret = pager_feed(at, vma, addr, pager_zero);
+		ret = pager_feed(at, vma, addr, pager_zero, FAULT_FLAG_WRITE);
 		return ret ? (ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS) : VM_FAULT_NOPAGE;
 	}
 	do {
@@ -904,9 +966,10 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 			pager_read_put(pr);
 		return VM_FAULT_SIGBUS;
 	}
+	pager_read_keep(at, pr);
 	seq = READ_ONCE(at->dead_seq);
 	fed = pager_pending(at, vma, pg);
-	ret = fed ? pager_feed(at, vma, addr, pr->page + (pg - pr->pg)) : 0;
+	ret = fed ? pager_feed(at, vma, addr, pr->page + (pg - pr->pg), FAULT_FLAG_WRITE) : 0;
 	pager_read_put(pr);
 	if (ret)
 		return ret == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
@@ -937,6 +1000,8 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	if (in) {
 		if (!in->page || in->pg != pg)
 			return VM_FAULT_NOPAGE;
+		if (!(flags & FAULT_FLAG_WRITE))
+			atomic_long_inc(&at->nshared);
 		get_page(in->page);
 		vmf->page = in->page;
 		return 0;
@@ -1089,10 +1154,8 @@ void pager_rehint(struct attach *at)
 	VMA_ITERATOR(vmi, at->mm, 0);
 
 	for_each_vma(vmi, vma) {
-		if (!pager_armed(vma, at) || (vma->vm_flags & PAGER_VM_HINTS) == PAGER_VM_HINTS)
-			continue;
-		compat_vma_start_write(vma);
-		compat_vm_flags_set(vma, PAGER_VM_HINTS);
+		if (pager_armed(vma, at))
+			pager_rehint_vma(vma);
 	}
 }
 
@@ -1229,7 +1292,7 @@ static int pager_arm_vmas(struct attach *at)
 		compat_vm_flags_set(vma, PAGER_VM_FLAGS);
 		/* Without an anon_vma fork would not copy what has been brought in, and a core dump leave it out. */
 		if (!vma->anon_vma) {
-			ret = pager_feed(at, vma, vma->vm_start, NULL);
+			ret = pager_feed(at, vma, vma->vm_start, NULL, FAULT_FLAG_WRITE);
 			if (ret)
 				return ret;
 			if (!vma->anon_vma)
@@ -1280,6 +1343,8 @@ static int pager_eager(struct attach *at, u64 pg, u64 end)
 				return PTR_ERR(pr);
 			ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
 		}
+		if (!ret)
+			pager_read_keep(at, pr);
 		n = min_t(unsigned int, n, pr->pg + pr->n - pg);
 		for (i = 0; i < n && !ret; i++) {
 			unsigned long addr = (pg + i) << PAGE_SHIFT;

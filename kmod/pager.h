@@ -7,12 +7,13 @@
  * travels with mremap, split and merge. mremap() can also leave two mappings with the same page index (the tail of a grown
  * mapping, the old one of MREMAP_DONTUNMAP): "moved" says where each page is, and only there it can be missing. One bit a page says whether the source's content is still the page's content and
  * not here yet ("pending"). Who clears it: the installer, when the page has become anonymous memory; MADV_DONTNEED and munmap,
- * because the page reads zero from then on. It is never set again.
+ * because the page reads zero from then on. It is never set again. A page of the node's cache that is mapped read-only is not the
+ * process's own: it stays pending, and the kernel makes it anonymous when the process writes.
  *
  * Pages are installed under the mmap lock held for writing, so MADV_DONTNEED, which holds it for reading, cannot come
  * between the look at the bit and the page table entry. The exception are faults that may not drop the lock; see pager.c.
  *
- * Lock order: mmap_lock, link->mutex, attach->lock, cache->lock, link->lock.
+ * Lock order: mmap_lock, read->keeping, link->mutex, attach->lock, cache->lock, link->lock.
  */
 #ifndef MITOSIS_PAGER_H
 #define MITOSIS_PAGER_H
@@ -20,6 +21,7 @@
 #include <linux/completion.h>
 #include <linux/maple_tree.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/workqueue.h>
 
@@ -73,7 +75,7 @@ struct attach {
 	struct pager_block *blocks;	/* sorted */
 	atomic_long_t npending;
 	u64 ntotal;
-	atomic_long_t nfault, ndrain, neager, ndead;
+	atomic_long_t nfault, nshared, ndrain, neager, ndead;
 
 	u64 hint;			/* original page index of the latest fault: the drain goes on there */
 	struct work_struct drain;
@@ -95,6 +97,8 @@ struct pager_read {
 	struct page *page;
 	int err;
 	struct completion arrived;
+	struct mutex keeping;
+	bool kept;			/* keeping; the cache has had its chance */
 };
 
 int pager_init(void);
@@ -134,6 +138,8 @@ unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64
 /* -EREMOTEIO: the source cannot read it. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
+/* What has arrived, for other children; by all who wait for it, before they install. Sleeps. */
+void pager_read_keep(struct attach *at, struct pager_read *pr);
 /* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page);

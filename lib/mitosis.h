@@ -72,6 +72,7 @@ struct mitosis_attach_info {
 	uint64_t pages_total;
 	uint64_t pages_pending;
 	uint64_t pages_fault;
+	uint64_t pages_shared;
 	uint64_t pages_drain;
 	uint64_t pages_eager;
 	uint64_t pages_dead;

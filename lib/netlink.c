@@ -653,6 +653,7 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 		.pages_total = attr_u64(a, MITOSIS_A_PAGES_TOTAL),
 		.pages_pending = attr_u64(a, MITOSIS_A_PAGES_PENDING),
 		.pages_fault = attr_u64(a, MITOSIS_A_PAGES_FAULT),
+		.pages_shared = attr_u64(a, MITOSIS_A_PAGES_SHARED),
 		.pages_drain = attr_u64(a, MITOSIS_A_PAGES_DRAIN),
 		.pages_eager = attr_u64(a, MITOSIS_A_PAGES_EAGER),
 		.pages_dead = attr_u64(a, MITOSIS_A_PAGES_DEAD),

@@ -150,6 +150,7 @@ enum mitosis_attr {
 	MITOSIS_A_DRAIN_NS,		/* u64, time from LINK_DRAIN until drained, or until now */
 	MITOSIS_A_BUSY_NS,		/* u64, of DRAIN_NS: time with a read outstanding */
 	MITOSIS_A_PAGES_UNREADABLE,	/* u64, of PENDING: the source cannot read them */
+	MITOSIS_A_PAGES_SHARED,		/* u64, mapped from the node's cache by a fault that reads; of PENDING until drained */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)

@@ -17,7 +17,7 @@ resume = json.load(open(out + "/resume.json"))
 answers = [line.split() for line in open(out + "/answers")]
 plain = [line.split() for m in "bc" for line in open(out + "/plain-" + m)]
 read = sum(int(line) for line in open(out + "/pages_read"))
-touched = [p["fault"] + p["eager"] for m in "bc" for p in json.load(open(out + "/list-%s.json" % m))["processes"]]
+touched = [p["fault"] + p["shared"] + p["eager"] for m in "bc" for p in json.load(open(out + "/list-%s.json" % m))["processes"]]
 
 
 def mean(numbers):
@@ -34,7 +34,7 @@ rows = [
     ("one runs, and gives its first answer", runs + first, None, v["scratch"], "ms, mean"),
     ("of this, the answer", first, mean(int(a[1]) for a in plain), None, "ms, mean"),
     ("dump to all running", prepare["ms"] + v["resume"], plain_total, None, "ms"),
-    ("pages touched by a child", mean(touched), prepare["pages"], None, "mean"),
+    ("pages that a child has", mean(touched), prepare["pages"], None, "mean"),
     ("pages read over the link, both machines", read, None, None, ""),
     ("memory of a child", mean(int(a[2]) for a in answers), mean(int(a[2]) for a in plain), None, "KiB, mean Pss"),
 ]
