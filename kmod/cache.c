@@ -92,16 +92,22 @@ bool cache_has(struct cache *c, u32 mm, u64 pg)
 	return entry && !xa_is_value(entry);
 }
 
-void cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
+int cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
 {
 	struct folio *folio = page_folio(page);
+	int ret;
 
+	if (folio->mapping)
+		return 0;
+	if (!cache_takes(mm, pg))
+		return -EINVAL;
 	/* who has reached the limit of its cgroup is not killed for the sake of others' faults */
-	if (!cache_takes(mm, pg) ||
-	    filemap_add_folio(c->inode->i_mapping, folio, cache_index(mm, pg), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN))
-		return;
+	ret = filemap_add_folio(c->inode->i_mapping, folio, cache_index(mm, pg), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	if (ret)
+		return ret;
 	folio_mark_uptodate(folio);
 	folio_unlock(folio);
+	return 0;
 }
 
 bool cache_keeps(struct cache *c, struct page *page)

@@ -34,8 +34,8 @@ void cache_destroy(struct cache *c);
 /* A referenced page, or NULL. */
 struct page *cache_get(struct cache *c, u32 mm, u64 pg);
 bool cache_has(struct cache *c, u32 mm, u64 pg);
-/* Keeps @page, which nobody else knows, or does not: there is one already, or no memory. Sleeps. */
-void cache_add(struct cache *c, u32 mm, u64 pg, struct page *page);
+/* Keeps @page, unless there is one already (-EEXIST), or no memory (-ENOMEM). Nobody else adds it meanwhile. Sleeps. */
+int cache_add(struct cache *c, u32 mm, u64 pg, struct page *page);
 /* Whether the cache keeps @page, which the caller has a reference on. */
 bool cache_keeps(struct cache *c, struct page *page);
 /* Of all caches. */

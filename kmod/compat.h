@@ -4,6 +4,8 @@
 #define MITOSIS_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
 #include <linux/version.h>
 #include <net/genetlink.h>
 
@@ -52,6 +54,42 @@ static inline void compat_zap_range(struct vm_area_struct *vma, unsigned long st
 	zap_page_range_single(vma, start, size, NULL);
 #else
 	zap_page_range(vma, start, size);
+#endif
+}
+
+typedef unsigned long (*compat_shrink_fn)(struct shrinker *shrinker, struct shrink_control *sc);
+
+static inline struct shrinker *compat_shrinker_register(const char *name, compat_shrink_fn count,
+							compat_shrink_fn scan)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	struct shrinker *s = shrinker_alloc(0, "%s", name);
+#else
+	struct shrinker *s = kzalloc(sizeof(*s), GFP_KERNEL);
+#endif
+	if (!s)
+		return NULL;
+	s->count_objects = count;
+	s->scan_objects = scan;
+	s->seeks = DEFAULT_SEEKS;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_register(s);
+#else
+	if (register_shrinker(s, "%s", name)) {
+		kfree(s);
+		return NULL;
+	}
+#endif
+	return s;
+}
+
+static inline void compat_shrinker_free(struct shrinker *s)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_free(s);
+#else
+	unregister_shrinker(s);
+	kfree(s);
 #endif
 }
 

@@ -26,9 +26,12 @@ static int __init mitosis_init(void)
 	ret = cache_init();
 	if (ret)
 		goto err_hooks;
-	ret = link_init();
+	ret = unmap_init();
 	if (ret)
 		goto err_cache;
+	ret = link_init();
+	if (ret)
+		goto err_unmap;
 	ret = hold_init();
 	if (ret)
 		goto err_link;
@@ -46,6 +49,8 @@ err_hold:
 	hold_exit();
 err_link:
 	link_exit();
+err_unmap:
+	unmap_exit();
 err_cache:
 	cache_exit();
 err_hooks:
@@ -61,6 +66,7 @@ static void __exit mitosis_exit(void)
 	link_exit();
 	hold_exit();
 	xprt_rc_exit();
+	unmap_exit();
 	cache_exit();
 	hooks_exit();
 	pager_exit();

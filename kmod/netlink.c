@@ -658,7 +658,7 @@ static int netlink_dump_cut(struct attach *at, void *arg)
 {
 	struct netlink_dump *d = arg;
 
-	if (d->snapshot && d->snapshot != at->link->id)
+	if (!at->cut || (d->snapshot && d->snapshot != at->link->id))
 		return 0;
 	return netlink_dump_attach_one(d, at);
 }
@@ -685,7 +685,7 @@ static int netlink_attach_get(struct sk_buff *skb, struct netlink_callback *cb)
 
 	/* first those that keep a link, then those that need none any more */
 	if (!link_for_each(netlink_dump_attach, &d))
-		pager_visit_cut(netlink_dump_cut, &d);
+		pager_visit(netlink_dump_cut, &d);
 	return skb->len;
 }
 

@@ -166,9 +166,12 @@ static void pager_dead(struct attach *at, const struct vm_area_struct *vma, u64 
 
 void notrace pager_zap(struct vm_area_struct *vma, unsigned long address, unsigned long size)
 {
-	if (vma->vm_ops != &pager_vm_ops)
+	struct attach *at = vma->vm_private_data;
+
+	/* what pager_unmap() takes is still to be had */
+	if (vma->vm_ops != &pager_vm_ops || READ_ONCE(at->unmapping) == current)
 		return;
-	pager_dead(vma->vm_private_data, vma, pager_pg(vma, address),
+	pager_dead(at, vma, pager_pg(vma, address),
 		   PAGE_ALIGN(size) >> PAGE_SHIFT);
 }
 
@@ -269,7 +272,7 @@ u32 pager_pid(struct attach *at)
 	return pid;
 }
 
-int pager_visit_cut(int (*fn)(struct attach *at, void *arg), void *arg)
+int pager_visit(int (*fn)(struct attach *at, void *arg), void *arg)
 {
 	unsigned int skip = 0, i;
 	struct attach *at, *found;
@@ -281,7 +284,7 @@ int pager_visit_cut(int (*fn)(struct attach *at, void *arg), void *arg)
 		i = 0;
 		spin_lock_irqsave(&pager_lock, flags);
 		list_for_each_entry(at, &pager_all, all) {
-			if (at->cut && i++ >= skip && refcount_inc_not_zero(&at->ref)) {
+			if (i++ >= skip && refcount_inc_not_zero(&at->ref)) {
 				found = at;
 				break;
 			}
@@ -566,25 +569,28 @@ void pager_read_put(struct pager_read *pr)
 	attach_put(at);
 }
 
-void pager_read_keep(struct attach *at, struct pager_read *pr)
+int pager_read_keep(struct attach *at, struct pager_read *pr)
 {
 	struct mem_cgroup *memcg, *old;
 	unsigned int i;
+	int ret = 0;
 
 	if (!at->cache)
-		return;
+		return 0;
 	mutex_lock(&pr->keeping);
 	if (!pr->kept) {
 		/* a drain does it for its process */
 		memcg = get_mem_cgroup_from_mm(at->mm);
 		old = set_active_memcg(memcg);
 		for (i = 0; i < pr->n; i++)
-			cache_add(&at->link->cache, at->mm_id, pr->pg + i, pr->page + i);
+			if (cache_add(&at->link->cache, at->mm_id, pr->pg + i, pr->page + i) == -ENOMEM)
+				ret = -ENOMEM;
 		set_active_memcg(old);
 		mem_cgroup_put(memcg);
-		pr->kept = true;
+		pr->kept = !ret;
 	}
 	mutex_unlock(&pr->keeping);
+	return ret;
 }
 
 /*
@@ -840,7 +846,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 	struct vm_area_struct *vma;
 	struct pager_read *pr = NULL;
 	u64 t0 = ktime_get_ns();
-	int ret = 0;
+	int ret = 0, i;
 
 	if (pending) {
 		WRITE_ONCE(at->hint, pg + 1);
@@ -855,7 +861,9 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 		} while (ret == -EREMOTEIO && pr->n > 1);
 		if (ret)
 			goto out;
-		pager_read_keep(at, pr);
+		/* at the limit of its cgroup, which knows of no mapped page that could go; twice, as the first look only finds what is used */
+		for (i = 0; i < 3 && pager_read_keep(at, pr) == -ENOMEM; i++)
+			pager_unmap(at);
 	}
 	if (flags & FAULT_FLAG_KILLABLE) {
 		ret = mmap_write_lock_killable(mm) ? -EINTR : 0;

@@ -59,6 +59,10 @@ struct attach {
 	bool ready;			/* link->mutex; armed: the drain may work on it */
 	bool cut;			/* mmap_lock for writing; drained but for unreadable pages: off the link */
 
+	/* mmap_lock for writing: who takes cache pages out of the page tables, and where to go on */
+	struct task_struct *unmapping;
+	unsigned long unmap_next;
+
 	bool cache;			/* shares what it reads with others of the link; set before it is armed */
 
 	spinlock_t lock;		/* bitmaps, lists below, move_* */
@@ -101,6 +105,14 @@ struct pager_read {
 	bool kept;			/* keeping; the cache has had its chance */
 };
 
+/*
+ * Takes pages of the node's cache out of the page tables that have not been used since it last looked; how many. No lock held, but the
+ * address space is.
+ */
+unsigned long pager_unmap(struct attach *at);
+int unmap_init(void);
+void unmap_exit(void);
+
 int pager_init(void);
 void pager_exit(void);
 
@@ -115,8 +127,8 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 /* link->mutex held. */
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);
-/* Calls @fn with every attachment that is cut; it may sleep. */
-int pager_visit_cut(int (*fn)(struct attach *at, void *arg), void *arg);
+/* Calls @fn with every attachment; it may sleep. */
+int pager_visit(int (*fn)(struct attach *at, void *arg), void *arg);
 /* Pages pending that the source cannot read. */
 unsigned int pager_nunreadable(struct attach *at);
 /* Its process's pid, 0 when there is none any more. */
@@ -138,8 +150,8 @@ unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64
 /* -EREMOTEIO: the source cannot read it. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
-/* What has arrived, for other children; by all who wait for it, before they install. Sleeps. */
-void pager_read_keep(struct attach *at, struct pager_read *pr);
+/* What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some are not kept. Sleeps. */
+int pager_read_keep(struct attach *at, struct pager_read *pr);
 /* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page);

@@ -31,6 +31,7 @@ static const char *const stat_names[] = {
 	[MITOSIS_STAT_PAGES_UNREADABLE]	= "pages_unreadable",
 	[MITOSIS_STAT_CACHE_PAGES]	= "cache_pages",
 	[MITOSIS_STAT_CACHE_HITS]	= "cache_hits",
+	[MITOSIS_STAT_CACHE_UNMAPPED]	= "cache_unmapped",
 };
 
 static const char *const event_names[] = {

@@ -244,6 +244,7 @@ enum mitosis_stat {
 	MITOSIS_STAT_PAGES_UNREADABLE,	/* pages that a source refused: memory failure there */
 	MITOSIS_STAT_CACHE_PAGES,	/* now */
 	MITOSIS_STAT_CACHE_HITS,	/* pages that need not be read again */
+	MITOSIS_STAT_CACHE_UNMAPPED,	/* pages taken out of page tables of children because memory was short */
 	__MITOSIS_STAT_MAX,
 };
 

@@ -65,7 +65,12 @@ most_mapped() {
 	echo $all
 }
 
-# Memory that is short takes what is kept for other children, unless one of them has it mapped.
+kept_at_most() {
+	echo 3 > /proc/sys/vm/drop_caches
+	[ "$(stat_of cache_pages)" -le "$1" ]
+}
+
+# Memory that is short takes what is kept for children; of what they have mapped what they do not use.
 cmd_shrink() {
 	local kept mapped
 	kept=$(stat_of cache_pages)
@@ -74,9 +79,7 @@ cmd_shrink() {
 	[ "$kept" -ge 2048 ] || fail "only $kept pages are kept"
 	# each has read at least what it has not written
 	[ "$mapped" -ge 1024 ] || fail "children share only $mapped pages"
-	echo 1 > /proc/sys/vm/drop_caches
-	kept=$(stat_of cache_pages)
-	[ "$kept" -le "$mapped" ] || fail "$kept pages are kept when memory is short, and $mapped are mapped"
+	until_true 20 kept_at_most 64 || fail "$(stat_of cache_pages) pages are kept when memory is short"
 }
 
 # end INIT...: children end when their first process is asked to.
@@ -215,6 +218,38 @@ cmd_prog() {
 	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "the child does not end"
 	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 	end_all
+}
+
+# limit: a child that reads more than its memory cgroup has room for lives, and what it has read is charged there.
+cmd_limit() {
+	local pid cg=/sys/fs/cgroup/limit
+	rm -rf $OUT $T/reader.*
+	mkdir -p $OUT
+	(cd / && exec setsid -f "$BIN/reader" < /dev/null > /dev/null 2>&1)
+	until_true 60 grep -q ^ready "$T/reader.log" || fail "the parent does not get ready"
+	PID=$(sed -n 's/^ready //p' "$T/reader.log")
+	prepare
+	on_peer "mkdir -p $T; rm -f $T/reader.*"
+	resume -n 1 --on "$PEER"
+	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
+	on_peer "/root/t/fork.sh limit_there $cg $pid" || exit 1
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' '); rmdir $cg" || fail "the child does not end"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+cmd_limit_there() {
+	local file unmapped
+	unmapped=$(stat_of cache_unmapped)
+	mkdir -p "$1" && echo 6M > "$1/memory.max" && echo 0 > "$1/memory.swap.max" && echo "$2" > "$1/cgroup.procs" || fail "the cgroup cannot be made"
+	touch $T/reader.go
+	until_true 90 grep -sqE '^(PASS|FAIL)' $T/reader.log || fail "no verdict: $(grep oom_kill "$1/memory.events" | paste -s)"
+	grep -q ^PASS $T/reader.log || fail "$(grep ^FAIL $T/reader.log)"
+	file=$(sed -n 's/^file //p' "$1/memory.stat")
+	echo "$((file >> 10)) KiB are charged, $(($(stat_of cache_unmapped) - unmapped)) pages were unmapped"
+	[ "$file" -ge $((2 << 20)) ] || fail "only $file bytes of what it has read are charged to its cgroup"
+	[ "$(stat_of cache_unmapped)" -gt "$unmapped" ] || fail "12 MiB are mapped in 6"
 }
 
 counted() {
