@@ -145,21 +145,53 @@ static void prepare_stdio(struct prepare *p)
 	json_object_object_add(p->stdio, "shell_job", json_object_new_boolean(getsid(p->pid) != p->pid));
 }
 
+/* What the pid namespace of the process itself calls it; 0: it is in ours. */
+static pid_t namespaced_pid(pid_t pid)
+{
+	char path[64], *text, *ns, *end;
+	pid_t inner = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	text = cli_read_file(path);
+	ns = text ? strstr(text, "\nNSpid:") : NULL;
+	if (ns) {
+		strtol(ns + 7, &end, 10);
+		while (*end == '\t')
+			inner = strtol(end, &end, 10);
+	}
+	free(text);
+	return inner;
+}
+
+/* A child of a snapshot is not the first process of its namespace, so criu must be in there with it; returns how much of argv was taken. */
+static int prepare_enter(const struct prepare *p, char **argv, char *pid, size_t len)
+{
+	char *const enter[] = { "nsenter", "--target", pid, "--mount", "--pid", "--" };
+
+	if (!namespaced_pid(p->pid))
+		return 0;
+	snprintf(pid, len, "%d", p->pid);
+	memcpy(argv, enter, sizeof(enter));
+	return sizeof(enter) / sizeof(enter[0]);
+}
+
 static int prepare_criu(struct prepare *p)
 {
-	char pid[16], lease[16], *argv[CLI_CRIU_ARGS];
+	char pid[16], outer[16], lease[16], *argv[CLI_CRIU_ARGS];
 	int n, i, status = 0, ret;
-	pid_t criu;
+	pid_t criu, inner = namespaced_pid(p->pid);
 
-	snprintf(pid, sizeof(pid), "%d", p->pid);
+	snprintf(pid, sizeof(pid), "%d", inner ? inner : p->pid);
 	snprintf(lease, sizeof(lease), "%u", p->lease);
 	setenv("MITOSIS_LEASE", lease, 1);
 	setenv("MITOSIS_NAME", p->name, 1);
+	setenv("MITOSIS_INHERIT", "1", 1);
 	if (!p->pin)
 		setenv("MITOSIS_FOLLOW", "1", 1);
 	if (p->addr)
 		setenv("MITOSIS_ADDR", p->addr, 1);
-	n = cli_criu_dump(argv, pid, p->dir);
+	n = prepare_enter(p, argv, outer, sizeof(outer));
+	n += cli_criu_dump(argv + n, pid, p->dir);
 	argv[n++] = "--leave-running";
 	if (json_object_get_boolean(json_object_object_get(p->stdio, "shell_job")))
 		argv[n++] = "--shell-job";

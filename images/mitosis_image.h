@@ -15,7 +15,7 @@
 #include "mitosis.h"
 
 #define MITOSIS_IMAGE_NAME	"mitosis.img"
-#define MITOSIS_IMAGE_VERSION	1U
+#define MITOSIS_IMAGE_VERSION	2U
 #define MITOSIS_IMAGE_MAX_LEN	(64U << 20)	/* bytes of a file */
 #define MITOSIS_IMAGE_MAX_ADDRS	16
 #define MITOSIS_IMAGE_MAX_MMS	65536
@@ -29,12 +29,31 @@ enum mitosis_image_state {
 	MITOSIS_IMAGE_SEALED = 2,
 };
 
+/* Pages of one parent that the process had not got yet when it was dumped. */
+struct mitosis_image_inherited {
+	size_t parent;			/* index into image->parents */
+	struct mitosis_run *runs;	/* ascending, each page in a region; owned */
+	size_t nruns;
+	struct mitosis_region *regions;	/* as those of an mm; owned */
+	size_t nregions;
+};
+
+/* Another snapshot that pages come from. */
+struct mitosis_image_parent {
+	uint64_t snapshot;
+	uint8_t key[MITOSIS_KEY_LEN];
+	uint16_t port;
+	char *addr;			/* numeric; owned */
+};
+
 struct mitosis_image_mm {
 	uint32_t pid;			/* as CRIU's images name the process: N of pagemap-N.img */
 	struct mitosis_region *regions;	/* ascending, not overlapping; owned */
 	size_t nregions;
 	uint8_t *pagemap;		/* original pagemap-N.img; owned; NULL in an open image */
 	size_t pagemap_len;		/* bytes */
+	struct mitosis_image_inherited *inherited;	/* at most one of each parent; owned */
+	size_t ninherited;
 };
 
 struct mitosis_image {
@@ -49,6 +68,8 @@ struct mitosis_image {
 	size_t naddrs;
 	struct mitosis_image_mm *mms;	/* ascending by pid; owned */
 	size_t nmms;
+	struct mitosis_image_parent *parents;	/* owned */
+	size_t nparents;
 };
 
 /* An empty image in state OPEN, or NULL. */
@@ -63,6 +84,10 @@ int mitosis_image_add_addr(struct mitosis_image *img, const char *addr);
  * which).
  */
 struct mitosis_image_mm *mitosis_image_add_mm(struct mitosis_image *img, uint32_t pid);
+
+/* The one of this snapshot, put there first if need be; NULL without memory. Pointers to others of the same array go stale. */
+struct mitosis_image_inherited *mitosis_image_add_inherited(struct mitosis_image *img, struct mitosis_image_mm *mm,
+							    const struct mitosis_image_parent *parent);
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid);
 
 /*

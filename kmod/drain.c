@@ -71,7 +71,7 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 		*pg = pager_pg(vma, *addr);
 		end = vma->vm_pgoff + vma_pages(vma);
 		while ((*n = pager_next(at, vma, pg, end, d->window))) {
-			*n = link_readable(at->link, at->mm_id, *pg, *n);
+			*n = pager_readable(at, *pg, *n);
 			if (*n) {
 				*addr = vma->vm_start + ((*pg - vma->vm_pgoff) << PAGE_SHIFT);
 				return true;
@@ -189,6 +189,9 @@ static int drain_pass(struct drain *d)
 				break;
 			d->found = true;
 			pr = pager_read_start(at, pg, n, addr);
+			/* discarded since it was picked */
+			if (PTR_ERR_OR_ZERO(pr) == -EAGAIN)
+				continue;
 			if (IS_ERR(pr)) {
 				ret = PTR_ERR(pr);
 				break;

@@ -9,6 +9,7 @@
 #include "compat.h"
 #include "hold.h"
 #include "netlink.h"
+#include "pager.h"
 #include "stats.h"
 #include "trace.h"
 
@@ -253,6 +254,7 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 	hm->mm = mm;
 	hm->first = HOLD_BLOCK_PAGES;
 	INIT_LIST_HEAD(&hm->regions);
+	INIT_LIST_HEAD(&hm->inherited);
 	hm->fill = kcalloc(HOLD_BLOCK_PAGES, sizeof(*hm->fill), GFP_KERNEL);
 	ret = -ENOMEM;
 	if (!hm->fill)
@@ -271,6 +273,11 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 			goto err_clone;
 	}
 
+	/* of the process, not the clone, which lacks mappings: whatever comes in from now on criu sees, too, and asks us to hold */
+	ret = pager_inherit(hm->orig, &hm->inherited);
+	if (ret)
+		goto err_clone;
+
 	mutex_lock(&hold->lock);
 	if (hold->state != MITOSIS_HOLD_OPEN)
 		ret = -EBUSY;
@@ -287,6 +294,7 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 	if (!ret)
 		return 0;
 err_clone:
+	pager_inherit_free(&hm->inherited);
 	if (hm->clone)
 		mmput(hm->clone);
 err_mm:
@@ -469,6 +477,7 @@ int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, un
 		if (end > TASK_SIZE_MAX)
 			goto out;
 		hm->next = end;
+		pager_inherit_less(&hm->inherited, va >> PAGE_SHIFT, runs[i].npages);
 		while (va < end) {
 			ret = hold_extent(hm, va, &extent, &copy);
 			if (ret)
@@ -558,6 +567,7 @@ void hold_release(struct hold *hold, int error)
 			cond_resched();
 		}
 		hold_put_pages(hm->fill, HOLD_BLOCK_PAGES);
+		pager_inherit_free(&hm->inherited);
 		kfree(hm->fill);
 		kfree(hm);
 	}

@@ -30,6 +30,7 @@ struct hold_mm {
 	u32 mm;				/* CRIU's pid */
 	struct mm_struct *orig, *clone;	/* NULL once sealed; clone may be NULL before */
 	struct list_head regions;	/* ascending */
+	struct list_head inherited;	/* struct pager_inherit: what the process itself misses, without what is held */
 	u64 next;			/* first address that may follow */
 	/* the region being filled */
 	u64 block;

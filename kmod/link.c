@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <crypto/algapi.h>
 #include <linux/delay.h>
+#include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -36,6 +38,13 @@ static void link_free(struct kref *kref)
 void link_put(struct link *link)
 {
 	kref_put(&link->kref, link_free);
+}
+
+u16 link_port(const struct link *link)
+{
+	if (link->peer.ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)&link->peer)->sin6_port);
+	return ntohs(((const struct sockaddr_in *)&link->peer)->sin_port);
 }
 
 void link_ref(struct link *link)
@@ -170,12 +179,12 @@ static void link_lose(struct link *link, int error)
 }
 
 /* As link_readable(); link->lock held. */
-static unsigned int link_readable_locked(const struct link *link, u32 mm, u64 pg, unsigned int n)
+static unsigned int link_readable_locked(const struct link *link, u32 rkey, u64 pg, unsigned int n)
 {
 	unsigned int i;
 
 	for (i = 0; i < link->nrefused; i++)
-		if (link->refused[i].mm == mm && link->refused[i].pg - pg < n)
+		if (link->refused[i].rkey == rkey && link->refused[i].pg - pg < n)
 			n = link->refused[i].pg - pg;
 	return n;
 }
@@ -197,10 +206,10 @@ static void link_read_done(struct xprt_read *rd, int err)
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
 	if (!gone && err == -EREMOTEIO) {
 		known = rd->npages == 1 &&
-			!link_readable_locked(link, lr->mm, rd->raddr >> PAGE_SHIFT, 1);
+			!link_readable_locked(link, rd->rkey, rd->raddr >> PAGE_SHIFT, 1);
 		answered = known || rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
 		if (answered && !known && rd->npages == 1) {
-			link->refused[link->nrefused].mm = lr->mm;
+			link->refused[link->nrefused].rkey = rd->rkey;
 			link->refused[link->nrefused].pg = rd->raddr >> PAGE_SHIFT;
 			/* pairs with link_visit_refused(): the entry is whole */
 			smp_store_release(&link->nrefused, link->nrefused + 1);
@@ -226,26 +235,25 @@ static void link_read_done(struct xprt_read *rd, int err)
 		link_conn_error(link, err);
 }
 
-unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n)
+unsigned int link_readable(struct link *link, u32 rkey, u64 pg, unsigned int n)
 {
 	unsigned long flags;
 
 	if (!READ_ONCE(link->nrefused))
 		return n;
 	spin_lock_irqsave(&link->lock, flags);
-	n = link_readable_locked(link, mm, pg, n);
+	n = link_readable_locked(link, rkey, pg, n);
 	spin_unlock_irqrestore(&link->lock, flags);
 	return n;
 }
 
-void link_visit_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg)
+void link_visit_refused(struct link *link, void (*fn)(u32 rkey, u64 pg, void *arg), void *arg)
 {
 	/* entries are never changed; pairs with link_read_done() */
 	unsigned int i, n = smp_load_acquire(&link->nrefused);
 
 	for (i = 0; i < n; i++)
-		if (link->refused[i].mm == mm)
-			fn(link->refused[i].pg, arg);
+		fn(link->refused[i].rkey, link->refused[i].pg, arg);
 }
 
 void link_read(struct link *link, struct link_read *lr)
@@ -301,7 +309,7 @@ static void link_repost(struct link *link, struct list_head *reads)
 	while ((lr = list_first_entry_or_null(reads, struct link_read, rd.list))) {
 		list_del(&lr->rd.list);
 		/* another read of that page may have been refused meanwhile */
-		if (lr->rd.npages == 1 && !link_readable(link, lr->mm, lr->rd.raddr >> PAGE_SHIFT, 1))
+		if (lr->rd.npages == 1 && !link_readable(link, lr->rd.rkey, lr->rd.raddr >> PAGE_SHIFT, 1))
 			lr->done(lr, -EREMOTEIO);
 		else
 			link_read(link, lr);
@@ -418,12 +426,7 @@ static void link_shut(struct link *link)
 	link_fail_reads(&parked);
 	cache_empty(&link->cache);
 	mutex_lock(&link->mutex);
-	while (!list_empty(&link->mms)) {
-		struct link_mm *lm = list_first_entry(&link->mms, struct link_mm, list);
-
-		list_del(&lm->list);
-		link_mm_free(lm);
-	}
+	link_mms_free(&link->mms);
 	mutex_unlock(&link->mutex);
 	link_put(link);
 }
@@ -442,7 +445,7 @@ static void link_fin_work(struct work_struct *work)
 	mutex_lock(&link->mutex);
 	/* a source that is told lets go of the only copy: only when each address space was armed */
 	done = link->draining && link->armed && !link->failed;
-	if (link->nattached || link->arming || !list_empty(&link->mms)) {
+	if (link->nattached || link->arming || link->npinned || !list_empty(&link->mms)) {
 		mutex_unlock(&link->mutex);
 		goto out;
 	}
@@ -494,7 +497,7 @@ out:
 }
 
 /* link->mutex held. @mm 0, which no process has, only keeps the link. */
-static struct link_mm *link_mm_new(struct link *link, u32 owner, u32 mm)
+static struct link_mm *link_mm_new(struct link *link, u32 owner, u32 mm, u64 parent)
 {
 	struct link_mm *lm = kzalloc(sizeof(*lm), GFP_KERNEL);
 
@@ -502,6 +505,7 @@ static struct link_mm *link_mm_new(struct link *link, u32 owner, u32 mm)
 		return NULL;
 	lm->mm = mm;
 	lm->owner = owner;
+	lm->parent = parent;
 	list_add_tail(&lm->list, &link->mms);
 	return lm;
 }
@@ -517,7 +521,7 @@ static int link_join(struct link *link, u32 owner, const u8 *key)
 	if (link_lost(link))
 		ret = -ESHUTDOWN;
 	else if (!link->closing && READ_ONCE(link->state) != MITOSIS_LINK_CONNECTING)
-		ret = link_mm_new(link, owner, 0) ? -EEXIST : -ENOMEM;
+		ret = link_mm_new(link, owner, 0, 0) ? -EEXIST : -ENOMEM;
 	mutex_unlock(&link->mutex);
 	return ret;
 }
@@ -575,7 +579,7 @@ again:
 		return ERR_PTR(ret == -EAGAIN ? -EBUSY : ret);
 	}
 	/* nobody else has the link yet */
-	if (!link_mm_new(link, owner, 0)) {
+	if (!link_mm_new(link, owner, 0, 0)) {
 		mutex_unlock(&link_lock);
 		link_put(link);
 		return ERR_PTR(-ENOMEM);
@@ -615,7 +619,7 @@ int link_close(struct link *link, u32 owner)
 	mutex_lock(&link->mutex);
 	list_for_each_entry(lm, &link->mms, list)
 		others |= lm->owner != owner;
-	if (link->nattached || link->arming || link->closing || others ||
+	if (link->nattached || link->arming || link->npinned || link->closing || others ||
 	    READ_ONCE(link->state) == MITOSIS_LINK_CONNECTING) {
 		mutex_unlock(&link->mutex);
 		return -EBUSY;
@@ -633,6 +637,16 @@ void link_mm_free(struct link_mm *lm)
 	kvfree(lm->runs);
 	kvfree(lm->regions);
 	kfree(lm);
+}
+
+void link_mms_free(struct list_head *lms)
+{
+	struct link_mm *lm, *next;
+
+	list_for_each_entry_safe(lm, next, lms, list) {
+		list_del(&lm->list);
+		link_mm_free(lm);
+	}
 }
 
 static void *link_grow(void *old, size_t size, unsigned long n, unsigned int add, const void *from)
@@ -688,7 +702,7 @@ static int link_check(const struct link_mm *lm, const struct mitosis_run *runs, 
 	return 0;
 }
 
-int link_add(struct link *link, u32 owner, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
 	     const struct mitosis_region *regions, unsigned int nregions)
 {
 	struct link_mm *lm;
@@ -701,9 +715,9 @@ int link_add(struct link *link, u32 owner, u32 mm, const struct mitosis_run *run
 		goto out;
 	}
 	list_for_each_entry(lm, &link->mms, list)
-		if (lm->mm == mm && lm->owner == owner)
+		if (lm->mm == mm && lm->owner == owner && lm->parent == parent)
 			goto found;
-	lm = link_mm_new(link, owner, mm);
+	lm = link_mm_new(link, owner, mm, parent);
 	if (!lm) {
 		ret = -ENOMEM;
 		goto out;
@@ -733,21 +747,66 @@ out:
 	return ret;
 }
 
-struct link_mm *link_take(struct link *link, u32 owner, u32 mm)
+bool link_take(struct link *link, u32 owner, u32 mm, struct list_head *to)
 {
-	struct link_mm *lm, *found = NULL;
+	struct link_mm *lm, *next;
 
 	mutex_lock(&link->mutex);
-	list_for_each_entry(lm, &link->mms, list) {
-		if (lm->mm == mm && lm->owner == owner && !link->closing) {
-			list_del(&lm->list);
-			link->arming++;
-			found = lm;
-			break;
-		}
+	list_for_each_entry_safe(lm, next, &link->mms, list) {
+		if (lm->mm != mm || lm->owner != owner || link->closing)
+			continue;
+		if (lm->parent)
+			list_move_tail(&lm->list, to);
+		else
+			list_move(&lm->list, to);
 	}
+	if (!list_empty(to))
+		link->arming++;
 	mutex_unlock(&link->mutex);
-	return found;
+	return !list_empty(to);
+}
+
+struct link *link_get_opened(u64 id, u32 owner)
+{
+	struct link *link = link_get(id);
+	struct link_mm *lm;
+	bool opened = false;
+
+	if (!link)
+		return NULL;
+	mutex_lock(&link->mutex);
+	list_for_each_entry(lm, &link->mms, list)
+		opened |= !lm->mm && lm->owner == owner;
+	opened &= !link->closing;
+	mutex_unlock(&link->mutex);
+	if (opened)
+		return link;
+	link_put(link);
+	return NULL;
+}
+
+int link_pin(struct link *link)
+{
+	int ret = 0;
+
+	mutex_lock(&link->mutex);
+	if (link->closing || link_lost(link))
+		ret = -ESHUTDOWN;
+	else
+		link->npinned++;
+	mutex_unlock(&link->mutex);
+	if (!ret)
+		link_ref(link);
+	return ret;
+}
+
+void link_unpin(struct link *link)
+{
+	mutex_lock(&link->mutex);
+	if (!--link->npinned && !link->nattached && !link->arming)
+		link_queue_fin(link);
+	mutex_unlock(&link->mutex);
+	link_put(link);
 }
 
 void link_armed(struct link *link, int err)

@@ -27,7 +27,7 @@ struct link;
 #define LINK_REFUSED_MAX 64
 
 struct link_page {
-	u32 mm;
+	u32 rkey;			/* of its region, which belongs to one address space of the source */
 	u64 pg;				/* original page index */
 };
 
@@ -50,6 +50,7 @@ struct link_mm {
 	struct list_head list;
 	u32 mm;
 	u32 owner;			/* netlink port: its close drops it */
+	u64 parent;			/* 0, or the snapshot that these pages are of: another one, that its processes came from */
 	struct mitosis_run *runs;
 	struct mitosis_region *regions;
 	unsigned long nruns, nregions;
@@ -80,9 +81,10 @@ struct link {
 
 	struct mutex mutex;		/* mms, attachments, draining, closing */
 	struct list_head mms;
-	struct list_head attached;	/* struct attach */
+	struct list_head attached;	/* struct attach_link */
 	u32 nattached;
 	u32 arming;			/* address spaces between link_take() and link_armed() */
+	u32 npinned;			/* snapshots here that need it */
 	bool draining, closing;
 	bool armed, failed;		/* one has been armed; arming one has failed */
 	u64 drain_ns, drained_ns;
@@ -103,28 +105,39 @@ void link_exit(void);
 struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
 		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up);
 struct link *link_get(u64 id);
+/* Of its source, host order. */
+u16 link_port(const struct link *link);
 void link_ref(struct link *link);
 void link_put(struct link *link);
 /* -EBUSY: processes are attached, or others than @owner are about to. */
 int link_close(struct link *link, u32 owner);
 
 /* Collects runs and regions of an address space for @owner; mutex not held. */
-int link_add(struct link *link, u32 owner, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
 	     const struct mitosis_region *regions, unsigned int nregions);
-/* Takes what was collected; the caller frees it and then calls link_armed() with the outcome. */
-struct link_mm *link_take(struct link *link, u32 owner, u32 mm);
+/*
+ * Takes what was collected, the link's own snapshot first; false: nothing. The caller frees it and then calls link_armed() with
+ * the outcome.
+ */
+bool link_take(struct link *link, u32 owner, u32 mm, struct list_head *to);
 void link_armed(struct link *link, int err);
+/* A referenced link that @owner has opened, or NULL. */
+struct link *link_get_opened(u64 id, u32 owner);
+/* The link stays, though nothing may be attached: a snapshot of this node inherits pages of it. -ESHUTDOWN: it is going away. */
+int link_pin(struct link *link);
+void link_unpin(struct link *link);
 /* Drops what @owner has collected and not armed. */
 void link_owner_gone(u32 owner);
 void link_mm_free(struct link_mm *lm);
+void link_mms_free(struct list_head *lms);
 
 int link_drain(struct link *link);
 /* Any context. lr's rd and done are filled in; done is always called. */
 void link_read(struct link *link, struct link_read *lr);
-/* How many of the @n pages of @mm from @pg on come before one that the source has refused. Any context. */
-unsigned int link_readable(struct link *link, u32 mm, u64 pg, unsigned int n);
-/* Calls @fn with each refused page of @mm, without a lock. */
-void link_visit_refused(struct link *link, u32 mm, void (*fn)(u64 pg, void *arg), void *arg);
+/* How many of the @n pages from @pg on of one region come before one that the source has refused. Any context. */
+unsigned int link_readable(struct link *link, u32 rkey, u64 pg, unsigned int n);
+/* Calls @fn with each refused page, without a lock. */
+void link_visit_refused(struct link *link, void (*fn)(u32 rkey, u64 pg, void *arg), void *arg);
 /* Whether the link is lost for good. */
 bool link_lost(struct link *link);
 /* An attachment has come or gone; may sleep, mutex held. */

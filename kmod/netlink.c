@@ -41,6 +41,7 @@ static const struct nla_policy netlink_policy[MITOSIS_A_MAX + 1] = {
 	[MITOSIS_A_REGIONS]		= ARRAY(struct mitosis_region),
 	[MITOSIS_A_EAGER]		= ARRAY(struct mitosis_run),
 	[MITOSIS_A_KEEP]		= ARRAY(struct mitosis_keep),
+	[MITOSIS_A_PARENT]		= { .type = NLA_U64 },
 };
 
 static struct genl_family netlink_family;
@@ -257,6 +258,10 @@ static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
 		GENL_SET_ERR_MSG(info, "the snapshot is sealed");
 	else if (ret == -EEXIST)
 		GENL_SET_ERR_MSG(info, "this address space is in the snapshot already");
+	else if (ret == -EXDEV)
+		GENL_SET_ERR_MSG(info, "the process has moved pages that are not here yet: wait until it has drained");
+	else if (ret == -EREMOTEIO || ret == -ESHUTDOWN)
+		GENL_SET_ERR_MSG(info, "the process misses pages that cannot be had any more");
 	if (clone)
 		put_task_struct(clone);
 out_task:
@@ -437,7 +442,8 @@ static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
-	ret = link_add(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, nruns, regions, nregions);
+	ret = link_add(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]),
+		       info->attrs[MITOSIS_A_PARENT] ? nla_get_u64(info->attrs[MITOSIS_A_PARENT]) : 0, runs, nruns, regions, nregions);
 	if (ret == -EINVAL)
 		GENL_SET_ERR_MSG(info, "runs or regions are not ascending whole pages of user address space");
 	link_put(link);
@@ -477,7 +483,11 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	else if (ret == -EEXIST)
 		GENL_SET_ERR_MSG(info, "the process is attached already");
 	else if (ret == -EINVAL)
-		GENL_SET_ERR_MSG(info, "a page of the runs is in no region");
+		GENL_SET_ERR_MSG(info, "a page of the runs is in no region, or is to come from two snapshots");
+	else if (ret == -ENOTCONN)
+		GENL_SET_ERR_MSG(info, "there is no link to a snapshot that pages are inherited from");
+	else if (ret == -E2BIG)
+		GENL_SET_ERR_MSG(info, "pages are inherited from too many snapshots");
 	else if (ret == -EFAULT)
 		GENL_SET_ERR_MSG(info, "the process does not have the mappings that the snapshot is of");
 	else if (ret)
@@ -604,6 +614,17 @@ static int netlink_dump_link(struct link *link, void *arg)
 	return 0;
 }
 
+/* As the caller's pid namespace has it; 0: not at all. */
+static u32 netlink_pid(u32 pid)
+{
+	u32 nr;
+
+	rcu_read_lock();
+	nr = pid_nr_ns(find_pid_ns(pid, &init_pid_ns), task_active_pid_ns(current));
+	rcu_read_unlock();
+	return nr;
+}
+
 static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 {
 	struct sk_buff *skb = d->skb;
@@ -617,7 +638,8 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 		return 1;
 	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, at->link->id) ||
 	    nla_put_u32(skb, MITOSIS_A_MM, at->mm_id) ||
-	    nla_put_u32(skb, MITOSIS_A_PID, pager_pid(at)) ||
+	    nla_put_u32(skb, MITOSIS_A_PID, netlink_pid(pager_pid(at))) ||
+	    nla_put_u32(skb, MITOSIS_A_FLAGS, mtree_empty(&at->moved) ? 0 : MITOSIS_ATTACH_F_MOVED) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_UNREADABLE, pager_nunreadable(at)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_TOTAL, at->ntotal) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_PENDING, atomic_long_read(&at->npending)) ||
@@ -639,14 +661,16 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 static int netlink_dump_attach(struct link *link, void *arg)
 {
 	struct netlink_dump *d = arg;
-	struct attach *at;
+	struct attach_link *al;
 	int ret = 0;
 
 	if (d->snapshot && d->snapshot != link->id)
 		return 0;
 	mutex_lock(&link->mutex);
-	list_for_each_entry(at, &link->attached, list) {
-		ret = netlink_dump_attach_one(d, at);
+	list_for_each_entry(al, &link->attached, list) {
+		/* what only inherits from it is another's */
+		if (al->at->link == link)
+			ret = netlink_dump_attach_one(d, al->at);
 		if (ret)
 			break;
 	}
@@ -747,6 +771,115 @@ out:
 	return ret ? : skb->len;
 }
 
+/* One message of a dump of inherited pages, as long as it is being filled. */
+struct netlink_inherit {
+	struct netlink_dump d;
+	void *hdr;
+	struct nlattr *nest;
+	const struct pager_inherit *in;
+	int attr;
+};
+
+static void netlink_inherit_end(struct netlink_inherit *n)
+{
+	if (n->hdr && n->nest && n->nest->nla_len > NLA_HDRLEN)
+		genlmsg_end(n->d.skb, n->hdr);
+	else if (n->hdr)
+		genlmsg_cancel(n->d.skb, n->hdr);
+	n->hdr = NULL;
+	n->nest = NULL;
+}
+
+static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in, int attr)
+{
+	const struct link *link = in->link;
+	struct sk_buff *skb = n->d.skb;
+
+	netlink_inherit_end(n);
+	n->hdr = netlink_dump_put(&n->d, MITOSIS_CMD_INHERIT_GET);
+	if (!n->hdr)
+		return -EMSGSIZE;
+	n->in = in;
+	n->attr = attr;
+	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) || netlink_put_u64(skb, MITOSIS_A_PARENT, link->id) ||
+	    nla_put(skb, MITOSIS_A_KEY, sizeof(link->key), link->key) ||
+	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
+	    nla_put_u16(skb, MITOSIS_A_PORT, link_port(link)))
+		return -EMSGSIZE;
+	n->nest = nla_reserve(skb, attr, 0);
+	return n->nest ? 0 : -EMSGSIZE;
+}
+
+/* args[0] counts runs and regions. -EMSGSIZE: the message is full. */
+static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in, int attr,
+			       const void *data, int len)
+{
+	if (n->d.seen++ < n->d.cb->args[0])
+		return 0;
+	if ((!n->hdr || n->in != in || n->attr != attr) && netlink_inherit_begin(n, hm, in, attr))
+		return -EMSGSIZE;
+	if (nla_append(n->d.skb, len, data))
+		return -EMSGSIZE;
+	n->nest->nla_len += len;
+	n->d.cb->args[0]++;
+	return 0;
+}
+
+static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in)
+{
+	unsigned long i, from, to;
+	int ret = 0;
+
+	for (i = 0; i < in->nblocks && !ret; i++) {
+		const struct pager_block *b = &in->blocks[i];
+		struct mitosis_region region = {
+			.start = ((b->block << PAGER_BLOCK_SHIFT) + b->first) << PAGE_SHIFT,
+			.npages = b->npages,
+			.rkey = b->rkey,
+		};
+
+		if (!bitmap_empty(b->pending, PAGER_BLOCK_PAGES))
+			ret = netlink_inherit_put(n, hm, in, MITOSIS_A_REGIONS, &region, sizeof(region));
+	}
+	for (i = 0; i < in->nblocks && !ret; i++) {
+		const struct pager_block *b = &in->blocks[i];
+
+		for_each_set_bitrange(from, to, b->pending, PAGER_BLOCK_PAGES) {
+			struct mitosis_run run = {
+				.start = ((b->block << PAGER_BLOCK_SHIFT) + from) << PAGE_SHIFT,
+				.npages = to - from,
+			};
+
+			ret = netlink_inherit_put(n, hm, in, MITOSIS_A_RUNS, &run, sizeof(run));
+			if (ret)
+				break;
+		}
+	}
+	return ret;
+}
+
+static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netlink_inherit n = { .d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) } };
+	struct hold *hold = hold_get(n.d.snapshot);
+	struct pager_inherit *in;
+	struct hold_mm *hm;
+	int ret = 0;
+
+	if (!hold)
+		return -ENOENT;
+	mutex_lock(&hold->lock);
+	if (hold->state != MITOSIS_HOLD_SEALED)
+		ret = -EBUSY;
+	list_for_each_entry(hm, &hold->mms, list)
+		list_for_each_entry(in, &hm->inherited, list)
+			ret = ret ? : netlink_inherit_one(&n, hm, in);
+	netlink_inherit_end(&n);
+	mutex_unlock(&hold->lock);
+	hold_put(hold);
+	return ret == -EBUSY ? ret : skb->len;
+}
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 #define genl_split_ops genl_ops		/* what pre_doit() gets; unused here */
 #endif
@@ -772,6 +905,7 @@ static const struct genl_ops netlink_ops[] = {
 	NETLINK_DO(MITOSIS_CMD_HOLD_EXTEND, netlink_hold_extend),
 	NETLINK_DUMP(MITOSIS_CMD_HOLD_GET, netlink_hold_get),
 	NETLINK_DUMP(MITOSIS_CMD_REGION_GET, netlink_region_get),
+	NETLINK_DUMP(MITOSIS_CMD_INHERIT_GET, netlink_inherit_get),
 	NETLINK_DO(MITOSIS_CMD_RELEASE, netlink_release),
 	NETLINK_DO(MITOSIS_CMD_LINK_OPEN, netlink_link_open),
 	NETLINK_DO(MITOSIS_CMD_LINK_DRAIN, netlink_link_drain),

@@ -5,6 +5,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/userfaultfd_k.h>
 
 #include "compat.h"
@@ -45,16 +46,16 @@ u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr)
 	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 }
 
-/* Index of the first block at or after page @pg. */
-static unsigned long pager_lower(const struct attach *at, u64 pg)
+/* Index of the first of @n sorted blocks at or after page @pg. */
+static unsigned long pager_lower_of(const struct pager_block *blocks, unsigned long n, u64 pg)
 {
 	u64 block = pg >> PAGER_BLOCK_SHIFT;
-	unsigned long lo = 0, hi = at->nblocks;
+	unsigned long lo = 0, hi = n;
 
 	while (lo < hi) {
 		unsigned long mid = lo + (hi - lo) / 2;
 
-		if (at->blocks[mid].block < block)
+		if (blocks[mid].block < block)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -62,12 +63,36 @@ static unsigned long pager_lower(const struct attach *at, u64 pg)
 	return lo;
 }
 
+static unsigned long pager_lower(const struct attach *at, u64 pg)
+{
+	return pager_lower_of(at->blocks, at->nblocks, pg);
+}
+
+/* Whether block @i is one of those that page @pg may be in. */
+static bool pager_in_block(const struct attach *at, unsigned long i, u64 pg)
+{
+	return i < at->nblocks && at->blocks[i].block == pg >> PAGER_BLOCK_SHIFT;
+}
+
+/* The block that page @pg is pending in; NULL: it is not. */
 static struct pager_block *pager_find_block(struct attach *at, u64 pg)
 {
-	unsigned long i = pager_lower(at, pg);
+	unsigned long i;
 
-	if (i < at->nblocks && at->blocks[i].block == pg >> PAGER_BLOCK_SHIFT)
-		return &at->blocks[i];
+	for (i = pager_lower(at, pg); pager_in_block(at, i, pg); i++)
+		if (test_bit(pg % PAGER_BLOCK_PAGES, at->blocks[i].pending))
+			return &at->blocks[i];
+	return NULL;
+}
+
+/* The one of source @src. */
+static struct pager_block *pager_find_src(struct attach *at, u64 pg, unsigned int src)
+{
+	unsigned long i;
+
+	for (i = pager_lower(at, pg); pager_in_block(at, i, pg); i++)
+		if (at->blocks[i].src == src)
+			return &at->blocks[i];
 	return NULL;
 }
 
@@ -99,10 +124,7 @@ static unsigned long pager_bias(struct attach *at, u64 pg)
 /* Whether the source's content is what @vma must show for page @pg, and is not here yet. */
 static bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg)
 {
-	struct pager_block *b = pager_find_block(at, pg);
-
-	return b && test_bit(pg % PAGER_BLOCK_PAGES, b->pending) &&
-		pager_bias(at, pg) == pager_vma_bias(vma);
+	return pager_find_block(at, pg) && pager_bias(at, pg) == pager_vma_bias(vma);
 }
 
 /* Clears the bit; whether it was set. */
@@ -231,24 +253,47 @@ void pager_kill(struct attach *at, const char *why)
 
 struct pager_count {
 	struct attach *at;
-	unsigned int n;
+	unsigned int src, n;
 };
 
-static void pager_count_pending(u64 pg, void *arg)
+static void pager_count_pending(u32 rkey, u64 pg, void *arg)
 {
 	struct pager_count *c = arg;
 	struct pager_block *b = pager_find_block(c->at, pg);
 
-	if (b && test_bit(pg % PAGER_BLOCK_PAGES, b->pending))
+	if (b && b->src == c->src && b->rkey == rkey)
 		c->n++;
+}
+
+/* Pages of source @src that it cannot read. */
+static unsigned int pager_nunreadable_of(struct attach *at, unsigned int src)
+{
+	struct pager_count c = { .at = at, .src = src };
+
+	link_visit_refused(at->links[src].link, pager_count_pending, &c);
+	return c.n;
 }
 
 unsigned int pager_nunreadable(struct attach *at)
 {
-	struct pager_count c = { .at = at };
+	unsigned int src, n = 0;
 
-	link_visit_refused(at->link, at->mm_id, pager_count_pending, &c);
-	return c.n;
+	for (src = 0; src < at->nlinks; src++)
+		n += pager_nunreadable_of(at, src);
+	return n;
+}
+
+/* Whether it still needs source @src. */
+static bool pager_needs(struct attach *at, unsigned int src)
+{
+	unsigned long i, n = 0;
+
+	if (at->nlinks == 1)
+		return atomic_long_read(&at->npending) > pager_nunreadable(at);
+	for (i = 0; i < at->nblocks; i++)
+		if (at->blocks[i].src == src)
+			n += bitmap_weight(at->blocks[i].pending, PAGER_BLOCK_PAGES);
+	return n > pager_nunreadable_of(at, src);
 }
 
 u32 pager_pid(struct attach *at)
@@ -301,41 +346,58 @@ int pager_visit(int (*fn)(struct attach *at, void *arg), void *arg)
 
 void pager_kill_all(struct link *link)
 {
-	struct attach *at;
+	struct attach_link *al;
 
-	list_for_each_entry(at, &link->attached, list)
-		if (atomic_long_read(&at->npending) > pager_nunreadable(at)) {
-			pager_kill(at, "pages of it cannot be had any more");
-			netlink_event(MITOSIS_EVENT_KILLED, link->id, at->mm_id, at->pid, 0);
+	list_for_each_entry(al, &link->attached, list)
+		if (pager_needs(al->at, al - al->at->links)) {
+			pager_kill(al->at, "pages of it cannot be had any more");
+			netlink_event(MITOSIS_EVENT_KILLED, link->id, al->at->mm_id, al->at->pid, 0);
 		}
 }
 
 void pager_drain_all(struct link *link)
 {
-	struct attach *at;
+	struct attach_link *al;
 
-	list_for_each_entry(at, &link->attached, list)
-		if (at->ready)
-			drain_start(at);
+	list_for_each_entry(al, &link->attached, list)
+		if (al->at->link == link && al->at->ready)
+			drain_start(al->at);
 }
 
-/* The link may go: nothing will be read over it for @at any more. */
+/* The links may go: nothing will be read over them for @at any more. */
 static void attach_unlist(struct attach *at)
 {
-	mutex_lock(&at->link->mutex);
-	if (at->listed) {
-		at->listed = false;
-		list_del(&at->list);
-		link_detached(at->link);
+	unsigned int i;
+
+	for (i = 0; i < at->nlinks; i++) {
+		struct attach_link *al = &at->links[i];
+
+		mutex_lock(&al->link->mutex);
+		if (al->listed) {
+			al->listed = false;
+			list_del(&al->list);
+			link_detached(al->link);
+		}
+		mutex_unlock(&al->link->mutex);
 	}
-	mutex_unlock(&at->link->mutex);
+}
+
+static void attach_add_link(struct attach *at, struct link *link)
+{
+	struct attach_link *al = &at->links[at->nlinks++];
+
+	link_ref(link);
+	al->link = link;
+	al->at = at;
+	INIT_LIST_HEAD(&al->list);
 }
 
 static void attach_free(struct attach *at)
 {
 	mtree_destroy(&at->moved);
 	mmdrop(at->mm);
-	link_put(at->link);
+	while (at->nlinks)
+		link_put(at->links[--at->nlinks].link);
 	kvfree(at->blocks);
 	kfree(at);
 	module_put(THIS_MODULE);
@@ -381,13 +443,12 @@ static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsi
 	refcount_set(&at->ref, 1);
 	spin_lock_init(&at->lock);
 	mt_init(&at->moved);
-	INIT_LIST_HEAD(&at->list);
 	INIT_LIST_HEAD(&at->all);
 	INIT_LIST_HEAD(&at->installs);
 	INIT_LIST_HEAD(&at->reads);
 	INIT_WORK(&at->drain, drain_work);
 	INIT_WORK(&at->release, pager_release_work);
-	link_ref(link);
+	attach_add_link(at, link);
 	at->link = link;
 	mmgrab(mm);
 	at->mm = mm;
@@ -398,19 +459,22 @@ static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsi
 static void attach_list(struct attach *at)
 {
 	unsigned long flags;
+	unsigned int i;
 
 	spin_lock_irqsave(&pager_lock, flags);
 	list_add(&at->all, &pager_all);
 	spin_unlock_irqrestore(&pager_lock, flags);
-	if (at->cut)
-		return;
-	mutex_lock(&at->link->mutex);
-	at->listed = true;
-	list_add_tail(&at->list, &at->link->attached);
-	link_attached(at->link);
-	if (at->ready && at->link->draining)
-		drain_start(at);
-	mutex_unlock(&at->link->mutex);
+	for (i = 0; i < at->nlinks && !at->cut; i++) {
+		struct attach_link *al = &at->links[i];
+
+		mutex_lock(&al->link->mutex);
+		al->listed = true;
+		list_add_tail(&al->list, &al->link->attached);
+		link_attached(al->link);
+		if (!i && at->ready && at->link->draining)
+			drain_start(at);
+		mutex_unlock(&al->link->mutex);
+	}
 }
 
 static struct attach *attach_find(struct mm_struct *mm)
@@ -490,6 +554,8 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 		at = attach_alloc(from->link, mm, 0, GFP_KERNEL | __GFP_NOFAIL);
 		at->broken = true;
 	}
+	for (i = 1; i < from->nlinks; i++)
+		attach_add_link(at, from->links[i].link);
 	at->mm_id = from->mm_id;
 	at->cut = from->cut;
 	at->cache = from->cache;
@@ -597,7 +663,7 @@ int pager_read_keep(struct attach *at, struct pager_read *pr)
  * The read that brings page @pg, referenced, if there is one. Otherwise, unless the source has refused the page (-EREMOTEIO), @pr, which
  * may be NULL, becomes that one.
  */
-static struct pager_read *pager_read_enter(struct attach *at, u64 pg, struct pager_read *pr)
+static struct pager_read *pager_read_enter(struct attach *at, u64 pg, const struct pager_block *b, struct pager_read *pr)
 {
 	struct list_head *reads = at->cache ? &at->link->cache.reads : &at->reads;
 	struct pager_read *other, *found = NULL;
@@ -612,7 +678,7 @@ static struct pager_read *pager_read_enter(struct attach *at, u64 pg, struct pag
 		}
 	}
 	/* looked at after the reads: a read that is refused is noted first and then taken from the list */
-	if (!found && !link_readable(at->link, at->mm_id, pg, 1))
+	if (!found && !link_readable(at->links[b->src].link, b->rkey, pg, 1))
 		found = ERR_PTR(-EREMOTEIO);
 	if (!found && pr)
 		list_add_tail(&pr->list, reads);
@@ -656,8 +722,15 @@ static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned 
 	return pr;
 }
 
+unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n)
+{
+	struct pager_block *b = pager_find_block(at, pg);
+
+	return b ? link_readable(at->links[b->src].link, b->rkey, pg, n) : 0;
+}
+
 /*
- * Asks for [pg, pg + n), which lie in one region, unless pg is on its way already, or here. Returns a
+ * Asks for [pg, pg + n), which are pending in one region, unless pg is on its way already, or here. Returns a
  * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented, or when others are here.
  */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr)
@@ -668,7 +741,7 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 	unsigned long flags;
 
 	if (!b)
-		return ERR_PTR(-EINVAL);
+		return ERR_PTR(-EAGAIN);
 	if (at->cache) {
 		pr = pager_read_cached(at, pg, addr);
 		if (pr)
@@ -677,7 +750,7 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 			if (cache_has(&at->link->cache, at->mm_id, pg + i))
 				n = i;
 	}
-	other = pager_read_enter(at, pg, NULL);
+	other = pager_read_enter(at, pg, b, NULL);
 	if (other)
 		return other;
 
@@ -714,14 +787,14 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 	if (!at->outstanding++)
 		at->busy_since = ktime_get_ns();
 	spin_unlock_irqrestore(&at->lock, flags);
-	other = pager_read_enter(at, pg, pr);
+	other = pager_read_enter(at, pg, b, pr);
 	if (other) {
 		/* as a read that has failed: nobody else knows of it */
 		pager_read_done(&pr->lr, -EAGAIN);
 		pager_read_put(pr);
 		return other;
 	}
-	link_read(at->link, &pr->lr);
+	link_read(at->links[b->src].link, &pr->lr);
 	return pr;
 }
 
@@ -854,15 +927,21 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 			if (pr)
 				pager_read_put(pr);
 			pr = pager_read_start(at, pg, 1, addr);
+			/* discarded meanwhile, or brought in by somebody else */
+			if (PTR_ERR_OR_ZERO(pr) == -EAGAIN) {
+				pr = NULL;
+				break;
+			}
 			if (IS_ERR(pr))
 				return PTR_ERR(pr);
 			ret = pager_wait(pr, flags);
 			/* one of several pages is refused: not which */
 		} while (ret == -EREMOTEIO && pr->n > 1);
-		if (ret)
+		if (ret && pr)
 			goto out;
+		ret = 0;
 		/* at the limit of its cgroup, which knows of no mapped page that could go; twice, as the first look only finds what is used */
-		for (i = 0; i < 3 && pager_read_keep(at, pr) == -ENOMEM; i++)
+		for (i = 0; pr && i < 3 && pager_read_keep(at, pr) == -ENOMEM; i++)
 			pager_unmap(at);
 	}
 	if (flags & FAULT_FLAG_KILLABLE) {
@@ -953,6 +1032,9 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 		pr = pager_read_start(at, pg, 1, addr);
 		if (PTR_ERR_OR_ZERO(pr) == -ENOMEM)
 			return VM_FAULT_OOM;
+		/* discarded meanwhile: the fault comes again */
+		if (PTR_ERR_OR_ZERO(pr) == -EAGAIN)
+			return VM_FAULT_NOPAGE;
 		if (IS_ERR(pr)) {
 			ret = PTR_ERR(pr);
 			break;
@@ -1075,7 +1157,7 @@ static void pager_copy_pending(struct attach *child, struct attach *from,
 	unsigned int n;
 
 	for (; (n = pager_next(from, vma, &pg, end, PAGER_BLOCK_PAGES)); pg += n) {
-		struct pager_block *b = pager_find_block(child, pg);
+		struct pager_block *b = pager_find_src(child, pg, pager_find_block(from, pg)->src);
 
 		bitmap_set(b->pending, pg % PAGER_BLOCK_PAGES, n);
 		atomic_long_add(n, &child->npending);
@@ -1193,41 +1275,91 @@ void pager_disarm(struct attach *at)
 		attach_unlist(at);
 }
 
-static int pager_block_build(struct attach *at, const struct link_mm *lm)
+static int pager_block_cmp(const void *a, const void *b)
 {
-	unsigned long i, b = 0;
-	u64 total = 0;
+	const struct pager_block *x = a, *y = b;
 
-	for (i = 0; i < lm->nregions; i++) {
-		struct pager_block *block = &at->blocks[i];
+	if (x->block != y->block)
+		return x->block < y->block ? -1 : 1;
+	return x->src < y->src ? -1 : x->src > y->src;
+}
 
-		block->block = lm->regions[i].start >> MITOSIS_REGION_SHIFT;
-		block->rkey = lm->regions[i].rkey;
-		block->first = (lm->regions[i].start >> PAGE_SHIFT) % PAGER_BLOCK_PAGES;
-		block->npages = lm->regions[i].npages;
-	}
+static int pager_block_pend(struct attach *at, const struct link_mm *lm, unsigned int src)
+{
+	unsigned long i;
+
 	for (i = 0; i < lm->nruns; i++) {
 		u64 pg = lm->runs[i].start >> PAGE_SHIFT, end = pg + lm->runs[i].npages;
 
 		while (pg < end) {
-			u64 block = pg >> PAGER_BLOCK_SHIFT;
-			unsigned int from = pg % PAGER_BLOCK_PAGES, n;
+			unsigned int from = pg % PAGER_BLOCK_PAGES, n, j;
+			struct pager_block *b = pager_find_src(at, pg, src);
 
-			while (b < at->nblocks && at->blocks[b].block < block)
-				b++;
 			n = min_t(u64, PAGER_BLOCK_PAGES - from, end - pg);
 			/* every page of a run must be readable */
-			if (b == at->nblocks || at->blocks[b].block != block ||
-			    from < at->blocks[b].first ||
-			    from + n > at->blocks[b].first + at->blocks[b].npages)
+			if (!b || from < b->first || from + n > b->first + b->npages)
 				return -EINVAL;
-			bitmap_set(at->blocks[b].pending, from, n);
-			total += n;
+			/* and have one source */
+			for (j = 0; at->nlinks > 1 && j < n; j++)
+				if (pager_find_block(at, pg + j))
+					return -EINVAL;
+			bitmap_set(b->pending, from, n);
+			at->ntotal += n;
 			pg += n;
 		}
 	}
-	atomic_long_set(&at->npending, total);
-	at->ntotal = total;
+	return 0;
+}
+
+static int pager_block_build(struct attach *at, const struct list_head *lms)
+{
+	const struct link_mm *lm;
+	unsigned int src = 0;
+	unsigned long i, b = 0;
+	int ret = 0;
+
+	list_for_each_entry(lm, lms, list) {
+		/* there is none of the link's own snapshot when all is inherited */
+		src += !src && lm->parent;
+		for (i = 0; i < lm->nregions; i++) {
+			struct pager_block *block = &at->blocks[b++];
+
+			block->block = lm->regions[i].start >> MITOSIS_REGION_SHIFT;
+			block->src = src;
+			block->rkey = lm->regions[i].rkey;
+			block->first = (lm->regions[i].start >> PAGE_SHIFT) % PAGER_BLOCK_PAGES;
+			block->npages = lm->regions[i].npages;
+		}
+		src++;
+	}
+	if (at->nlinks > 1)
+		sort(at->blocks, at->nblocks, sizeof(*at->blocks), pager_block_cmp, NULL);
+	src = 0;
+	list_for_each_entry(lm, lms, list) {
+		src += !src && lm->parent;
+		ret = ret ? : pager_block_pend(at, lm, src++);
+	}
+	atomic_long_set(&at->npending, at->ntotal);
+	return ret;
+}
+
+/* Links to the snapshots that pages are inherited from, which @owner has opened. */
+static int pager_parents(struct attach *at, u32 owner, const struct list_head *lms)
+{
+	const struct link_mm *lm;
+	struct link *parent;
+
+	list_for_each_entry(lm, lms, list) {
+		if (!lm->parent)
+			continue;
+		if (at->nlinks == ARRAY_SIZE(at->links))
+			return -E2BIG;
+		parent = link_get_opened(lm->parent, owner);
+		if (!parent)
+			return -ENOTCONN;
+		attach_add_link(at, parent);
+		link_put(parent);
+	}
 	return 0;
 }
 
@@ -1251,30 +1383,113 @@ unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64
 {
 	unsigned long i = pager_lower(at, *pg);
 
-	for (; i < at->nblocks && *pg < end; i++) {
-		struct pager_block *b = &at->blocks[i];
-		u64 first = b->block << PAGER_BLOCK_SHIFT;
-		unsigned int from, to, n = 0;
+	while (i < at->nblocks && *pg < end) {
+		u64 first = at->blocks[i].block << PAGER_BLOCK_SHIFT;
+		const struct pager_block *next = NULL;
+		unsigned int from, to, nearest, n = 0;
 
 		if (first >= end)
 			break;
 		*pg = max(*pg, first);
 		to = min_t(u64, end - first, PAGER_BLOCK_PAGES);
-		from = *pg - first;
-		for_each_set_bit_from(from, b->pending, to)
-			if (!vma || pager_bias(at, first + from) == pager_vma_bias(vma))
-				break;
-		if (from < to) {
-			*pg = first + from;
-			while (n < max && from + n < to && test_bit(from + n, b->pending) &&
+		nearest = to;
+		for (; pager_in_block(at, i, first); i++) {
+			const struct pager_block *b = &at->blocks[i];
+
+			from = *pg - first;
+			for_each_set_bit_from(from, b->pending, nearest)
+				if (!vma || pager_bias(at, first + from) == pager_vma_bias(vma))
+					break;
+			if (from < nearest) {
+				nearest = from;
+				next = b;
+			}
+		}
+		if (next) {
+			*pg = first + nearest;
+			while (n < max && nearest + n < to && test_bit(nearest + n, next->pending) &&
 			       (!vma || pager_bias(at, *pg + n) == pager_vma_bias(vma)))
 				n++;
-			return n;
+			/* discarded since it was found */
+			if (n)
+				return n;
 		}
 		*pg = first + PAGER_BLOCK_PAGES;
 	}
 	*pg = end;
 	return 0;
+}
+
+int pager_inherit(struct mm_struct *mm, struct list_head *to)
+{
+	struct attach *at = attach_find(mm);
+	unsigned int src;
+	int ret = 0;
+
+	if (!at)
+		return 0;
+	if (at->broken || pager_nunreadable(at))
+		ret = -EREMOTEIO;
+	else if (!mtree_empty(&at->moved))
+		ret = -EXDEV;
+	for (src = 0; src < at->nlinks && !ret; src++) {
+		struct pager_inherit *in = kzalloc(sizeof(*in), GFP_KERNEL);
+		unsigned long i, flags;
+
+		ret = -ENOMEM;
+		if (!in)
+			break;
+		in->blocks = kvcalloc(max(at->nblocks, 1UL), sizeof(*in->blocks), GFP_KERNEL);
+		if (in->blocks)
+			ret = link_pin(at->links[src].link);
+		if (ret) {
+			kvfree(in->blocks);
+			kfree(in);
+			break;
+		}
+		in->link = at->links[src].link;
+		list_add_tail(&in->list, to);
+		for (i = 0; i < at->nblocks; i++) {
+			if (at->blocks[i].src != src)
+				continue;
+			spin_lock_irqsave(&at->lock, flags);
+			in->blocks[in->nblocks] = at->blocks[i];
+			spin_unlock_irqrestore(&at->lock, flags);
+			in->nblocks += !bitmap_empty(in->blocks[in->nblocks].pending, PAGER_BLOCK_PAGES);
+		}
+	}
+	attach_put(at);
+	return ret;
+}
+
+void pager_inherit_less(struct list_head *from, u64 pg, u64 n)
+{
+	struct pager_inherit *in;
+	u64 end = pg + n;
+
+	list_for_each_entry(in, from, list) {
+		unsigned long i = pager_lower_of(in->blocks, in->nblocks, pg);
+
+		for (; i < in->nblocks && in->blocks[i].block << PAGER_BLOCK_SHIFT < end; i++) {
+			u64 first = in->blocks[i].block << PAGER_BLOCK_SHIFT;
+			unsigned int lo = pg > first ? pg - first : 0;
+			unsigned int hi = min_t(u64, end - first, PAGER_BLOCK_PAGES);
+
+			bitmap_clear(in->blocks[i].pending, lo, hi - lo);
+		}
+	}
+}
+
+void pager_inherit_free(struct list_head *from)
+{
+	struct pager_inherit *in, *next;
+
+	list_for_each_entry_safe(in, next, from, list) {
+		list_del(&in->list);
+		link_unpin(in->link);
+		kvfree(in->blocks);
+		kfree(in);
+	}
 }
 
 /* mmap lock held for writing. Discards the run's present content and arms what can be armed. */
@@ -1340,17 +1555,22 @@ static int pager_eager(struct attach *at, u64 pg, u64 end)
 	for (; (n = pager_next(at, NULL, &pg, end, XPRT_READ_MAX)); pg += n) {
 		struct pager_read *pr = pager_read_start(at, pg, n, pg << PAGE_SHIFT);
 
-		if (IS_ERR(pr))
-			return PTR_ERR(pr);
-		ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
-		while (ret == -EREMOTEIO && pr->n > 1) {
+		if (!IS_ERR(pr))
+			ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
+		while (!IS_ERR(pr) && ret == -EREMOTEIO && pr->n > 1) {
 			/* one of several pages, which others may have asked for: not which */
 			pager_read_put(pr);
 			pr = pager_read_start(at, pg, 1, pg << PAGE_SHIFT);
-			if (IS_ERR(pr))
-				return PTR_ERR(pr);
-			ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
+			if (!IS_ERR(pr))
+				ret = pager_wait(pr, FAULT_FLAG_KILLABLE);
 		}
+		if (PTR_ERR_OR_ZERO(pr) == -EAGAIN) {
+			/* somebody who looks from outside has brought it in */
+			n = 0;
+			continue;
+		}
+		if (IS_ERR(pr))
+			return PTR_ERR(pr);
 		if (!ret)
 			pager_read_keep(at, pr);
 		n = min_t(unsigned int, n, pr->pg + pr->n - pg);
@@ -1437,35 +1657,42 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_keep *keep, unsigned int nkeep, u32 flags)
 {
 	struct attach *at = NULL, *other;
+	unsigned long nregions = 0;
 	struct mm_struct *mm;
 	struct link_mm *lm;
 	u8 **kept = NULL;
+	LIST_HEAD(lms);
 	unsigned int i;
 	int ret;
 
-	lm = link_take(link, owner, mm_id);
-	if (!lm)
+	if (!link_take(link, owner, mm_id, &lms))
 		return -ENOENT;
+	list_for_each_entry(lm, &lms, list)
+		nregions += lm->nregions;
 	mm = get_task_mm(task);
 	ret = -ESRCH;
 	if (!mm)
 		goto out_lm;
 	mutex_lock(&pager_arm_mutex);
 	other = attach_find(mm);
-	at = other ? NULL : attach_alloc(link, mm, lm->nregions, GFP_KERNEL);
+	at = other ? NULL : attach_alloc(link, mm, nregions, GFP_KERNEL);
+	ret = -ENOMEM;
 	if (at) {
 		at->mm_id = mm_id;
 		at->pid = task_tgid_nr(task);
 		at->cache = flags & MITOSIS_ATTACH_F_CACHE;
+		ret = pager_parents(at, owner, &lms);
 		attach_list(at);
 	}
 	mutex_unlock(&pager_arm_mutex);
 	if (other)
 		attach_put(other);
-	ret = other ? -EEXIST : -ENOMEM;
+	if (other)
+		ret = -EEXIST;
 	if (!at)
 		goto out_mm;
-	ret = pager_block_build(at, lm);
+	if (!ret)
+		ret = pager_block_build(at, &lms);
 	if (ret)
 		goto out_at;
 
@@ -1531,7 +1758,7 @@ out_lm:
 		for (i = 0; i < nkeep; i++)
 			kfree(kept[i]);
 	kfree(kept);
-	link_mm_free(lm);
+	link_mms_free(&lms);
 	link_armed(link, ret);
 	return ret;
 }

@@ -31,10 +31,14 @@
 #define PAGER_BLOCK_SHIFT (MITOSIS_REGION_SHIFT - PAGE_SHIFT)
 #define PAGER_BLOCK_PAGES (1U << PAGER_BLOCK_SHIFT)
 
-/* What is known of one aligned block of 2 MiB of original address space. */
+/*
+ * What is known of one aligned block of 2 MiB of original address space. There is one for each source that has pages of it; no
+ * page is pending in two.
+ */
 struct pager_block {
 	u64 block;			/* original page index >> PAGER_BLOCK_SHIFT */
 	u32 rkey;
+	u16 src;			/* index into attach->links */
 	u16 first, npages;		/* of the source's region in it */
 	DECLARE_BITMAP(pending, PAGER_BLOCK_PAGES);
 };
@@ -47,14 +51,23 @@ struct pager_install {
 	u64 pg;
 };
 
+/* A source of an address space. */
+struct attach_link {
+	struct list_head list;		/* link->mutex; link->attached */
+	struct attach *at;
+	struct link *link;
+	bool listed;			/* link->mutex */
+};
+
 struct attach {
 	refcount_t ref;
-	struct list_head list;		/* link->mutex; link->attached */
 	struct list_head all;		/* pager_lock */
-	struct link *link;
+	struct link *link;		/* links[0].link: of its snapshot */
+	/* The others are of snapshots that its snapshot inherits pages from; as above. */
+	struct attach_link links[MITOSIS_MAX_PARENTS + 1];
+	unsigned int nlinks;
 	struct mm_struct *mm;		/* mmgrab()ed */
 	u32 mm_id, pid;
-	bool listed;			/* link->mutex */
 	bool broken;			/* no memory for the state at fork: killed at the first fault */
 	bool ready;			/* link->mutex; armed: the drain may work on it */
 	bool cut;			/* mmap_lock for writing; drained but for unreadable pages: off the link */
@@ -87,6 +100,14 @@ struct attach {
 	unsigned int outstanding;	/* lock, as the next two: reads, and time with at least one */
 	u64 busy_since, busy_ns;
 	u64 drain_ns, drained_ns;
+};
+
+/* For a snapshot of an address space that still misses pages itself: those that it misses of one source. */
+struct pager_inherit {
+	struct list_head list;
+	struct link *link;		/* pinned */
+	unsigned long nblocks;
+	struct pager_block *blocks;	/* sorted; "pending" are the pages */
 };
 
 /* Pages on their way; several faults and the drain may wait for one. */
@@ -138,6 +159,15 @@ bool pager_read_wanted(struct link_read *lr);
 
 void attach_put(struct attach *at);
 
+/*
+ * What @mm misses, if it does, added to @to. -EXDEV: pages of it have been moved since; -EREMOTEIO: some can never be had; -ESHUTDOWN: a
+ * source is gone.
+ */
+int pager_inherit(struct mm_struct *mm, struct list_head *to);
+/* [pg, pg + n) are not missing. */
+void pager_inherit_less(struct list_head *from, u64 pg, u64 n);
+void pager_inherit_free(struct list_head *from);
+
 /* Between pager.c and drain.c. */
 bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
 u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
@@ -147,7 +177,9 @@ u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
  */
 unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
 			unsigned int max);
-/* -EREMOTEIO: the source cannot read it. */
+/* How many of the @n pages from @pg on, pending in one block, come before one that the source has refused. */
+unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
+/* -EREMOTEIO: the source cannot read it. -EAGAIN: it is not pending any more. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
 /* What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some are not kept. Sleeps. */

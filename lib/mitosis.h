@@ -77,8 +77,22 @@ struct mitosis_attach_info {
 	uint64_t pages_eager;
 	uint64_t pages_dead;
 	uint64_t pages_unreadable;	/* of pages_pending */
+	uint32_t flags;			/* MITOSIS_ATTACH_F_MOVED */
 	uint64_t drain_ns;
 	uint64_t busy_ns;
+};
+
+/* Pages of address space mm that come from another snapshot: a part of its runs, or of its regions. */
+struct mitosis_inherit_info {
+	uint32_t mm;
+	uint64_t parent;
+	uint8_t key[MITOSIS_KEY_LEN];
+	char addr[MITOSIS_ADDR_LEN];
+	uint16_t port;
+	const struct mitosis_run *runs;
+	size_t nruns;
+	const struct mitosis_region *regions;
+	size_t nregions;
 };
 
 struct mitosis_event_info {
@@ -125,6 +139,7 @@ MITOSIS_API int mitosis_release_all(struct mitosis *ctl);
 typedef int (*mitosis_hold_cb)(const struct mitosis_hold_info *hold, void *arg);
 typedef int (*mitosis_region_cb)(uint32_t mm, const struct mitosis_region *regions, size_t nregions,
 				 void *arg);
+typedef int (*mitosis_inherit_cb)(const struct mitosis_inherit_info *in, void *arg);
 typedef int (*mitosis_link_cb)(const struct mitosis_link_info *link, void *arg);
 typedef int (*mitosis_attach_cb)(const struct mitosis_attach_info *attach, void *arg);
 
@@ -133,6 +148,8 @@ MITOSIS_API int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis
 MITOSIS_API int mitosis_hold_find(struct mitosis *ctl, uint64_t snapshot, struct mitosis_hold_info *hold);
 MITOSIS_API int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb cb,
 				   void *arg);
+/* What a snapshot does not hold itself. */
+MITOSIS_API int mitosis_inherit_get(struct mitosis *ctl, uint64_t snapshot, mitosis_inherit_cb cb, void *arg);
 MITOSIS_API int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb, void *arg);
 MITOSIS_API int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb cb,
 				   void *arg);
@@ -143,8 +160,11 @@ MITOSIS_API int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot,
 				  uint16_t port, const char *addr, uint32_t give_up);
 MITOSIS_API int mitosis_link_drain(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
-/* Any number of runs and regions; either may be NULL with 0. */
-MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+/*
+ * Any number of runs and regions; either may be NULL with 0. parent: 0, or the snapshot that these pages are inherited from, to which
+ * there must be a link.
+ */
+MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint64_t parent,
 				   const struct mitosis_run *runs, size_t nruns,
 				   const struct mitosis_region *regions, size_t nregions);
 /* flags: MITOSIS_ATTACH_F_*. At most MITOSIS_MAX_ARRAY eager ranges and as many kept ones: -E2BIG otherwise. */

@@ -540,6 +540,7 @@ struct dump {
 		mitosis_region_cb region;
 		mitosis_link_cb link;
 		mitosis_attach_cb attach;
+		mitosis_inherit_cb inherit;
 	};
 	void *arg;
 };
@@ -619,6 +620,36 @@ int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb
 	return netlink_dump(ctl, MITOSIS_CMD_REGION_GET, snapshot, what, netlink_reply_region, &dump);
 }
 
+static int netlink_reply_inherit(struct nlattr **a, void *arg)
+{
+	struct nlattr *runs = a[MITOSIS_A_RUNS], *regions = a[MITOSIS_A_REGIONS];
+	struct mitosis_inherit_info in = {
+		.mm = attr_u32(a, MITOSIS_A_MM),
+		.parent = attr_u64(a, MITOSIS_A_PARENT),
+		.port = attr_u16(a, MITOSIS_A_PORT),
+		.runs = runs ? nla_data(runs) : NULL,
+		.nruns = runs ? nla_len(runs) / sizeof(*in.runs) : 0,
+		.regions = regions ? nla_data(regions) : NULL,
+		.nregions = regions ? nla_len(regions) / sizeof(*in.regions) : 0,
+	};
+	struct dump *dump = arg;
+
+	if (!a[MITOSIS_A_KEY] || nla_len(a[MITOSIS_A_KEY]) != MITOSIS_KEY_LEN)
+		return -EBADMSG;
+	memcpy(in.key, nla_data(a[MITOSIS_A_KEY]), MITOSIS_KEY_LEN);
+	attr_string(a, MITOSIS_A_PEER_ADDR, in.addr, sizeof(in.addr));
+	return dump->inherit(&in, dump->arg);
+}
+
+int mitosis_inherit_get(struct mitosis *ctl, uint64_t snapshot, mitosis_inherit_cb cb, void *arg)
+{
+	struct dump dump = { .inherit = cb, .arg = arg };
+	char what[80];
+
+	snprintf(what, sizeof(what), "inherited pages of snapshot %016llx", (unsigned long long)snapshot);
+	return netlink_dump(ctl, MITOSIS_CMD_INHERIT_GET, snapshot, what, netlink_reply_inherit, &dump);
+}
+
 static int netlink_reply_link(struct nlattr **a, void *arg)
 {
 	struct mitosis_link_info link = {
@@ -660,6 +691,7 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 		.pages_unreadable = attr_u64(a, MITOSIS_A_PAGES_UNREADABLE),
 		.drain_ns = attr_u64(a, MITOSIS_A_DRAIN_NS),
 		.busy_ns = attr_u64(a, MITOSIS_A_BUSY_NS),
+		.flags = attr_u32(a, MITOSIS_A_FLAGS),
 	};
 	struct dump *dump = arg;
 
@@ -709,7 +741,7 @@ int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot, const uint8_t key[
 	return netlink_link_open(ctl, snapshot, key, peer_addr, port, addr, give_up);
 }
 
-int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint64_t parent,
 		       const struct mitosis_run *runs, size_t nruns,
 		       const struct mitosis_region *regions, size_t nregions)
 {
@@ -727,6 +759,7 @@ int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 			return NETLINK_NO_MEMORY(ctl, what);
 		if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
 		    nla_put_u32(msg, MITOSIS_A_MM, mm) ||
+		    (parent && nla_put_u64(msg, MITOSIS_A_PARENT, parent)) ||
 		    (n && nla_put(msg, MITOSIS_A_RUNS, n * sizeof(*runs), runs)) ||
 		    (m && nla_put(msg, MITOSIS_A_REGIONS, m * sizeof(*regions), regions)))
 			return netlink_too_small(ctl, msg, what);

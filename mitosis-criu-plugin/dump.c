@@ -187,6 +187,16 @@ static bool dump_lazy_for_ever(const struct mitosis_attach_info *at)
 }
 
 /*
+ * Whether a snapshot can do without them: the process is a child that brings in what it touches, and its own children will read the
+ * rest from where it would. One that is on its way to have everything is waited for, as its source is to be let go of.
+ */
+static bool dump_lazy_is_inherited(const struct mitosis_attach_info *at)
+{
+	return plugin_setting("MITOSIS_INHERIT") && !at->drain_ns &&
+	       !at->pages_unreadable && !(at->flags & MITOSIS_ATTACH_F_MOVED);
+}
+
+/*
  * A process whose own memory is still on its way has pages that CRIU can not see. While it still
  * runs it is given the time to get them.
  */
@@ -204,7 +214,7 @@ int dump_pause(pid_t pid)
 	if (ret)
 		return ret;
 	ret = mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at);
-	if (!ret)
+	if (!ret || (ret > 0 && dump_lazy_is_inherited(&at)))
 		return 0;
 	/* criu has set itself a time for stopping the tasks; this is not part of it. */
 	alarm_left = alarm(0);
@@ -262,7 +272,7 @@ int dump_checkpoint(pid_t pid)
 		plugin_say("process %d has gone: try again", pid);
 		return -ESRCH;
 	}
-	if (mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at) > 0) {
+	if (mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at) > 0 && !dump_lazy_is_inherited(&at)) {
 		plugin_say("process %d still waits for memory of an earlier move: try again later", pid);
 		return -EBUSY;
 	}

@@ -124,21 +124,63 @@ static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct m
 	return ret;
 }
 
+/* @add after the last of the @n of @array; those that go on where the last one ends become one. */
+static int finish_append_runs(struct mitosis_run **array, size_t *n, const struct mitosis_run *add, size_t nadd)
+{
+	struct mitosis_run *more = reallocarray(*array, *n + nadd, sizeof(*more));
+	size_t i;
+
+	if (!more)
+		return -ENOMEM;
+	*array = more;
+	for (i = 0; i < nadd; i++) {
+		if (*n && more[*n - 1].start + more[*n - 1].npages * 4096 == add[i].start)
+			more[*n - 1].npages += add[i].npages;
+		else
+			more[(*n)++] = add[i];
+	}
+	return 0;
+}
+
+static int finish_append_regions(struct mitosis_region **array, size_t *n, const struct mitosis_region *add, size_t nadd)
+{
+	struct mitosis_region *more = reallocarray(*array, *n + nadd, sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	*array = more;
+	memcpy(more + *n, add, nadd * sizeof(*more));
+	*n += nadd;
+	return 0;
+}
+
 static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions, size_t n,
 			      void *arg)
 {
 	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, pid);
-	struct mitosis_region *more;
+
+	return mm ? finish_append_regions(&mm->regions, &mm->nregions, regions, n) : -EPROTO;
+}
+
+static int finish_add_inherited(const struct mitosis_inherit_info *info, void *arg)
+{
+	struct mitosis_image_parent parent = { .snapshot = info->parent, .port = info->port, .addr = (char *)info->addr };
+	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, info->mm);
+	struct mitosis_image_inherited *in;
+	int ret = 0;
 
 	if (!mm)
 		return -EPROTO;
-	more = reallocarray(mm->regions, mm->nregions + n, sizeof(*more));
-	if (!more)
+	memcpy(parent.key, info->key, sizeof(parent.key));
+	in = mitosis_image_add_inherited(arg, mm, &parent);
+	explicit_bzero(parent.key, sizeof(parent.key));
+	if (!in)
 		return -ENOMEM;
-	memcpy(more + mm->nregions, regions, n * sizeof(*more));
-	mm->regions = more;
-	mm->nregions += n;
-	return 0;
+	if (info->nruns)
+		ret = finish_append_runs(&in->runs, &in->nruns, info->runs, info->nruns);
+	if (!ret && info->nregions)
+		ret = finish_append_regions(&in->regions, &in->nregions, info->regions, info->nregions);
+	return ret;
 }
 
 static int finish_seal(struct mitosis *ctl, struct mitosis_image *img, char *err, size_t errlen)
@@ -148,6 +190,8 @@ static int finish_seal(struct mitosis *ctl, struct mitosis_image *img, char *err
 	ret = mitosis_hold_seal(ctl, img->snapshot);
 	if (!ret)
 		ret = mitosis_region_get(ctl, img->snapshot, finish_add_regions, img);
+	if (!ret)
+		ret = mitosis_inherit_get(ctl, img->snapshot, finish_add_inherited, img);
 	if (ret)
 		snprintf(err, errlen, "%s", mitosis_error(ctl)[0] ? mitosis_error(ctl) :
 			 "the module's regions are not those of this dump: load the module of this version of mitosis");

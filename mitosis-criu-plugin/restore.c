@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -100,6 +101,27 @@ static void restore_pagemaps_remove(void)
 	restore.lock = -1;
 }
 
+/* They stay open until our socket is closed, and then as long as somebody reads from them. */
+static int restore_parents_open(void)
+{
+	uint32_t give_up;
+	size_t i;
+	int ret;
+
+	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up);
+	for (i = 0; i < restore.img->nparents && !ret; i++) {
+		const struct mitosis_image_parent *p = &restore.img->parents[i];
+
+		ret = mitosis_link_open(restore.ctl, p->snapshot, p->key, p->addr, p->port, NULL, give_up);
+		if (ret == -EEXIST)
+			ret = 0;
+		if (ret)
+			plugin_say("%s; snapshot %016" PRIx64 " inherits pages from there", mitosis_error(restore.ctl),
+				   restore.img->snapshot);
+	}
+	return ret;
+}
+
 static int restore_link_open(void)
 {
 	struct mitosis_image *img = restore.img;
@@ -116,12 +138,12 @@ static int restore_link_open(void)
 					img->port, NULL, give_up);
 		/* The children of one source on a node share a link. */
 		if (ret == -EEXIST)
-			return 0;
+			return restore_parents_open();
 	}
 	restore.link = !ret;
 	if (ret)
 		plugin_say("%s", mitosis_error(restore.ctl));
-	return ret;
+	return ret ? ret : restore_parents_open();
 }
 
 static void restore_end(void)
@@ -359,6 +381,7 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 	uint64_t snapshot = restore.img->snapshot;
 	struct restore_ranges r = {};
 	struct mitosis_proc proc;
+	size_t i;
 	int ret;
 
 	ret = mitosis_proc_get(pid, &proc, NULL);
@@ -369,8 +392,12 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 		goto out;
 	}
 	restore_merge_eager(&r);
-	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, runs, nruns, mm->regions,
+	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, 0, runs, nruns, mm->regions,
 				 mm->nregions);
+	for (i = 0; i < mm->ninherited && !ret; i++)
+		ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, restore.img->parents[mm->inherited[i].parent].snapshot,
+					 mm->inherited[i].runs, mm->inherited[i].nruns, mm->inherited[i].regions,
+					 mm->inherited[i].nregions);
 	if (!ret)
 		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, r.eager, r.neager,
 					 r.keep, r.nkeep,
@@ -401,7 +428,7 @@ static int restore_attach(pid_t pid)
 		plugin_say("%s", err);
 		return ret;
 	}
-	if (nruns)
+	if (nruns || mm->ninherited)
 		ret = restore_arm(pid, mm, runs, nruns);
 	free(runs);
 	return ret;

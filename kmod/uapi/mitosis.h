@@ -24,7 +24,8 @@
  *		EADDRNOTAVAIL: no RDMA device has ADDR. EOPNOTSUPP: the device lacks what is needed.
  * HOLD_MM	SNAPSHOT, MM, PID, START_TIME [, CLONE_PID, CLONE_START_TIME]
  *		Takes references on the process's address space and on that of its copy-on-write clone, which
- *		may then exit. Without a clone the process's own pages are copied.
+ *		may then exit. Without a clone the process's own pages are copied. Pages that the process itself still misses are
+ *		inherited: whoever restores the snapshot reads them from where this process would. EXDEV: it has moved some.
  * HOLD_PAGES	SNAPSHOT, MM, RUNS (ascending, not overlapping; at most MITOSIS_MAX_ARRAY a call; repeat)
  *		Takes the pages. EFAULT: a page can not be had; the snapshot is useless then and
  *		should be released.
@@ -33,6 +34,8 @@
  * HOLD_EXTEND	SNAPSHOT [, LEASE]: the lease begins anew, LEASE seconds from now; without one there is none any more. ENOENT:
  *		no such snapshot, or it is going away.
  * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
+ * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, PEER_ADDR, PORT and either REGIONS or RUNS, several messages. The snapshot keeps
+ *		this node's links to its parents open.
  * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
  * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
  *		pages. Synchronous: afterwards no peer can read. ENOENT: no such snapshot.
@@ -43,8 +46,9 @@
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
  *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
- * ATTACH_ADD	SNAPSHOT, MM, RUNS and/or REGIONS (ascending; repeat)
- *		Collects what the source holds for one address space.
+ * ATTACH_ADD	SNAPSHOT, MM [, PARENT], RUNS and/or REGIONS (ascending; repeat)
+ *		Collects what the source holds for one address space, or what PARENT's source does, to which the caller has opened a
+ *		link.
  * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP] [, FLAGS]
  *		All threads must be stopped. Discards what is present in the runs, arms the private anonymous
  *		mappings and returns when the runs' parts in EAGER ranges, in the stack, in argument and
@@ -79,6 +83,7 @@
 #define MITOSIS_NAME_LEN	64	/* bytes, final NUL included */
 #define MITOSIS_PORT		7573	/* default rdma_cm port of the source (RDMA_PS_TCP) */
 #define MITOSIS_MAX_ARRAY	2048	/* entries in one RUNS, REGIONS, EAGER or KEEP attribute */
+#define MITOSIS_MAX_PARENTS	8	/* snapshots that one snapshot can inherit pages from */
 #define MITOSIS_REGION_SHIFT	21	/* a region lies within one block of 2 MiB of address space */
 #define MITOSIS_CONNECT_TIMEOUT	20	/* seconds */
 #define MITOSIS_GIVE_UP_DEFAULT	120	/* seconds without the source until its processes are killed */
@@ -104,6 +109,7 @@ enum mitosis_cmd {
 	MITOSIS_CMD_EVENT,
 	MITOSIS_CMD_SELFTEST,
 	MITOSIS_CMD_HOLD_EXTEND,
+	MITOSIS_CMD_INHERIT_GET,
 	__MITOSIS_CMD_MAX,
 };
 #define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
@@ -151,6 +157,7 @@ enum mitosis_attr {
 	MITOSIS_A_BUSY_NS,		/* u64, of DRAIN_NS: time with a read outstanding */
 	MITOSIS_A_PAGES_UNREADABLE,	/* u64, of PENDING: the source cannot read them */
 	MITOSIS_A_PAGES_SHARED,		/* u64, mapped from the node's cache by a fault that reads; of PENDING until drained */
+	MITOSIS_A_PARENT,		/* u64, snapshot that pages are inherited from */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
@@ -182,6 +189,8 @@ struct mitosis_keep {
 #define MITOSIS_HOLD_F_FOLLOW	(1U << 1)
 /* MITOSIS_A_FLAGS of ATTACH_ARM */
 #define MITOSIS_ATTACH_F_CACHE	(1U << 0)	/* pages that it reads are kept for others of the same snapshot */
+/* MITOSIS_A_FLAGS of ATTACH_GET */
+#define MITOSIS_ATTACH_F_MOVED	(1U << 31)	/* it has moved pages that were not here: no snapshot can inherit them */
 /* MITOSIS_A_FLAGS of RELEASE */
 #define MITOSIS_RELEASE_ALL	(1U << 0)
 

@@ -134,6 +134,31 @@ static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sam
 	mm->nregions = nr;
 }
 
+static void *sample_copy(const void *from, size_t len)
+{
+	void *copy = malloc(len);
+
+	if (!copy)
+		abort();
+	return memcpy(copy, from, len);
+}
+
+/* Two runs of one region of another snapshot. */
+static void sample_inherit(struct mitosis_image *img, struct mitosis_image_mm *mm)
+{
+	static const struct mitosis_image_parent parent = { .snapshot = 0xabcdef, .key = "0123456789abcde", .port = 7573, .addr = "fd00::9" };
+	static const struct mitosis_run runs[] = { { 0x7f0000300000, 3 }, { 0x7f0000308000, 1 } };
+	static const struct mitosis_region region = { 0x7f0000300000, 9, 11 };
+	struct mitosis_image_inherited *in = mitosis_image_add_inherited(img, mm, &parent);
+
+	if (!in)
+		abort();
+	in->runs = sample_copy(runs, sizeof(runs));
+	in->nruns = 2;
+	in->regions = sample_copy(&region, sizeof(region));
+	in->nregions = 1;
+}
+
 struct mitosis_image *sample_image(void)
 {
 	static const struct sample_entry e1[] = {
@@ -155,6 +180,7 @@ struct mitosis_image *sample_image(void)
 	img->flags = MITOSIS_HOLD_F_ONESHOT;
 	sample_add(img, 4243, e2, 2, r2, 2);
 	sample_add(img, 4242, e1, 4, r1, 3);
+	sample_inherit(img, mitosis_image_find_mm(img, 4243));
 	return img;
 }
 

@@ -422,6 +422,56 @@ static void image_state_and_contents_agree(void)
 	mitosis_image_free(img);
 }
 
+static void image_bad_inheritance(void)
+{
+	struct mitosis_image *img = sample_image();
+	struct mitosis_image_mm *mm = mitosis_image_find_mm(img, 4243);
+	struct mitosis_image_inherited *in = &mm->inherited[0];
+	struct mitosis_image_parent more = img->parents[0];
+	unsigned int i;
+
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	in->parent = 1;
+	refused(img, "parent 1 of 1");
+	in->parent = 0;
+	in->runs[1].start = in->runs[0].start;
+	refused(img, "inherited run 1");
+	in->runs[1].start = in->runs[0].start + 8 * 4096;
+	in->runs[1].npages = 2;
+	refused(img, "in no region");
+	in->runs[1].npages = UINT64_MAX / 4096;
+	refused(img, "inherited run 1");
+	in->runs[1].npages = 0;
+	refused(img, "inherited run 1");
+	in->runs[1].npages = 1;
+	in->regions[0].npages = 513;
+	refused(img, "block of 2 MiB");
+	in->regions[0].npages = 9;
+	img->parents[0].snapshot = img->snapshot;
+	refused(img, "wrong snapshot");
+	img->parents[0].snapshot = 0xabcdef;
+	img->parents[0].port = 0;
+	refused(img, "wrong snapshot, port");
+	img->parents[0].port = 7573;
+	img->parents[0].addr[0] = 'x';
+	refused(img, "address");
+	img->parents[0].addr[0] = 'f';
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	more.addr = "10.0.0.9";
+	for (i = 1; i <= MITOSIS_MAX_PARENTS; i++) {
+		more.snapshot = i;
+		CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+		CU_ASSERT_PTR_NOT_NULL(mitosis_image_add_inherited(img, mm, &more));
+	}
+	refused(img, "inherits from 9 snapshots");
+	img->nparents--;
+	free(img->parents[img->nparents].addr);
+	mm->inherited[1].parent = 0;
+	mm->inherited[8].parent = 1;
+	refused(img, "from parent 0 twice");
+	mitosis_image_free(img);
+}
+
 static void image_mms_are_sorted(void)
 {
 	static const uint32_t pids[] = { 50, 10, 70, 60, 1, 2000000 };
@@ -444,7 +494,7 @@ static void image_mms_are_sorted(void)
 
 static void images_are_equal(const struct mitosis_image *a, const struct mitosis_image *b)
 {
-	size_t i;
+	size_t i, j;
 
 	CU_ASSERT(a->state == b->state && a->snapshot == b->snapshot && a->port == b->port);
 	CU_ASSERT(a->flags == b->flags && a->created == b->created);
@@ -466,6 +516,20 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 				!memcmp(m->regions, n->regions, m->nregions * sizeof(*m->regions)));
 		if (m->pagemap_len && m->pagemap_len == n->pagemap_len)
 			CU_ASSERT(!memcmp(m->pagemap, n->pagemap, m->pagemap_len));
+		CU_ASSERT_EQUAL_FATAL(m->ninherited, n->ninherited);
+		for (j = 0; j < m->ninherited; j++) {
+			const struct mitosis_image_inherited *p = &m->inherited[j], *q = &n->inherited[j];
+
+			CU_ASSERT_FATAL(p->parent == q->parent && p->nruns == q->nruns && p->nregions == q->nregions);
+			CU_ASSERT(!memcmp(p->runs, q->runs, p->nruns * sizeof(*p->runs)));
+			CU_ASSERT(!memcmp(p->regions, q->regions, p->nregions * sizeof(*p->regions)));
+		}
+	}
+	CU_ASSERT_EQUAL_FATAL(a->nparents, b->nparents);
+	for (i = 0; i < a->nparents; i++) {
+		CU_ASSERT(a->parents[i].snapshot == b->parents[i].snapshot && a->parents[i].port == b->parents[i].port);
+		CU_ASSERT(!memcmp(a->parents[i].key, b->parents[i].key, MITOSIS_KEY_LEN));
+		CU_ASSERT_STRING_EQUAL(a->parents[i].addr, b->parents[i].addr);
 	}
 }
 
@@ -550,8 +614,8 @@ static void image_truncated_at_every_byte(void)
 		}
 		free(cut);
 	}
-	/* Without created, without host, and without the second process it is a whole message. */
-	CU_ASSERT_EQUAL(whole, 3);
+	/* Without the second process, which needs the parent at the end, it is a whole message. */
+	CU_ASSERT_EQUAL(whole, 1);
 	free(buf);
 	mitosis_image_free(img);
 }
@@ -591,7 +655,7 @@ static void image_unknown_version(void)
 	buf = p;
 	buf[8] = MITOSIS_IMAGE_VERSION + 1;
 	parse_refused(buf, len, -EPROTONOSUPPORT);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 2"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 3"));
 	buf[8] = 0;
 	parse_refused(buf, len, -EPROTONOSUPPORT);
 	free(buf);
@@ -620,7 +684,7 @@ static void image_bomb(void)
 	uint8_t *buf = malloc(len);
 	uint32_t le = (uint32_t)(len - 16);
 
-	memcpy(buf, "MITOSIS\n\1\0\0", 12);
+	memcpy(buf, "MITOSIS\n\2\0\0", 12);
 	memcpy(buf + 12, &le, 4);
 	for (i = 16; i < len; i += 2) {	/* field 7, empty mm */
 		buf[i] = 0x3a;
@@ -644,7 +708,7 @@ static void image_counts_that_differ(void)
 		0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x12, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
 		0x1a, 3, ':', ':', '1', 0x20, 1, 0x28, 0, 0x30, 1, 0x3a, 5, 0x08, 1, 0x12, 1, 7,
 	};
-	uint8_t buf[16 + sizeof(msg)] = "MITOSIS\n\1";
+	uint8_t buf[16 + sizeof(msg)] = "MITOSIS\n\2";
 
 	buf[12] = sizeof(msg);
 	memcpy(buf + 16, msg, sizeof(msg));
@@ -840,6 +904,7 @@ static CU_TestInfo check_tests[] = {
 	{ "page in no region", image_page_in_no_region },
 	{ "bad pagemap", image_bad_pagemap },
 	{ "state and contents agree", image_state_and_contents_agree },
+	{ "bad inheritance", image_bad_inheritance },
 	{ "processes are sorted", image_mms_are_sorted },
 	CU_TEST_INFO_NULL,
 };

@@ -252,6 +252,53 @@ cmd_limit_there() {
 	[ "$(stat_of cache_unmapped)" -gt "$unmapped" ] || fail "12 MiB are mapped in 6"
 }
 
+# chain: a child of a child that has not got all of its memory, back on the machine of the first.
+cmd_chain() {
+	local child held
+	rm -rf $OUT $T/chain.*
+	mkdir -p $OUT
+	(cd / && exec setsid -f "$BIN/chain" < /dev/null > /dev/null 2>&1)
+	until_true 60 grep -q ^ready "$T/chain.log" || fail "the parent does not get ready"
+	PID=$(sed -n 's/^ready //p' "$T/chain.log")
+	prepare
+	on_peer "mkdir -p $T; rm -f $T/chain.*"
+	resume -n 1 --on "$PEER"
+	child=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
+	on_peer "/root/t/fork.sh chain_there $child" || exit 1
+	held=$(on_peer "mitosis-cli list --json" | tr -d ' \n' | sed 's/.*"snapshots":\[{[^}]*"pages":\([0-9]*\).*/\1/')
+	# a quarter is written, one read and one discarded
+	[ "$held" -ge 512 ] && [ "$held" -lt 1400 ] || fail "the child's snapshot holds $held pages"
+	mitosis-cli resume u --from "$PEER" --json > $OUT/again 2> $OUT/again.err || fail "resume of the child's child: $(paste -s $OUT/again.err)"
+	until_true 60 grep -sqE '^(PASS|FAIL)' $T/chain.log.2 || fail "the child's child gives no verdict"
+	grep -q ^PASS $T/chain.log.2 || fail "the child's child: $(grep ^FAIL $T/chain.log.2)"
+	# what its memory is needed for is needed, whoever has ended
+	on_peer "kill $(inits)"
+	mitosis-cli release "$SNAPSHOT" 2> $OUT/release && fail "released under its child's snapshot"
+	grep -q "read from it" $OUT/release || fail "release does not say why not: $(cat $OUT/release)"
+	kill "$(sed -n 's/.*"init": *\([0-9]*\).*/\1/p' $OUT/again)"
+	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
+	mitosis-cli release "$SNAPSHOT" 2> /dev/null && fail "released under its child's snapshot, which nobody reads"
+	# the loss of a parent is told by its name
+	mitosis-cli release --force "$SNAPSHOT" || fail "it cannot be released by force"
+	mitosis-cli resume u --from "$PEER" 2> $OUT/orphan > /dev/null && fail "it is resumed without its parent"
+	grep -q "$SNAPSHOT" $OUT/orphan || fail "the parent is not named: $(paste -s $OUT/orphan)"
+	on_peer "mitosis-cli release \$(mitosis-cli list | awk '\$2 == \"u\" { print \$1 }')" || fail "the child's snapshot cannot be released"
+	on_peer "/root/t/fork.sh idle" || exit 1
+	touch $T/chain.go
+	until_true 60 grep -q ^PASS $T/chain.log || fail "the parent: $(grep ^FAIL $T/chain.log)"
+	end_all
+}
+
+cmd_chain_there() {
+	until_true 60 grep -sqE "^(ready|FAIL)" $T/chain.log.1 || fail "the child does not get ready"
+	mitosis-cli prepare --pid "$1" --name u > $T/prepare.log 2>&1 || fail "prepare of the child: $(paste -s $T/prepare.log)"
+	[ "$(mitosis-cli list --json | tr -d ' \n' | sed 's/.*"pending":\([0-9]*\).*/\1/')" -ge 512 ] || fail "the child has got all of its memory first"
+}
+
+cmd_idle() {
+	until_true 20 idle_links && until_true 20 idle_source || fail "something is left: $(mitosis-cli list)"
+}
+
 counted() {
 	grep -qx "$2: $3" "$1"
 }

@@ -259,7 +259,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 
 		OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 		beyond(&runs[i], &rs);
-		OK(mitosis_attach_add(ctl, id, proc[i].pid, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
+		OK(mitosis_attach_add(ctl, id, proc[i].pid, 0, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
 		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], NULL, 0, NULL, 0,
 				      getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0), "arm");
 	}
