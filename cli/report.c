@@ -30,6 +30,8 @@ static int list_hold(const struct mitosis_hold_info *h, void *arg)
 	add_u64(o, "pages", h->pages_held);
 	add_u64(o, "regions", h->nregions);
 	add_u64(o, "peers", h->npeers);
+	if (h->uid != UINT32_MAX)
+		add_u64(o, "uid", h->uid);
 	add_u64(o, "age_ms", h->age_ms);
 	if (h->leased)
 		add_u64(o, "lease_s", h->lease);
@@ -81,14 +83,16 @@ static void print_all(json_object *all)
 	size_t i;
 
 	list = json_object_object_get(all, "snapshots");
-	printf("%-16s  %-20s %-9s %10s %6s %10s\n", "SNAPSHOT", "HELD FOR", "STATE", "MIB", "PEERS",
-	       "AGE/S");
+	printf("%-16s  %-20s %-9s %6s %10s %6s %10s\n", "SNAPSHOT", "HELD FOR", "STATE", "UID", "MIB",
+	       "PEERS", "AGE/S");
 	for (i = 0; i < json_object_array_length(list); i++) {
 		json_object *o = json_object_array_get_idx(list, i);
 
-		printf("%-16s  %-20s %-9s %10.1f %6d %10.1f\n", jstr(o, "snapshot"), jstr(o, "name"),
-		       jstr(o, "state"), jint(o, "pages") / 256.0, (int)jint(o, "peers"),
-		       jint(o, "age_ms") / 1000.0);
+		json_object *uid = json_object_object_get(o, "uid");
+
+		printf("%-16s  %-20s %-9s %6s %10.1f %6d %10.1f\n", jstr(o, "snapshot"), jstr(o, "name"),
+		       jstr(o, "state"), uid ? json_object_get_string(uid) : "-",
+		       jint(o, "pages") / 256.0, (int)jint(o, "peers"), jint(o, "age_ms") / 1000.0);
 	}
 	list = json_object_object_get(all, "links");
 	printf("\n%-16s  %-20s %-10s %9s %6s %10s\n", "SNAPSHOT", "SOURCE", "LINK", "PROCESSES", "DOWN/S",
@@ -184,6 +188,17 @@ int cmd_show(int argc, char **argv)
 	return report(id, json);
 }
 
+/* Adds to {"UID": pages}. */
+static int stats_user(const struct mitosis_hold_info *h, void *arg)
+{
+	char uid[16];
+
+	snprintf(uid, sizeof(uid), "%u", h->uid);
+	if (h->uid != UINT32_MAX)
+		add_u64(arg, uid, jint(arg, uid) + h->pages_held);
+	return 0;
+}
+
 int cmd_stats(int argc, char **argv)
 {
 	static const struct option options[] = { { "json", 0, NULL, 'j' }, { "watch", 1, NULL, 'w' },
@@ -205,9 +220,10 @@ int cmd_stats(int argc, char **argv)
 	if (!ctl)
 		return CLI_FAILED;
 	do {
-		json_object *o = json_object_new_object();
+		json_object *o = json_object_new_object(), *users = json_object_new_object();
 
-		if (mitosis_stats(ctl, stats)) {
+		json_object_object_add(o, "pages_held_by_uid", users);
+		if (mitosis_stats(ctl, stats) || mitosis_hold_get(ctl, 0, stats_user, users)) {
 			cli_say("%s", mitosis_error(ctl));
 			json_object_put(o);
 			mitosis_close(ctl);
@@ -219,8 +235,12 @@ int cmd_stats(int argc, char **argv)
 			else
 				printf("%-20s %lu\n", mitosis_stat_name(i), (unsigned long)stats[i]);
 		}
-		if (json)
+		if (json) {
 			printf("%s\n", json_object_to_json_string(o));
+		} else {
+			json_object_object_foreach(users, uid, pages)
+				printf("pages_held_uid_%-5s %s\n", uid, json_object_get_string(pages));
+		}
 		json_object_put(o);
 		fflush(stdout);
 		if (watch > 0) {

@@ -16,13 +16,16 @@
 #define HOLD_BLOCK_PAGES (1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT))
 
 static LIST_HEAD(hold_list);
-static DEFINE_MUTEX(hold_lock);		/* hold_list */
+static DEFINE_MUTEX(hold_lock);		/* hold_list, and what is charged to those in it */
 static struct workqueue_struct *hold_wq;
-static atomic_long_t hold_pages_now;
 
 static ulong max_held_mb;
 module_param(max_held_mb, ulong, 0644);
 MODULE_PARM_DESC(max_held_mb, "Most memory that all snapshots together may hold, MiB (0: no limit)");
+
+static ulong max_held_user_mb;
+module_param(max_held_user_mb, ulong, 0644);
+MODULE_PARM_DESC(max_held_user_mb, "Most memory that the snapshots of one user's processes may hold, MiB (0: no limit; root has none)");
 
 static void hold_free(struct kref *kref)
 {
@@ -215,6 +218,7 @@ struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_t
 	strscpy(hold->addr, addr_text, sizeof(hold->addr));
 	hold->flags = flags;
 	hold->owner = owner;
+	hold->uid = INVALID_UID;
 	hold->created_ns = ktime_get_ns();
 
 	hold->exposure = xprt_expose_create(addr, hold->id, hold->key, &hold_expose_ops, hold);
@@ -286,6 +290,11 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 	else
 		ret = 0;
 	if (!ret) {
+		if (list_empty(&hold->mms)) {
+			mutex_lock(&hold_lock);
+			hold->uid = task_uid(task);
+			mutex_unlock(&hold_lock);
+		}
 		if ((hold->flags & MITOSIS_HOLD_F_FOLLOW) && !hold->root)
 			hold->root = get_task_pid(task, PIDTYPE_TGID);
 		list_add_tail(&hm->list, &hold->mms);
@@ -303,6 +312,37 @@ err_free:
 	kfree(hm->fill);
 	kfree(hm);
 	return ret;
+}
+
+/* Before the pages are taken, so that snapshots which are made at the same time find each other's. */
+static int hold_charge(struct hold *hold, unsigned int n)
+{
+	u64 all = n, users = n;
+	struct hold *other;
+	int ret = 0;
+
+	mutex_lock(&hold_lock);
+	list_for_each_entry(other, &hold_list, list) {
+		all += other->npages;
+		if (uid_eq(other->uid, hold->uid))
+			users += other->npages;
+	}
+	if (max_held_mb && all > (u64)max_held_mb << (20 - PAGE_SHIFT))
+		ret = -ENOSPC;
+	else if (max_held_user_mb && users > (u64)max_held_user_mb << (20 - PAGE_SHIFT) &&
+		 !uid_eq(hold->uid, GLOBAL_ROOT_UID))
+		ret = -EDQUOT;
+	else
+		hold->npages += n;
+	mutex_unlock(&hold_lock);
+	return ret;
+}
+
+static void hold_uncharge(struct hold *hold, unsigned int n)
+{
+	mutex_lock(&hold_lock);
+	hold->npages -= n;
+	mutex_unlock(&hold_lock);
 }
 
 static int hold_gup(struct mm_struct *mm, u64 va, unsigned int n, struct page **pages)
@@ -374,7 +414,6 @@ static void hold_put_pages(struct page **pages, unsigned int n)
 		put_page(pages[i]);
 		held++;
 	}
-	atomic_long_sub(held, &hold_pages_now);
 	mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, -held);
 }
 
@@ -413,26 +452,28 @@ static int hold_close_region(struct hold *hold, struct hold_mm *hm)
 static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, bool copy)
 {
 	unsigned int i = (va >> PAGE_SHIFT) % HOLD_BLOCK_PAGES;
-	unsigned int n = (end - va) >> PAGE_SHIFT, j;
-	int got, held;
+	unsigned int n = (end - va) >> PAGE_SHIFT, left = n, held = 0, j;
+	int got, ret;
 
-	if (max_held_mb &&
-	    atomic_long_read(&hold_pages_now) + n > (max_held_mb << (20 - PAGE_SHIFT)))
-		return -EDQUOT;
+	ret = hold_charge(hold, n);
+	if (ret)
+		return ret;
 	hm->block = va >> MITOSIS_REGION_SHIFT;
 	hm->first = min(hm->first, i);
-	while (n) {
+	while (left) {
 		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (copy)
+			got = -EINTR;
+		else if (copy)
 			got = hold_copy(hm->orig, va, &hm->fill[i]);
 		else
-			got = hold_gup(hm->clone, va, n, &hm->fill[i]);
-		if (got <= 0)
-			return got ? : -EFAULT;
+			got = hold_gup(hm->clone, va, left, &hm->fill[i]);
+		if (got <= 0) {
+			ret = got ? : -EFAULT;
+			break;
+		}
 		hm->last = i + got - 1;
 		/* the zero page is everybody's; holes stand for it */
-		for (j = i, held = 0; j < i + got; j++) {
+		for (j = i; j < i + got; j++) {
 			if (hm->fill[j] == ZERO_PAGE(0)) {
 				put_page(hm->fill[j]);
 				hm->fill[j] = NULL;
@@ -440,15 +481,15 @@ static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, boo
 				held++;
 			}
 		}
-		hold->npages += held;
-		atomic_long_add(held, &hold_pages_now);
-		mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, held);
 		i += got;
-		n -= got;
+		left -= got;
 		va += (u64)got << PAGE_SHIFT;
 		cond_resched();
 	}
-	return 0;
+	if (held < n)
+		hold_uncharge(hold, n - held);
+	mitosis_stat_add(MITOSIS_STAT_PAGES_HELD, held);
+	return ret;
 }
 
 int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n)

@@ -9,6 +9,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/uidgid.h>
 #include <linux/workqueue.h>
 
 #include "mitosis.h"
@@ -47,6 +48,8 @@ struct hold {
 	char addr[64];
 	u32 flags;
 	u32 owner;			/* netlink port that created it: while open, its close releases it */
+	kuid_t uid;			/* hold_lock; of the first address space's process, whose snapshot it is */
+	u64 npages;			/* hold_lock; charged to the user and to the machine */
 	u64 created_ns;
 	atomic_t npeers;
 	u64 idle_ns;			/* since when the last peer is gone; 0: there has been none */
@@ -59,7 +62,7 @@ struct hold {
 	u64 expires_ns;			/* 0: never */
 	struct pid *root;		/* of the first address space's process; NULL unless FOLLOW */
 	struct list_head mms;
-	u64 npages, nregions;
+	u64 nregions;
 	struct xprt_exposure *exposure;
 };
 

@@ -291,8 +291,10 @@ static int netlink_hold_pages(struct sk_buff *req, struct genl_info *info)
 		GENL_SET_ERR_MSG(info, "the runs are not ascending whole pages of user address space");
 	else if (ret == -EFAULT)
 		GENL_SET_ERR_MSG(info, "a page of the process cannot be read");
+	else if (ret == -ENOSPC)
+		GENL_SET_ERR_MSG(info, "the snapshots would hold more than the module's max_held_mb: release one, or raise it");
 	else if (ret == -EDQUOT)
-		GENL_SET_ERR_MSG(info, "the snapshots would hold more than the module's max_held_mb");
+		GENL_SET_ERR_MSG(info, "the user's snapshots would hold more than the module's max_held_user_mb: release one, or raise it");
 	else if (ret == -ENOENT)
 		GENL_SET_ERR_MSG(info, "this address space is not in the snapshot");
 	hold_put(hold);
@@ -574,6 +576,8 @@ static int netlink_dump_hold(struct hold *hold, void *arg)
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_HELD, READ_ONCE(hold->npages)) ||
 	    netlink_put_u64(skb, MITOSIS_A_NREGIONS, READ_ONCE(hold->nregions)) ||
 	    nla_put_u32(skb, MITOSIS_A_NPEERS, atomic_read(&hold->npeers)) ||
+	    (uid_valid(hold->uid) &&
+	     nla_put_u32(skb, MITOSIS_A_UID, from_kuid(&init_user_ns, hold->uid))) ||
 	    netlink_put_u64(skb, MITOSIS_A_AGE_MS, (now - hold->created_ns) / NSEC_PER_MSEC) ||
 	    (expires && nla_put_u32(skb, MITOSIS_A_LEASE,
 				    expires > now ? (expires - now) / NSEC_PER_SEC : 0))) {

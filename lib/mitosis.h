@@ -50,6 +50,7 @@ struct mitosis_hold_info {
 	uint64_t pages_held;
 	uint64_t nregions;
 	uint32_t npeers;
+	uint32_t uid;		/* whose processes it is of; UINT32_MAX: of none yet */
 	uint64_t age_ms;
 };
 
@@ -123,7 +124,7 @@ MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *addr, const
 /* clone may be NULL. */
 MITOSIS_API int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				const struct mitosis_proc *proc, const struct mitosis_proc *clone);
-/* Any number of runs. */
+/* Any number of runs. -ENOSPC, -EDQUOT: a limit of the machine's, or of the user's. */
 MITOSIS_API int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				   const struct mitosis_run *runs, size_t nruns);
 MITOSIS_API int mitosis_hold_seal(struct mitosis *ctl, uint64_t snapshot);

@@ -17,6 +17,7 @@
 
 #define NETLINK_BUFFER	(1 << 20)	/* bytes; an event is about 100, a full request 66,000 */
 #define NETLINK_MESSAGE	(128 << 10)
+#define HOLD_USER_LIMIT	"/sys/module/mitosis/parameters/max_held_user_mb"
 
 struct mitosis {
 	struct nl_sock *sk;
@@ -443,6 +444,45 @@ int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 	return netlink_call(ctl, msg, what, NULL, NULL);
 }
 
+struct hold_quota {
+	uint64_t snapshot;
+	uint32_t uid;
+	uint64_t pages;		/* in other snapshots of the user */
+};
+
+static int hold_quota_uid(const struct mitosis_hold_info *hold, void *arg)
+{
+	((struct hold_quota *)arg)->uid = hold->uid;
+	return 0;
+}
+
+static int hold_quota_add(const struct mitosis_hold_info *hold, void *arg)
+{
+	struct hold_quota *q = arg;
+
+	if (hold->uid == q->uid && hold->snapshot != q->snapshot)
+		q->pages += hold->pages_held;
+	return 0;
+}
+
+/* The module's sentence cannot say which user, and how much that is. */
+static int hold_over_quota(struct mitosis *ctl, uint64_t snapshot, const char *what)
+{
+	struct hold_quota q = { .snapshot = snapshot, .uid = UINT32_MAX };
+	FILE *f = fopen(HOLD_USER_LIMIT, "re");
+	unsigned long limit = 0;
+
+	if (f && fscanf(f, "%lu", &limit) != 1)
+		limit = 0;
+	if (f)
+		fclose(f);
+	mitosis_hold_get(ctl, snapshot, hold_quota_uid, &q);
+	mitosis_hold_get(ctl, 0, hold_quota_add, &q);
+	return netlink_fail(ctl, -EDQUOT,
+			    "%s: user %u would hold more than %lu MiB, %.1f MiB of it in other snapshots: release one, see mitosis-cli list, or raise "
+			    HOLD_USER_LIMIT, what, q.uid, limit, q.pages / 256.0);
+}
+
 static size_t netlink_part(size_t n)
 {
 	return n < MITOSIS_MAX_ARRAY ? n : MITOSIS_MAX_ARRAY;
@@ -471,7 +511,7 @@ int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 		runs += n;
 		nruns -= n;
 	}
-	return ret;
+	return ret == -EDQUOT ? hold_over_quota(ctl, snapshot, what) : ret;
 }
 
 /* A command whose only argument is a snapshot. */
@@ -569,6 +609,7 @@ static int netlink_reply_hold(struct nlattr **a, void *arg)
 		.pages_held = attr_u64(a, MITOSIS_A_PAGES_HELD),
 		.nregions = attr_u64(a, MITOSIS_A_NREGIONS),
 		.npeers = attr_u32(a, MITOSIS_A_NPEERS),
+		.uid = a[MITOSIS_A_UID] ? attr_u32(a, MITOSIS_A_UID) : UINT32_MAX,
 		.age_ms = attr_u64(a, MITOSIS_A_AGE_MS),
 	};
 	struct dump *dump = arg;

@@ -26,8 +26,10 @@
  *		Takes references on the process's address space and on that of its copy-on-write clone, which
  *		may then exit. Without a clone the process's own pages are copied. Pages that the process itself still misses are
  *		inherited: whoever restores the snapshot reads them from where this process would. EXDEV: it has moved some.
+ *		The snapshot is the user's whose process, by its real uid, is named first.
  * HOLD_PAGES	SNAPSHOT, MM, RUNS (ascending, not overlapping; at most MITOSIS_MAX_ARRAY a call; repeat)
- *		Takes the pages. EFAULT: a page can not be had; the snapshot is useless then and
+ *		Takes the pages. EFAULT: a page can not be had. ENOSPC, EDQUOT: all snapshots, or those of its user, would
+ *		hold more than the module's parameters max_held_mb or max_held_user_mb. The snapshot is useless then and
  *		should be released.
  * HOLD_SEAL	SNAPSHOT
  *		Registers the last region, drops the address spaces, and lets peers in.
@@ -158,6 +160,7 @@ enum mitosis_attr {
 	MITOSIS_A_PAGES_UNREADABLE,	/* u64, of PENDING: the source cannot read them */
 	MITOSIS_A_PAGES_SHARED,		/* u64, mapped from the node's cache by a fault that reads; of PENDING until drained */
 	MITOSIS_A_PARENT,		/* u64, snapshot that pages are inherited from */
+	MITOSIS_A_UID,			/* u32, whose snapshot it is, in the initial user namespace; absent before HOLD_MM */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Snapshots of a process that runs on, and their children.
 
-for c in local remote eager follow lease limit chain; do
+for c in local remote eager follow lease limit chain quota; do
 	add "fork-$c" 180 on a "/root/t/fork.sh $c"
 done
 # Parents with threads, with children, with huge and merged pages, code of their own, locks, a snapshot in swap.

@@ -8,6 +8,7 @@ T=$TEST_DIR
 . "${0%/*}/lib.sh"
 # Images and what became of resumes.
 OUT=/run/fork-test
+LIMITS=/sys/module/mitosis/parameters
 
 start() {
 	rm -rf $OUT $T/forked.*
@@ -190,6 +191,87 @@ cmd_lease() {
 	mitosis-cli resume t 2> $OUT/gone && fail "what is gone is resumed"
 	grep -q "no such snapshot" $OUT/gone || fail "it is not said that the snapshot is gone: $(cat $OUT/gone)"
 	end_all
+}
+
+# start_user UID: in PID, a parent of that user's; it writes to its log as long as it runs.
+start_user() {
+	local dir=$T/u$1
+	rm -rf "$dir"
+	install -d -o "$1" "$dir"
+	(cd / && TEST_DIR=$dir exec setsid -f setpriv --reuid "$1" --regid "$1" --clear-groups $BIN/forked < /dev/null > /dev/null 2>&1)
+	until_true 20 grep -q ^ready "$dir/forked.log" || fail "the parent of user $1 does not start"
+	PID=$(sed -n 's/^ready //p' "$dir/forked.log")
+}
+
+is_longer() {
+	[ "$(stat -c %s "$1")" -gt "$2" ]
+}
+
+# refused UID MIB COMMAND...: by the limit of that user, and the process goes on as if nothing had happened.
+refused() {
+	local log=$T/u$1/forked.log.grow
+	"${@:3}" > $OUT/refused 2>&1 && fail "user $1 gets more than its limit"
+	grep -q "user $1 would hold more than $2 MiB, [0-9.]* MiB of it in other snapshots: release one, .*/max_held_user_mb" $OUT/refused ||
+		fail "it is not said what is over which limit: $(tail -n 3 $OUT/refused | paste -s -d ' ')"
+	kill -CONT "$PID"
+	until_true 20 is_longer "$log" "$(stat -c %s "$log")" || fail "the process does not run on when it was refused"
+}
+
+prepare_as() {
+	mitosis-cli prepare --pid "$2" --name "$1" > $OUT/prepare 2>&1 || fail "prepare $1: $(tail -n 2 $OUT/prepare | paste -s -d ' ')"
+	SNAPSHOT=$(sed -n 's/^snapshot \([0-9a-f]*\) .*/\1/p' $OUT/prepare)
+}
+
+# Memory is counted for its user and for the machine, and refused for either; who is not root counts.
+cmd_quota() {
+	local one two root held all dir
+	trap 'echo 0 > $LIMITS/max_held_user_mb; echo 0 > $LIMITS/max_held_mb' EXIT
+	chmod 755 /root /root/t /root/t/bin
+	rm -rf $OUT
+	mkdir -p $OUT
+	start_user 1001
+	one=$PID
+	start_user 1002
+	two=$PID
+	start
+	root=$PID
+	echo 12 > $LIMITS/max_held_user_mb
+	prepare_as one "$one"
+	held=$(mitosis-cli stats | sed -n 's/^pages_held_uid_1001 *//p')
+	[ "${held:-0}" -ge 2048 ] && [ "$held" -le 3072 ] || fail "user 1001 has '$held' pages by the counters"
+	mitosis-cli stats --json | grep -q "\"1001\": *$held" || fail "not so as JSON: $(mitosis-cli stats --json)"
+	mitosis-cli show "$SNAPSHOT" --json | grep -q '"uid": *1001' || fail "show does not name the user: $(mitosis-cli show "$SNAPSHOT" --json)"
+	mitosis-cli list | grep -q "^$SNAPSHOT  one  *sealed  *1001 " || fail "list does not name the user: $(mitosis-cli list)"
+	PID=$one
+	refused 1001 12 mitosis-cli prepare --pid "$one" --name more
+	# what it writes to must be there, and have that size
+	kill -STOP "$one"
+	on_peer "mkdir -p $T/u1001; truncate -s $(stat -c %s $T/u1001/forked.log.grow) $T/u1001/forked.log.grow"
+	refused 1001 12 mitosis-cli migrate --pid "$one" --to "$PEER"
+	[ "$(mitosis-cli stats | sed -n 's/^pages_held_uid_1001 *//p')" = "$held" ] || fail "what was refused is counted: $(mitosis-cli list)"
+	prepare_as two "$two"
+	prepare_as root "$root"
+	prepare_as root-again "$root"
+	# the machine's is for root as well
+	all=$(stat_of pages_held)
+	echo $((all / 256 + 4)) > $LIMITS/max_held_mb
+	mitosis-cli prepare --pid "$root" --name more > $OUT/refused 2>&1 && fail "the machine gives more than its limit"
+	grep -q "max_held_mb: release one, or raise it" $OUT/refused || fail "it is not said what is over which limit: $(tail -n 3 $OUT/refused | paste -s -d ' ')"
+	[ "$(stat_of pages_held)" = "$all" ] || fail "what was refused is held"
+	echo 0 > $LIMITS/max_held_mb
+	mitosis-cli release "$(mitosis-cli list | sed -n 's/^\([0-9a-f]*\)  one .*/\1/p')" || fail "it cannot be released"
+	prepare_as again "$one"
+	mitosis-cli release --all
+	mitosis-cli stats | grep pages_held_uid && fail "what is released is counted"
+	idle_source || fail "memory is held: $(mitosis-cli list)"
+	touch $T/u1001/forked.go $T/u1002/forked.go $T/forked.go
+	for dir in u1001/ u1002/ ''; do
+		until_true 60 grep -qE '^(PASS|FAIL)' $T/${dir}forked.log || fail "the parent in '$dir' gives no verdict"
+		grep -q ^PASS $T/${dir}forked.log || fail "the parent in '$dir': $(grep ^FAIL $T/${dir}forked.log)"
+	done
+	for PID in $one $two $root; do
+		tree_kill "$PID"
+	done
 }
 
 # verdict NAME: of a program that may go on now.
