@@ -193,6 +193,53 @@ cmd_lease() {
 	end_all
 }
 
+peers() {
+	mitosis-cli show "$1" --json | sed -n 's/.*"peers": *\([0-9]*\).*/\1/p'
+}
+
+has_no_peers() {
+	[ "$(peers "$1")" = 0 ]
+}
+
+is_released() {
+	! mitosis-cli show "$1" > /dev/null 2>&1
+}
+
+# gone_start: three snapshots of one parent, each with a child on a machine that is about to lose its power.
+cmd_gone_start() {
+	local name
+	start
+	for name in leased plain pinned; do
+		set --
+		[ $name != leased ] || set -- --lease 1h
+		[ $name != pinned ] || set -- --pin
+		mitosis-cli prepare --pid "$PID" --name $name --json "$@" > $OUT/$name || fail "prepare $name"
+		mitosis-cli resume $name --on "$PEER" > $OUT/resume 2>&1 || fail "resume $name: $(tail -n 2 $OUT/resume | paste -s -d ' ')"
+		sed -n 's/.*"snapshot":"\{0,1\} *"\([0-9a-f]*\)".*/\1/p' $OUT/$name > $OUT/$name.id
+		[ "$(peers "$(cat $OUT/$name.id)")" = 1 ] || fail "the child of $name does not read from it: $(mitosis-cli list)"
+	done
+	echo "$PID" > $OUT/pid
+}
+
+# Without its power: the lease ends as it would have, the parent's end is one, and what is pinned can be released.
+cmd_gone() {
+	local leased plain pinned begin
+	leased=$(cat $OUT/leased.id) plain=$(cat $OUT/plain.id) pinned=$(cat $OUT/pinned.id)
+	mitosis-cli extend "$leased" --lease 1s || fail "extend"
+	until_true 20 is_released "$leased" || fail "a machine that is gone keeps a snapshot beyond its lease: $(mitosis-cli list)"
+	tree_kill "$(cat $OUT/pid)"
+	until_true 60 has_no_peers "$plain" || fail "a machine that is gone still reads from it: $(mitosis-cli list)"
+	begin=$SECONDS
+	# it may have been the network, and have come back
+	sleep 20
+	! is_released "$plain" || fail "a child that comes back finds nothing"
+	until_true 180 is_released "$plain" || fail "a machine that is gone keeps the snapshot of a parent that has ended: $(mitosis-cli list)"
+	[ $((SECONDS - begin)) -ge 100 ] || fail "a child that comes back after $((SECONDS - begin)) s finds nothing"
+	has_no_peers "$pinned" || fail "a machine that is gone still reads from it: $(mitosis-cli list)"
+	mitosis-cli release "$pinned" || fail "it cannot be released"
+	idle_source || fail "memory is held: $(mitosis-cli list)"
+}
+
 # start_user UID: in PID, a parent of that user's; it writes to its log as long as it runs.
 start_user() {
 	local dir=$T/u$1
