@@ -223,7 +223,9 @@ static void child_init(const struct child_opts *o, unsigned int index, int out, 
 	root_pid = text ? atoi(text) : 0;
 	free(text);
 	restored = true;
-	dprintf(out, "pid %d\n", root_pid);
+	/* with this it is somebody's; who is the first of a namespace takes its processes along */
+	if (dprintf(out, "pid %d\n", root_pid) < 0)
+		_exit(1);
 	close(out);
 	while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)
 		if (pid > 0 && pid == root_pid) {
@@ -346,14 +348,29 @@ static pid_t child_outer_pid(pid_t init, pid_t inner)
 	return found;
 }
 
-static void child_line(struct child *c, unsigned int index, char *line, child_report report, void *arg)
+/* Its verdict has not been reported: it goes, with all of its namespace. */
+static void child_end(struct child *c)
+{
+	struct pollfd p = { c->pipe, POLLIN, 0 };
+
+	/* the first that it says has been said before child_start() returned */
+	if (!c->init && poll(&p, 1, 0) > 0 && read(c->pipe, c->text, sizeof(c->text) - 1) > 0 &&
+	    sscanf(c->text, "init %d", &c->init) != 1)
+		c->init = 0;
+	if (c->init > 0)
+		kill(c->init, SIGKILL);
+	close(c->pipe);
+	c->pipe = -1;
+}
+
+static int child_line(struct child *c, unsigned int index, char *line, child_report report, void *arg)
 {
 	json_object *o;
 	pid_t inner;
 
 	if (!strncmp(line, "init ", 5)) {
 		c->init = atoi(line + 5);
-		return;
+		return 0;
 	}
 	o = json_object_new_object();
 	json_object_object_add(o, "child", json_object_new_int(index));
@@ -367,33 +384,39 @@ static void child_line(struct child *c, unsigned int index, char *line, child_re
 		json_object_object_add(o, "failed", json_object_new_string(!strncmp(line, "error ", 6) ? line + 6 : line));
 	}
 	c->begin = 0;
-	report(o, arg);
+	return report(o, arg);
 }
 
-/* What a child says, a line at a time; the end without a verdict is one, too. */
-static void child_read(struct child *c, unsigned int index, child_report report, void *arg)
+/* What a child says, a line at a time; the end without a verdict is one, too. Not 0: its verdict could not be reported. */
+static int child_read(struct child *c, unsigned int index, child_report report, void *arg)
 {
 	char lost[] = "error it was killed while it was restored", *nl;
 	ssize_t n = read(c->pipe, c->text + c->len, sizeof(c->text) - 1 - c->len);
+	int ret = 0;
 
 	if (n < 0 && errno == EINTR)
-		return;
+		return 0;
 	if (n > 0)
 		c->len += n;
 	c->text[c->len] = 0;
 	while ((nl = strchr(c->text, '\n'))) {
 		*nl = 0;
 		if (c->begin)
-			child_line(c, index, c->text, report, arg);
+			ret = child_line(c, index, c->text, report, arg);
 		c->len -= nl + 1 - c->text;
 		memmove(c->text, nl + 1, c->len + 1);
 	}
 	if (n > 0 && c->len < sizeof(c->text) - 1 && c->begin)
-		return;
+		return 0;
+	if (c->begin)
+		ret = child_line(c, index, lost, report, arg);
+	if (ret) {
+		child_end(c);
+		return -EPIPE;
+	}
 	close(c->pipe);
 	c->pipe = -1;
-	if (c->begin)
-		child_line(c, index, lost, report, arg);
+	return 0;
 }
 
 int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg)
@@ -407,7 +430,7 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 	if (n > CLI_CHILDREN_MAX || (mkdir(CLI_CHILD_DIR, 0755) && errno != EEXIST))
 		return n > CLI_CHILDREN_MAX ? -E2BIG : -errno;
 	children = calloc(n, sizeof(*children));
-	p = calloc(n, sizeof(*p));
+	p = calloc(n + 1, sizeof(*p));
 	if (!children || !p)
 		ret = -ENOMEM;
 	while (!ret) {
@@ -418,18 +441,21 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 				map[live] = i;
 				p[live++] = (struct pollfd){ children[i].pipe, POLLIN, 0 };
 			}
+		p[live] = (struct pollfd){ o->session ? o->session : -1, POLLIN, 0 };
 		/* restoring is work for a processor */
-		if (started < n && live < (unsigned long)(width < 1 ? 1 : width)) {
+		if (started < n && live < (unsigned long)(width < 1 ? 1 : width) && poll(&p[live], 1, 0) <= 0) {
 			/* those that are on their way come to an end first */
 			failed = child_start(o, first + started, &children[started]);
 			started += !failed;
 			n = failed ? started : n;
 			continue;
 		}
-		if (!live)
+		if (!live && started == n)
 			break;
-		if (poll(p, live, 1000) < 0 && errno != EINTR)
+		if (poll(p, live + 1, 1000) < 0 && errno != EINTR)
 			ret = -errno;
+		if (p[live].revents)
+			ret = -EPIPE;
 		for (i = 0; i < started; i++)
 			if (children[i].pipe >= 0 && children[i].init && cli_now_ms() - children[i].begin > CHILD_MS) {
 				kill(children[i].init, SIGKILL);
@@ -437,11 +463,11 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 			}
 		for (i = 0; i < live && !ret; i++)
 			if (p[i].revents)
-				child_read(&children[map[i]], first + map[i], report, arg);
+				ret = child_read(&children[map[i]], first + map[i], report, arg);
 	}
 	for (i = 0; children && i < started; i++)
 		if (children[i].pipe >= 0)
-			close(children[i].pipe);
+			child_end(&children[i]);
 	free(children);
 	free(p);
 	return ret ? ret : failed;

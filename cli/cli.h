@@ -154,12 +154,19 @@ struct child_opts {
 	const char *hook;	/* a shell command, run in the child's namespaces before criu; or NULL */
 	char **criu_args;
 	int ncriu_args;
+	int session;		/* when something comes from there, or its end, nobody waits for children any more; 0: there is none */
 };
-/* {"child": INDEX, "pid", "inner_pid", "init", "ms"} or {"child": INDEX, "failed": sentence}; takes the reference. */
-typedef void (*child_report)(json_object *child, void *arg);
+/*
+ * {"child": INDEX, "pid", "inner_pid", "init", "ms"} or {"child": INDEX, "failed": sentence}; takes the reference. What has been reported lives on
+ * its own; not 0: it could not be.
+ */
+typedef int (*child_report)(json_object *child, void *arg);
 /* The one child of a keeper, with its standard files; returns the child's exit status. runs() is called when criu has done its work, or has failed. */
 int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg);
-/* Starts @n children, as many at a time as there are processors, and returns when all run or have failed. */
+/*
+ * Starts @n children, as many at a time as there are processors, and returns when all run or have failed. -EPIPE: the session is over. Children that
+ * have not been reported do not live on, whatever this returns.
+ */
 int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg);
 
 /* wire.c: one JSON object a line, and files, between migrate and receive. */

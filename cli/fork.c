@@ -492,9 +492,10 @@ static void resume_report(json_object *child, const char *host, struct resume *r
 	json_object_array_add(r->children, child);
 }
 
-static void resume_report_here(json_object *child, void *arg)
+static int resume_report_here(json_object *child, void *arg)
 {
 	resume_report(child, NULL, arg);
+	return 0;
 }
 
 static int resume_here(struct resume *r, struct host *h)

@@ -522,12 +522,15 @@ static void sweep_cgroups(void)
 		closedir(d);
 }
 
-static void fork_report(json_object *child, void *arg)
+static int fork_report(json_object *child, void *arg)
 {
-	wire_send(arg, child);
+	return wire_send(arg, child);
 }
 
-/* Children of a snapshot. Their images are needed until they run; what becomes of them then is nobody's but their own. */
+/*
+ * Children of a snapshot. Their images are needed until they run; what becomes of them then is nobody's but their own. Those of which
+ * the other side has not heard when the session ends are ended.
+ */
 static int receive_fork(struct receive *r, json_object *fork)
 {
 	json_object *o;
@@ -552,11 +555,16 @@ static int receive_fork(struct receive *r, json_object *fork)
 		goto out;
 	opts.snapshot = r->snapshot;
 	o = wire_recv(&r->wire, WIRE_DUMP_S * 1000);
-	if (o && json_object_object_get_ex(o, "begin", NULL))
+	opts.session = dup(r->wire.in);
+	if (opts.session < 0)
+		ret = -errno;
+	else if (o && json_object_object_get_ex(o, "begin", NULL))
 		ret = child_start_all(&opts, jint(fork, "first"), jint(fork, "n"), fork_report, &r->wire);
 	json_object_put(o);
+	if (opts.session >= 0)
+		close(opts.session);
 	if (ret)
-		wire_send_error(&r->wire, "children cannot be started there: %s", ret == -1 ? "the session ended" : strerror(-ret));
+		wire_send_error(&r->wire, "children cannot be started there: %s", ret == -1 || ret == -EPIPE ? "the session ended" : strerror(-ret));
 	else
 		wire_send_key(&r->wire, "done");
 out:

@@ -18,6 +18,9 @@ add fork-prog-swapped 180 with_swap fork_prog swapped
 add fork-counter 180 on a "/root/t/fork.sh counter ./simple_parent ./simple_child"
 add fork-counter-python 180 on a "/root/t/fork.sh counter 'python3 simple_parent.py' 'python3 simple_child.py'"
 add fork-hundred 600 on a "/root/t/fork.sh hundred"
+for c in ssh receiver; do
+	add "fork-session-$c" 180 on a "/root/t/fork.sh session $c"
+done
 
 node_gone() {
 	on a "/root/t/fork.sh gone_start"

@@ -193,6 +193,54 @@ cmd_lease() {
 	end_all
 }
 
+# others_end PID: of all children that were begun on this machine only that of process PID lives on.
+cmd_others_end() {
+	local init begun
+	init=$(sed -E 's/.*\) . ([0-9]+) .*/\1/' "/proc/$1/stat")
+	begun=$(wc -l < $T/hooked)
+	[ "$begun" -lt 8 ] || fail "all children have been begun: nothing can be seen of the session's end"
+	until_true 20 only_runs "$init" || fail "children that nobody waits for live on: $(pgrep -a -x mitosis-cli | paste -s -d ' '), the first one's is $init"
+	sleep 2
+	[ "$(wc -l < $T/hooked)" = "$begun" ] || fail "children are begun when nobody waits for them"
+	is_gone "$1" && fail "a child that has been handed over is gone"
+	cmd_verdicts 1
+	cmd_end "$init"
+}
+
+only_runs() {
+	[ "$(pgrep -x mitosis-cli)" = "$1" ]
+}
+
+two_hooked() {
+	on_peer "[ \$(wc -l < $T/hooked) -ge 2 ]"
+}
+
+# session ssh|receiver: ends while children are on their way. The first has been handed over.
+cmd_session() {
+	local pid first rc=0
+	start
+	prepare
+	on_peer "rm -f $T/hooked $T/hook.go"
+	mitosis-cli resume t -n 8 --on "$PEER" --hook "echo \$MITOSIS_CHILD >> $T/hooked; [ \$MITOSIS_CHILD = 0 ] || until [ -e $T/hook.go ]; do sleep 0.1; done" > $OUT/resume 2>&1 &
+	pid=$!
+	until_true 60 grep -q '^child 0 on' $OUT/resume || fail "the first child does not start: $(cat $OUT/resume)"
+	until_true 20 two_hooked || fail "the second child is not begun: $(cat $OUT/resume)"
+	first=$(sed -n 's/^child 0 on .*: process \([0-9]*\),.*/\1/p' $OUT/resume)
+	if [ "$1" = ssh ]; then
+		kill -KILL $pid
+		wait $pid
+	else
+		# nobody is left to end them: they do so as soon as they could be handed over
+		# children have its command line, too
+		on_peer "pkill -KILL -o -f '^mitosis-cli receive'; touch $T/hook.go"
+		wait $pid || rc=$?
+		[ $rc = 1 ] && grep -q "1 of 8 children are known to run there" $OUT/resume || fail "resume ends with $rc: $(cat $OUT/resume)"
+	fi
+	on_peer "/root/t/fork.sh others_end $first" || exit 1
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
 peers() {
 	mitosis-cli show "$1" --json | sed -n 's/.*"peers": *\([0-9]*\).*/\1/p'
 }
