@@ -3,6 +3,8 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAGIC_COMMON	0x54564319u
@@ -44,4 +46,45 @@ int criu_image_next(struct criu_image *ci, const uint8_t **p, size_t *n)
 	*p = ci->buf + ci->pos;
 	ci->pos += *n;
 	return 1;
+}
+
+int criu_image_rewrite(const void *buf, size_t len, uint32_t magic, const char *name, criu_image_entry entry,
+		       void **out, size_t *outlen, char *err, size_t errlen)
+{
+	struct criu_image ci;
+	const uint8_t *p = NULL;
+	size_t n = 0, used = 8, written = 0;
+	uint8_t *copy;
+	uint32_t le;
+	int ret;
+
+	*out = NULL;
+	*outlen = 0;
+	if (!criu_image_begin(&ci, buf, len, magic, len)) {
+		snprintf(err, errlen, "%s is not criu's (no magic): make a new dump", name);
+		return -EINVAL;
+	}
+	copy = malloc(len);
+	if (!copy) {
+		snprintf(err, errlen, "%s can not be rewritten: no memory is left", name);
+		return -ENOMEM;
+	}
+	memcpy(copy, buf, used);
+	while ((ret = criu_image_next(&ci, &p, &n)) > 0) {
+		ci.wrong = "no entry";
+		ret = entry(p, n, copy + used + 4, &written);
+		if (ret)
+			break;
+		le = htole32((uint32_t)written);
+		memcpy(copy + used, &le, 4);
+		used += 4 + written;
+	}
+	if (ret) {
+		snprintf(err, errlen, "%s is damaged at byte %zu (%s): make a new dump", name, ci.record, ci.wrong);
+		free(copy);
+		return ret;
+	}
+	*out = copy;
+	*outlen = used;
+	return 0;
 }

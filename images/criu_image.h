@@ -22,4 +22,13 @@ bool criu_image_begin(struct criu_image *ci, const void *buf, size_t len, uint32
 /* 1: *p and *n are the next record's, within buf; 0: the file ends here; -EINVAL. */
 int criu_image_next(struct criu_image *ci, const uint8_t **p, size_t *n);
 
+/* Writes a record anew to @to, which has room for @n bytes; -EINVAL: it is none. */
+typedef int (*criu_image_entry)(const uint8_t *p, size_t n, uint8_t *to, size_t *written);
+
+/*
+ * The image @name with each of its records written anew. *out is the caller's. Returns and err as in mitosis_image.h.
+ */
+int criu_image_rewrite(const void *buf, size_t len, uint32_t magic, const char *name, criu_image_entry entry,
+		       void **out, size_t *outlen, char *err, size_t errlen);
+
 #endif /* MITOSIS_CRIU_IMAGE_H */

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "images/files.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "files.pb-c.h"
@@ -42,40 +39,5 @@ static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 
 int files_forget_sizes(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)
 {
-	struct criu_image ci;
-	const uint8_t *p = NULL;
-	size_t n = 0, used = 8, written = 0;
-	uint8_t *copy;
-	uint32_t le;
-	int ret;
-
-	*out = NULL;
-	*outlen = 0;
-	if (!criu_image_begin(&ci, buf, len, MAGIC_FILES, len)) {
-		snprintf(err, errlen, FILES_NAME " is not criu's (no magic): make a new dump");
-		return -EINVAL;
-	}
-	copy = malloc(len);
-	if (!copy) {
-		snprintf(err, errlen, FILES_NAME " can not be rewritten: no memory is left");
-		return -ENOMEM;
-	}
-	memcpy(copy, buf, used);
-	while ((ret = criu_image_next(&ci, &p, &n)) > 0) {
-		ci.wrong = "no entry";
-		ret = files_entry(p, n, copy + used + 4, &written);
-		if (ret)
-			break;
-		le = htole32((uint32_t)written);
-		memcpy(copy + used, &le, 4);
-		used += 4 + written;
-	}
-	if (ret) {
-		snprintf(err, errlen, FILES_NAME " is damaged at byte %zu (%s): make a new dump", ci.record, ci.wrong);
-		free(copy);
-		return ret;
-	}
-	*out = copy;
-	*outlen = used;
-	return 0;
+	return criu_image_rewrite(buf, len, MAGIC_FILES, FILES_NAME, files_entry, out, outlen, err, errlen);
 }

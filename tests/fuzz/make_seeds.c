@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 		{ 0x1000, 2, SAMPLE_LAZY }, { 0x3000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_PARENT },
 		{ 0x7f0000000000, 600, SAMPLE_LAZY },
 	};
-	static const uint32_t flags[] = { O_RDONLY, O_WRONLY | O_APPEND, O_RDWR };
+	static const uint32_t flags[] = { O_RDONLY, O_WRONLY | O_APPEND, O_RDWR }, types[] = { 5, 1 };
 	static struct sample s[2];
 	int dirfd;
 
@@ -57,6 +57,11 @@ int main(int argc, char **argv)
 	dirfd = open("files.seeds", O_RDONLY | O_DIRECTORY);
 	sample_files(&s[0], flags, 3, 1);
 	if (seed_write(dirfd, "three", s[0].buf, s[0].len))
+		return 1;
+	close(dirfd);
+	dirfd = open("tty.seeds", O_RDONLY | O_DIRECTORY);
+	sample_ttys(&s[0], types, 2, 1);
+	if (seed_write(dirfd, "two", s[0].buf, s[0].len))
 		return 1;
 	close(dirfd);
 	dirfd = open("image.seeds", O_RDONLY | O_DIRECTORY);

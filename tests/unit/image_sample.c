@@ -99,6 +99,33 @@ void sample_files(struct sample *s, const uint32_t *flags, size_t n, int sizes)
 		sample_file(s, (uint32_t)i + 1, flags[i], sizes || !(flags[i] & 3));
 }
 
+void sample_ttys(struct sample *s, const uint32_t *types, size_t n, int of_session)
+{
+	size_t i, begin;
+
+	s->len = 0;
+	sample_u32(s, 0x54564319);
+	sample_u32(s, 0x59453036);
+	for (i = 0; i < n; i++) {
+		int forgotten = types[i] == 5 && !of_session;
+
+		begin = s->len;
+		sample_u32(s, 0);
+		sample_field(s, 1, i + 1);
+		sample_field(s, 2, types[i]);
+		sample_field(s, 3, 0);
+		sample_field(s, 6, forgotten ? 0 : 4711);
+		sample_field(s, 7, forgotten ? 0 : 4712);
+		sample_field(s, 8, 0x8803);
+		sample_bytes(s, 9, "\x08\x01", 2);
+		if (!forgotten) {
+			sample_field(s, 14, 1001);
+			sample_field(s, 15, 5);
+		}
+		sample_record_end(s, begin);
+	}
+}
+
 static struct mitosis_image *sample_begin(void)
 {
 	struct mitosis_image *img = mitosis_image_new();

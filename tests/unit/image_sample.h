@@ -29,6 +29,9 @@ void sample_pagemap(struct sample *s, const struct sample_entry *e, size_t n, in
 /* As CRIU writes files.img: an entry of another kind, then one regular file for each of the flags of open(2). */
 void sample_files(struct sample *s, const uint32_t *flags, size_t n, int sizes);
 
+/* As CRIU writes tty-info.img, of these types; external ones are of a session and of a user, or not. */
+void sample_ttys(struct sample *s, const uint32_t *types, size_t n, int of_session);
+
 /* Sealed, with two processes; open, with two processes; sealed, with one process of that size. */
 struct mitosis_image *sample_image(void);
 struct mitosis_image *sample_open_image(void);

@@ -13,6 +13,7 @@
 #include "images/files.h"
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
+#include "images/tty.h"
 #include "tests/unit/image_sample.h"
 
 static char err[256];
@@ -873,6 +874,54 @@ static void files_garbage(void)
 	CU_ASSERT_EQUAL(files_forget_sizes(s.buf + 1, s.len - 1, &out, &n, err, sizeof(err)), -EINVAL);
 }
 
+/* --- tty-info.img ------------------------------------------------------------------------------------- */
+
+static void ttys_lose_sessions(void)
+{
+	static const uint32_t types[] = { 5, 1, 5 };
+	static struct sample s, want, again;
+	void *out, *same;
+	size_t n, m;
+
+	sample_ttys(&s, types, 3, 1);
+	sample_ttys(&want, types, 3, 0);
+	CU_ASSERT_EQUAL_FATAL(tty_forget_sessions(s.buf, s.len, &out, &n, err, sizeof(err)), 0);
+	/* fields that are not known come last: so what is as it should be is written anew, too */
+	CU_ASSERT_EQUAL_FATAL(tty_forget_sessions(want.buf, want.len, &same, &m, err, sizeof(err)), 0);
+	CU_ASSERT(n == want.len && m == n && !memcmp(out, same, n));
+	memcpy(again.buf, out, n);
+	free(out);
+	free(same);
+	CU_ASSERT_EQUAL_FATAL(tty_forget_sessions(again.buf, n, &out, &n, err, sizeof(err)), 0);
+	CU_ASSERT(n == want.len && !memcmp(out, again.buf, n));
+	free(out);
+}
+
+static void ttys_truncated(void)
+{
+	static const uint32_t types[] = { 5, 1 };
+	static struct sample s;
+	size_t len, n, whole = 0;
+	void *out;
+
+	sample_ttys(&s, types, 2, 1);
+	for (len = 0; len < s.len; len++) {
+		if (!tty_forget_sessions(s.buf, len, &out, &n, err, sizeof(err)))
+			whole++;
+		else
+			sentence_is_fit();
+		free(out);
+	}
+	/* behind the magic numbers, and behind the first record */
+	CU_ASSERT_EQUAL(whole, 2);
+}
+
+static CU_TestInfo tty_tests[] = {
+	{ "external terminals lose session and owner", ttys_lose_sessions },
+	{ "truncated at every byte", ttys_truncated },
+	CU_TEST_INFO_NULL,
+};
+
 static CU_TestInfo files_tests[] = {
 	{ "sizes of writable files go", files_lose_sizes },
 	{ "truncated at every byte", files_truncated },
@@ -933,6 +982,7 @@ static CU_TestInfo file_tests[] = {
 
 static CU_SuiteInfo suites[] = {
 	{ "files", NULL, NULL, NULL, NULL, files_tests },
+	{ "terminals", NULL, NULL, NULL, NULL, tty_tests },
 	{ "pagemap", NULL, NULL, NULL, NULL, pagemap_tests },
 	{ "mitosis.img check", NULL, NULL, NULL, NULL, check_tests },
 	{ "mitosis.img format", NULL, NULL, NULL, NULL, format_tests },
