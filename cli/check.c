@@ -289,6 +289,11 @@ static bool fd_is(const char *target, void *want)
 	return !strcmp(target, want);
 }
 
+bool cli_has_open(pid_t pid, const char *path)
+{
+	return any_fd(pid, fd_is, (void *)path);
+}
+
 /* Whether a socket of the process is in state ESTABLISHED in its network namespace. */
 static bool has_established(pid_t pid)
 {

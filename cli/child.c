@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -21,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -46,6 +46,11 @@ static void pass_on(int sig)
 		_exit(128 + sig);
 	/* the rest of a tree whose root has ended */
 	kill(root_pid > 0 ? root_pid : -1, sig);
+}
+
+static void child_ended(int sig)
+{
+	(void)sig;
 }
 
 /* The last words of a process that is to become a child. */
@@ -108,42 +113,6 @@ static int loopback_up(void)
 	return ret;
 }
 
-/* What was a pipe or a terminal at the parent is what we have. */
-static int child_stdio(const struct child_opts *o, char **argv, int n)
-{
-	static const int order[3] = { STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO };
-	const char *first = "", *last = "";
-	static char arg[3][160];
-	json_object *stdio, *fds;
-	char path[PATH_MAX], *text;
-	int i;
-
-	snprintf(path, sizeof(path), "%s/%s", o->dir, CLI_STDIO_IMAGE);
-	text = cli_read_file(path);
-	stdio = text ? json_tokener_parse(text) : NULL;
-	free(text);
-	fds = json_object_object_get(stdio, "fds");
-	for (i = 0; i < 3 && json_object_is_type(fds, json_type_array); i++) {
-		json_object *key = json_object_array_get_idx(fds, order[i]);
-		const char *name = json_object_is_type(key, json_type_string) ? json_object_get_string(key) : "";
-
-		/* CRIU takes the first of a name: a terminal is all three */
-		if (!*name || (i && !strcmp(name, last)) || (i == 2 && !strcmp(name, first)))
-			continue;
-		snprintf(arg[i], sizeof(arg[i]), "fd[%d]:%s", order[i], name);
-		argv[n++] = "--inherit-fd";
-		argv[n++] = arg[i];
-		last = name;
-		first = *first ? first : name;
-	}
-	if (json_object_get_boolean(json_object_object_get(stdio, "shell_job"))) {
-		argv[n++] = "--shell-job";
-		setsid();
-	}
-	json_object_put(stdio);
-	return n;
-}
-
 __attribute__((noreturn))
 static void child_criu(const struct child_opts *o, unsigned int index, int out)
 {
@@ -173,7 +142,7 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 	n = cli_criu_restore(argv, (char *)o->dir, log);
 	argv[n++] = "--pidfile";
 	argv[n++] = CHILD_PIDFILE;
-	n = child_stdio(o, argv, n);
+	n = stdio_criu_args(argv, n);
 	cli_criu_options(argv, n, o->criu_args, o->ncriu_args);
 	execvp(argv[0], argv);
 	child_fail(out, "criu cannot be started: %s", strerror(errno));
@@ -194,7 +163,8 @@ static void child_criu_error(const struct child_opts *o, unsigned int index, int
 __attribute__((noreturn))
 static void child_init(const struct child_opts *o, unsigned int index, int out, bool keeper)
 {
-	int status = 1, result = 0;
+	int status = 1, result = 0, ret;
+	sigset_t chld, none;
 	pid_t pid;
 	char *text;
 
@@ -210,6 +180,9 @@ static void child_init(const struct child_opts *o, unsigned int index, int out, 
 		child_fail(out, "/proc cannot be mounted anew: %s", strerror(errno));
 	if (child_identity(o, index))
 		child_fail(out, "%s cannot be filled: %s", CLI_CHILD_DIR, strerror(errno));
+	ret = stdio_begin(o->dir);
+	if (ret)
+		child_fail(out, "it can have no terminal or pipe of its own: %s", strerror(-ret));
 	pid = fork();
 	if (pid < 0)
 		child_fail(out, "criu cannot be started: %s", strerror(errno));
@@ -219,6 +192,7 @@ static void child_init(const struct child_opts *o, unsigned int index, int out, 
 		;
 	if (status)
 		child_criu_error(o, index, status, out);
+	stdio_restored();
 	text = cli_read_file(CHILD_PIDFILE);
 	root_pid = text ? atoi(text) : 0;
 	free(text);
@@ -227,11 +201,21 @@ static void child_init(const struct child_opts *o, unsigned int index, int out, 
 	if (dprintf(out, "pid %d\n", root_pid) < 0)
 		_exit(1);
 	close(out);
-	while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR)
-		if (pid > 0 && pid == root_pid) {
+	/* its end is seen, and only there, while nothing is to be handed on */
+	sigemptyset(&none);
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &chld, NULL);
+	signal(SIGCHLD, child_ended);
+	while ((pid = waitpid(-1, &status, WNOHANG)) >= 0) {
+		if (pid && pid == root_pid) {
 			result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 			root_pid = 0;
 		}
+		if (!pid)
+			stdio_wait(&none);
+	}
+	stdio_end();
 	_exit(result);
 }
 
@@ -242,10 +226,22 @@ static void keeper_pass_on(int sig)
 	kill(keeper_init, sig);
 }
 
+/* A terminal among the standard files, with the modes that it has before it is the child's; -1: there is none. */
+static int terminal_save(struct termios *modes)
+{
+	int fd;
+
+	for (fd = 0; fd < 3; fd++)
+		if (!tcgetattr(fd, modes))
+			return fd;
+	return -1;
+}
+
 int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg)
 {
 	char text[1024] = "";
-	int out[2], status = 1 << 8;
+	struct termios modes;
+	int out[2], status = 1 << 8, terminal = terminal_save(&modes);
 	size_t len = 0;
 	ssize_t n;
 
@@ -281,6 +277,9 @@ int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg)
 	runs(arg);
 	while (waitpid(keeper_init, &status, 0) < 0 && errno == EINTR)
 		;
+	/* in the background they are somebody else's */
+	if (terminal >= 0 && tcgetpgrp(terminal) == getpgrp())
+		tcsetattr(terminal, TCSANOW, &modes);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

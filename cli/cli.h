@@ -3,6 +3,7 @@
 #define MITOSIS_CLI_H
 
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -141,6 +142,9 @@ void check_arrival(json_object *described, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */
 int check_report(json_object *problems, const char *side, json_object *all);
 
+/* Whether a file of the process is opened by that path. */
+bool cli_has_open(pid_t pid, const char *path);
+
 /* Removes descriptors under CLI_PREPARED_DIR whose snapshot is not held any more. */
 void cli_sweep_prepared(struct mitosis *ctl);
 
@@ -168,6 +172,13 @@ int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg);
  * have not been reported do not live on, whatever this returns.
  */
 int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg);
+
+/* stdio.c: for the first process of a child's namespace, in this order, with dir of the images. */
+int stdio_begin(const char *dir);		/* -errno */
+int stdio_criu_args(char **argv, int n);	/* for criu's process; the number of options then */
+void stdio_restored(void);
+void stdio_wait(const sigset_t *mask);		/* until a signal of those that are not in the mask, or anything, comes */
+void stdio_end(void);
 
 /* wire.c: one JSON object a line, and files, between migrate and receive. */
 #define WIRE_STALL_S	60	/* so long may the other side not read or write */

@@ -17,9 +17,10 @@
 #include "cli/cli.h"
 #include "images/files.h"
 #include "images/mitosis_image.h"
+#include "images/tty.h"
 #include "mitosis-criu-plugin/finish.h"
 
-#define FILES_MAX	(256UL << 20)	/* bytes of files.img */
+#define IMAGE_MAX	(256UL << 20)	/* bytes of one that is written anew */
 #define HOSTS_MAX	256
 #define RESTORE_S	600		/* the time of one child, at most */
 
@@ -175,6 +176,46 @@ static int prepare_enter(const struct prepare *p, char **argv, char *pid, size_t
 	return sizeof(enter) / sizeof(enter[0]);
 }
 
+/* Of which device, 0: the process has none. */
+static unsigned int controlling_terminal(pid_t pid)
+{
+	char path[64], *text, *end;
+	unsigned int device = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	text = cli_read_file(path);
+	end = text ? strrchr(text, ')') : NULL;
+	if (end && sscanf(end, ") %*c %*d %*d %*d %u", &device) != 1)
+		device = 0;
+	free(text);
+	return device;
+}
+
+/* A child's standard files are another terminal, which controls nobody. One that the tree has both sides of is CRIU's business. */
+static int prepare_check_terminal(struct prepare *p)
+{
+	json_object *fds = json_object_object_get(p->stdio, "fds");
+	pid_t *tree, found = 0;
+	char want[32];
+	size_t i, n;
+	int fd;
+
+	tree = cli_tree(p->pid, &n);
+	for (i = 0; tree && i < n && !found; i++) {
+		snprintf(want, sizeof(want), "tty[%x:", controlling_terminal(tree[i]));
+		for (fd = 0; fd < 3 && !found; fd++)
+			if (!strncmp(json_object_get_string(json_object_array_get_idx(fds, fd)), want, strlen(want)) &&
+			    cli_has_open(tree[i], "/dev/tty"))
+				found = tree[i];
+	}
+	free(tree);
+	if (!found)
+		return 0;
+	cli_say("process %d has opened its controlling terminal, /dev/tty, and a child has none: interactive shells do so, prepare what they have started",
+		found);
+	return -ENOTTY;
+}
+
 static int prepare_criu(struct prepare *p)
 {
 	char pid[16], outer[16], lease[16], *argv[CLI_CRIU_ARGS];
@@ -219,20 +260,31 @@ static int prepare_criu(struct prepare *p)
 	return -EIO;
 }
 
-/* A fork goes on where its parent does, also with files that have grown since. */
-static int prepare_files(int dirfd, char *err, size_t errlen)
+typedef int (*prepare_rewrite)(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen);
+
+static int prepare_image(int dirfd, const char *name, prepare_rewrite rewrite, char *err, size_t errlen)
 {
 	void *buf = NULL, *out = NULL;
 	size_t len, outlen;
 	int ret;
 
-	ret = mitosis_file_read(dirfd, FILES_NAME, FILES_MAX, &buf, &len, err, errlen);
+	ret = mitosis_file_read(dirfd, name, IMAGE_MAX, &buf, &len, err, errlen);
 	if (!ret)
-		ret = files_forget_sizes(buf, len, &out, &outlen, err, errlen);
+		ret = rewrite(buf, len, &out, &outlen, err, errlen);
 	if (!ret)
-		ret = mitosis_file_write(dirfd, FILES_NAME, out, outlen, false, err, errlen);
+		ret = mitosis_file_write(dirfd, name, out, outlen, false, err, errlen);
 	free(buf);
 	free(out);
+	return ret;
+}
+
+/* A fork goes on where its parent does, also with files that have grown since, and on another terminal. */
+static int prepare_images(int dirfd, char *err, size_t errlen)
+{
+	int ret = prepare_image(dirfd, FILES_NAME, files_forget_sizes, err, errlen);
+
+	if (!ret && !faccessat(dirfd, TTY_NAME, F_OK, 0))
+		ret = prepare_image(dirfd, TTY_NAME, tty_forget_sessions, err, errlen);
 	return ret;
 }
 
@@ -269,7 +321,7 @@ static int prepare_describe(struct prepare *p, struct mitosis *ctl)
 
 	ret = mitosis_image_read(dirfd, &p->img, err, sizeof(err));
 	if (!ret)
-		ret = prepare_files(dirfd, err, sizeof(err));
+		ret = prepare_images(dirfd, err, sizeof(err));
 	if (!ret)
 		ret = prepare_write_stdio(p, dirfd, err, sizeof(err));
 	if (ret) {
@@ -314,6 +366,9 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 		return -EEXIST;
 	}
 	prepare_stdio(p);
+	ret = prepare_check_terminal(p);
+	if (ret)
+		return ret;
 	ret = cli_mkdir_p(CLI_PREPARED_DIR, 0700);
 	wire_new_id(id);
 	if (!ret && *p->named)

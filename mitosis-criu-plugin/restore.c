@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -499,6 +500,17 @@ static int restore_remember(pid_t pid)
 	return 0;
 }
 
+/* CRIU has given a terminal the size of the one that it was; this one has its own: DESCRIPTOR ROWS COLUMNS WIDTH HEIGHT. */
+static void restore_winsize(void)
+{
+	const char *size = plugin_setting("MITOSIS_WINSIZE");
+	struct winsize ws;
+	int fd;
+
+	if (size && sscanf(size, "%d %hu %hu %hu %hu", &fd, &ws.ws_row, &ws.ws_col, &ws.ws_xpixel, &ws.ws_ypixel) == 5)
+		ioctl(fd, TIOCSWINSZ, &ws);
+}
+
 int restore_resume(pid_t pid)
 {
 	int ret;
@@ -511,6 +523,7 @@ int restore_resume(pid_t pid)
 		restore_kill();
 		return -ECANCELED;
 	}
+	restore_winsize();
 	if (!ret)
 		ret = restore_fence();
 	if (!ret)

@@ -21,6 +21,10 @@ add fork-hundred 600 on a "/root/t/fork.sh hundred"
 for c in ssh receiver; do
 	add "fork-session-$c" 180 on a "/root/t/fork.sh session $c"
 done
+add fork-to-file 180 on a "/root/t/fork.sh to_file"
+add fork-terminal 180 on a "/root/t/fork.sh terminal 'exec /root/t/bin/speaker'"
+add fork-terminal-controlling 120 on a "/root/t/fork.sh controlling"
+add fork-terminal-job 180 on a "/root/t/fork.sh terminal '/root/t/bin/speaker; true'"
 
 node_gone() {
 	on a "/root/t/fork.sh gone_start"

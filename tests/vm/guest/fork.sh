@@ -193,6 +193,84 @@ cmd_lease() {
 	end_all
 }
 
+# speaker COMMAND: in PID, the parent that COMMAND starts.
+speaker() {
+	rm -rf $OUT $T/speaker.* $T/spoken*
+	mkdir -p $OUT
+	(cd / && exec setsid -f sh -c "$1" < /dev/null > /dev/null 2>&1)
+	until_true 20 grep -sq ^ready $T/speaker.log || fail "the parent does not start"
+	PID=$(sed -n 's/^ready //p' $T/speaker.log)
+	on_peer "rm -f $T/speaker.*; mkdir -p $T"
+}
+
+# has_said FILE: all that a child has to, once, and it has ended with the status that a child ends with.
+has_said() {
+	[ "$(grep -c '^line' "$1")" = 20000 ] && grep -q '^line 19999' "$1" || fail "what the child says does not all come: $(grep -c ^line "$1") lines, $(tail -n 1 "$1")"
+	! grep -q ^parent "$1" || fail "the child says what its parent does"
+	[ "$2" = 7 ] || fail "the child's keeper ends with $2: $(cat $OUT/err)"
+}
+
+# Standard output is a pipe, and a file where the child is: the child goes on writing where who starts it has written.
+cmd_to_file() {
+	local rc=0
+	speaker "$BIN/speaker 2>&1 | cat > $T/spoken"
+	prepare
+	(echo one; mitosis-cli resume t --foreground; rc=$?; echo end; exit $rc) > $OUT/said 2> $OUT/err || rc=$?
+	has_said $OUT/said $rc
+	[ "$(head -n 2 $OUT/said | paste -s -d ' ')" = "one child" ] && [ "$(tail -n 1 $OUT/said)" = end ] && [ "$(wc -l < $OUT/said)" = 20003 ] ||
+		fail "the file is written over: $(head -n 3 $OUT/said | paste -s -d ' ') ... $(tail -n 2 $OUT/said | paste -s -d ' ')"
+	# a socket, as a server's standard output may be
+	rc=0
+	python3 -c '
+import socket, subprocess, sys
+ours, its = socket.socketpair()
+child = subprocess.Popen(["mitosis-cli", "resume", "t", "--foreground"], stdout=its)
+its.close()
+sys.stdout.writelines(ours.makefile())
+sys.exit(child.wait())' > $OUT/said 2> $OUT/err || rc=$?
+	has_said $OUT/said $rc
+	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+# terminal COMMAND: a parent in a terminal, which it leads or not; children in none, in one of theirs, and with what they say in a file.
+cmd_terminal() {
+	local rc=0
+	speaker "script -qfc 'stty cols 99 -echo; $1' $T/spoken"
+	prepare
+	resume -n 2 --on "$PEER"
+	on_peer "for i in \$(seq 300); do [ \$(grep -c ^PASS $T/speaker.log) = 2 ] && break; sleep 0.1; done; cat $T/speaker.log" > $OUT/log
+	[ "$(grep -c ^PASS $OUT/log)" = 2 ] || fail "children without a terminal do not end: $(cat $OUT/log)"
+	(echo one; mitosis-cli resume t --foreground) > $OUT/said 2> $OUT/err < /dev/null || rc=$?
+	tr -d '\r' < $OUT/said > $OUT/lines
+	has_said $OUT/lines $rc
+	[ "$(head -n 3 $OUT/lines | paste -s -d ' ')" = "one child columns 99" ] || fail "the child has no terminal like its parent's: $(head -n 3 $OUT/lines)"
+	touch $T/speaker.go
+	rc=0
+	(until grep -q ^columns $OUT/said; do sleep 0.1; done; echo hello; until grep -q "^line 19999" $OUT/said; do sleep 0.1; done) |
+		script -qefc 'stty cols 77; was=$(stty -g); mitosis-cli resume t --foreground; rc=$?; [ "$(stty -g)" = "$was" ] && echo as it was; exit $rc' $OUT/said > /dev/null 2> $OUT/err || rc=$?
+	tr -d '\r' < $OUT/said > $OUT/lines
+	has_said $OUT/lines $rc
+	grep -q '^columns 77' $OUT/lines || fail "the child does not see its terminal: $(grep ^columns $OUT/lines)"
+	grep -q '^read hello' $OUT/lines || fail "the child does not read from its terminal: $(grep ^read $OUT/lines)"
+	grep -q '^as it was' $OUT/lines || fail "the terminal is not left as it was"
+	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
+	is_gone "$PID" && fail "the parent is gone"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+# An interactive shell's own way to its terminal.
+cmd_controlling() {
+	speaker "script -qfc 'exec 5<> /dev/tty; exec $BIN/speaker' $T/spoken"
+	mitosis-cli prepare --pid "$PID" --name t > $OUT/prepare 2>&1 && fail "a process with /dev/tty can be prepared"
+	grep -q "has opened its controlling terminal, /dev/tty" $OUT/prepare || fail "it is not said what is in the way: $(tail -n 2 $OUT/prepare | paste -s -d ' ')"
+	until_true 20 is_longer $T/spoken "$(stat -c %s $T/spoken)" || fail "the process does not run on when it was refused"
+	idle_source || fail "memory is held: $(mitosis-cli list)"
+	tree_kill "$PID"
+}
+
 # others_end PID: of all children that were begun on this machine only that of process PID lives on.
 cmd_others_end() {
 	local init begun
