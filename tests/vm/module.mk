@@ -6,6 +6,8 @@ VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
+# without libraries: a child is mapped sooner
+VM_LIBS_forked := -static
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
 
 $(B)/tests/vm/bin/ctl: $(LIBMITOSIS)

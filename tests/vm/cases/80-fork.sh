@@ -17,6 +17,32 @@ add fork-prog-ksm 180 with_sysfs "$KSM/run=1,$KSM/sleep_millisecs=1,$KSM/pages_t
 add fork-prog-swapped 180 with_swap fork_prog swapped
 add fork-counter 180 on a "/root/t/fork.sh counter ./simple_parent ./simple_child"
 add fork-counter-python 180 on a "/root/t/fork.sh counter 'python3 simple_parent.py' 'python3 simple_child.py'"
+add fork-fanout 420 on a "/root/t/fork.sh fanout 32"
+
+fork_do() {
+	on "$1" "/root/t/fork.sh ${*:2}"
+}
+
+# The link of one of two machines that have children is lost.
+fork_link_lost_one() {
+	fork_do a waiting 10 3 b a
+	rig link b data down
+	fork_do a go_on 3
+	fork_do b given_up "$(fork_do a snapshot)"
+	rig link b data up
+	fork_do a waiting_end
+}
+add fork-link-lost-one 240 fork_link_lost_one
+
+fork_kill_mid_read() {
+	fork_do a waiting 300 3 b
+	rig link b data down
+	fork_do b kill_reader "$(fork_do a snapshot)"
+	rig link b data up
+	fork_do b siblings
+	fork_do a waiting_end
+}
+add fork-kill-mid-read 240 fork_kill_mid_read
 add fork-hundred 600 on a "/root/t/fork.sh hundred"
 for c in ssh receiver; do
 	add "fork-session-$c" 180 on a "/root/t/fork.sh session $c"

@@ -10,19 +10,37 @@ T=$TEST_DIR
 OUT=/run/fork-test
 LIMITS=/sys/module/mitosis/parameters
 
+# What read_once compares with.
+cmd_count_from_here() {
+	stat_of pages_read > $T/pages_read
+	stat_of cache_hits > $T/cache_hits
+}
+
+# The parent, and its snapshot, of earlier calls.
+parent_known() {
+	PID=$(sed -n 's/^ready //p' $T/forked.log)
+	snapshot_known
+}
+
+snapshot_known() {
+	SNAPSHOT=$(sed -n 's/.*"snapshot":"\{0,1\} *"\([0-9a-f]*\)".*/\1/p' $OUT/prepare)
+}
+
+# start ARGS...: of the parent's.
 start() {
 	rm -rf $OUT $T/forked.*
 	mkdir -p $OUT
-	(cd / && exec setsid -f "$BIN/forked" < /dev/null > /dev/null 2>&1)
+	(cd / && exec setsid -f "$BIN/forked" "$@" < /dev/null > /dev/null 2>&1)
 	until_true 20 grep -q ^ready $T/forked.log || fail "the parent does not start"
 	PID=$(sed -n 's/^ready //p' $T/forked.log)
+	cmd_count_from_here
 	# what a child opens must be there; it need not be as long
-	on_peer "rm -f $T/forked.*; mkdir -p $T; $BIN/ctl stat pages_read > $T/pages_read; $BIN/ctl stat cache_hits > $T/cache_hits; echo other > $T/forked.log.grow; echo other > $T/forked.log"
+	on_peer "rm -f $T/forked.*; mkdir -p $T; /root/t/fork.sh count_from_here; echo other > $T/forked.log.grow; echo other > $T/forked.log"
 }
 
 prepare() {
 	mitosis-cli prepare --pid "$PID" --name t --json "$@" > $OUT/prepare 2> $OUT/prepare.err || fail "prepare: $(tail -n 2 $OUT/prepare.err | paste -s -d ' ')"
-	SNAPSHOT=$(sed -n 's/.*"snapshot":"\{0,1\} *"\([0-9a-f]*\)".*/\1/p' $OUT/prepare)
+	snapshot_known
 	[ -n "$SNAPSHOT" ] || fail "prepare does not name the snapshot: $(cat $OUT/prepare)"
 }
 
@@ -32,14 +50,15 @@ resume() {
 		{ cat $OUT/resume.err; fail "resume $*: $(tail -n 2 $OUT/resume.err | paste -s -d " ")"; }
 }
 
+# [HOST]: of the children there.
 inits() {
-	sed -n 's/.*"init": *\([0-9]*\).*/\1/p' $OUT/resume
+	sed -n "/\"init\"/{s/[^0-9]//g;h};/\"host\": *\"${1:-.*}\"/{g;p}" $OUT/resume
 }
 
-# verdicts N: of children here.
+# verdicts N [FIRST]: of children here.
 cmd_verdicts() {
 	local i
-	for ((i = 0; i < $1; i++)); do
+	for ((i = ${2:-0}; i < ${2:-0} + $1; i++)); do
 		until_true 60 grep -sqE '^(PASS|FAIL)' $T/forked.log.$i || fail "child $i gives no verdict"
 		grep -q ^PASS $T/forked.log.$i || fail "child $i: $(grep ^FAIL $T/forked.log.$i)"
 	done
@@ -83,6 +102,11 @@ cmd_shrink() {
 	until_true 20 kept_at_most 64 || fail "$(stat_of cache_pages) pages are kept when memory is short"
 }
 
+# An attachment has a reference to the module, and a read one to its attachment.
+nothing_is_used() {
+	until_true 20 grep -qx 0 /sys/module/mitosis/refcnt
+}
+
 # end INIT...: children end when their first process is asked to.
 cmd_end() {
 	local i
@@ -92,6 +116,7 @@ cmd_end() {
 	done
 	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
 	[ "$(stat_of cache_pages)" = 0 ] || fail "$(stat_of cache_pages) pages are kept for nobody"
+	nothing_is_used || fail "attachments or reads are left: the module has $(cat /sys/module/mitosis/refcnt) users"
 }
 
 parent_passes() {
@@ -602,6 +627,143 @@ cmd_hundred() {
 	# one leaked snapshot has 8 MiB; a debug kernel keeps freed memory for a while
 	[ $held -lt $((16384 * SLOW)) ] || fail "$held KiB are missing after it"
 	parent_passes
+	end_all
+}
+
+# What the module does here, in counters.
+work() {
+	mitosis-cli stats | grep -E '^(faults|pages_read|reads|read_errors|access_errors|snapshots|pages_held|regions) '
+}
+
+# All that the module does, in calls of its functions.
+calls_begin() {
+	(
+		cd /sys/kernel/tracing || exit 1
+		echo ':mod:mitosis' > set_ftrace_filter && echo function > current_tracer && echo > trace
+	) || fail "the module's functions cannot be traced"
+}
+
+calls_end() {
+	(
+		cd /sys/kernel/tracing || exit 1
+		sed -n 's/.*: \([a-z_0-9.]*\) *\(\[mitosis\]\)* *<-.*/\1/p' trace | sort | uniq -c > $OUT/calls
+		echo nop > current_tracer
+		echo > set_ftrace_filter
+	)
+}
+
+# Many children on two machines, of which one is the parent's. The other one's come first: what they read costs the source nothing.
+cmd_fanout() {
+	local n=$1 before
+	start 2 wait
+	prepare --pin
+	resume -n "$n" --on "$PEER" --on "$(hostname)"
+	[ "$(inits "$PEER" | wc -l)" = "$n" ] && [ "$(inits "$(hostname)" | wc -l)" = "$n" ] || fail "not twice $n children: $(cat $OUT/resume)"
+	sed -n 's/.*"ms": *\([0-9]*\).*/\1/p' $OUT/resume | sort -n | sed -n "1p;${n}p;\$p" | paste -s -d ' ' | sed 's/^/ms from start to running, least, median, most: /'
+	before=$(work)
+	calls_begin
+	on_peer "touch $T/forked.children; /root/t/fork.sh verdicts $n" || fail "children there"
+	calls_end
+	[ "$(work)" = "$before" ] || fail "the source's counters move: $(diff <(echo "$before") <(work) | paste -s -d ' ')"
+	cat $OUT/calls
+	# it looks after its peers every ten seconds
+	! grep -E '^ *[0-9]{3}' $OUT/calls || fail "the source does something for each read"
+	on_peer "/root/t/fork.sh read_once 512" || exit 1
+	touch $T/forked.children
+	cmd_verdicts "$n" "$n"
+	cmd_read_once 512
+	{ on_peer "cat $T/forked.log.*"; cat $T/forked.log.*; } | sed -n 's/^id //p' > $OUT/ids
+	[ "$(sort -u $OUT/ids | grep -cE '^[0-9a-f]{32}$')" = $((2 * n)) ] || fail "$(sort -u $OUT/ids | wc -l) identities of $((2 * n)) children"
+	parent_passes
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits "$PEER" | paste -s -d ' ')" || fail "children there do not end"
+	# shellcheck disable=SC2046
+	cmd_end $(inits "$(hostname)")
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+# waiting SECONDS N HOST...: for what is done to the machines meanwhile. N children on each that wait for word, and are given up after SECONDS
+# without their source.
+cmd_waiting() {
+	local give_up=$1 n=$2 h
+	shift 2
+	start 2 wait
+	prepare --pin
+	# shellcheck disable=SC2046
+	resume -n "$n" --give-up "$give_up" $(printf -- '--on %s ' "$@")
+	for h in "$@"; do
+		[ "$(inits "$h" | wc -l)" = "$n" ] || fail "not $n children on $h: $(cat $OUT/resume)"
+	done
+	on_peer "mkdir -p $OUT; cat > $OUT/resume" < $OUT/resume
+}
+
+# go_on [FIRST]: children here do what they have to, and end.
+cmd_go_on() {
+	touch $T/forked.children
+	# shellcheck disable=SC2046
+	cmd_verdicts "$(inits "$(hostname)" | wc -l)" "${1:-0}"
+	# shellcheck disable=SC2046
+	cmd_end $(inits "$(hostname)")
+}
+
+# Children here are without their source, for good.
+cmd_given_up() {
+	local p n=0
+	touch $T/forked.children
+	for p in $(inits "$(hostname)"); do
+		until_true 90 is_gone "$p" || fail "the child under $p is still there: $(stacks "$p")"
+		! grep -sE '^(PASS|FAIL)' $T/forked.log.$n || fail "child $n has gone on without its memory"
+		n=$((n + 1))
+	done
+	dmesg | grep -q "mitosis: snapshot $1: link to .* given up .*: the source did not answer in time" || fail "it is not said why they were killed: $(dmesg | grep mitosis: | tail -n 3)"
+	cmd_end
+	echo "$n children were killed"
+}
+
+# The one whose read it is that all wait for is killed.
+cmd_kill_reader() {
+	local pids n
+	# shellcheck disable=SC2207
+	pids=($(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume))
+	for n in "${!pids[@]}"; do
+		touch $T/forked.child.$n
+		until_true 20 grep -qs pager "/proc/${pids[n]}/wchan" || fail "child $n does not wait for a page: $(stacks "${pids[n]}")"
+	done
+	kill -KILL "${pids[0]}"
+	until_true 10 is_gone "$(inits | head -n 1)" || fail "child 0 does not die of SIGKILL while it waits: $(stacks "${pids[0]}")"
+	# the link is looked at every ten seconds, and reads that nobody waits for are dropped then
+	until_true 40 eval "dmesg | grep -q 'snapshot $1: link to .* lost'" || fail "nobody has noticed that the link is down"
+	sleep 12
+	for n in 1 2; do
+		grep -qs pager "/proc/${pids[n]}/wchan" || fail "child $n does not wait any more: $(stacks "${pids[n]}")"
+	done
+}
+
+# Its siblings get what they wait for.
+cmd_siblings() {
+	local n
+	for n in 1 2; do
+		until_true 60 grep -sqE '^(PASS|FAIL)' $T/forked.log.$n || fail "child $n gives no verdict"
+		grep -q ^PASS $T/forked.log.$n || fail "child $n: $(grep ^FAIL $T/forked.log.$n)"
+	done
+	! grep -sE '^(PASS|FAIL)' $T/forked.log.0 || fail "a child that was killed has gone on"
+	# shellcheck disable=SC2046
+	cmd_end $(inits | tail -n +2)
+}
+
+cmd_snapshot() {
+	snapshot_known
+	echo "$SNAPSHOT"
+}
+
+# The snapshot is as good as before, and goes when asked to.
+cmd_waiting_end() {
+	parent_known
+	resume -n 1 --on "$PEER"
+	on_peer "cat > $OUT/resume; /root/t/fork.sh go_on" < $OUT/resume || fail "a new child there"
+	parent_passes
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 	end_all
 }
 
