@@ -5,6 +5,14 @@
 for c in hold hold_mm hold_pages seal link attach arm; do
 	add "inject-${c//_/-}" 240 on a "/root/t/inject.sh call '${c/_/ }'"
 done
+for c in hold hold_mm hold_pages seal link attach arm join second_attach second_arm; do
+	add "inject-fork-${c//_/-}" 300 on a "/root/t/inject.sh fork '${c/_/ }'"
+done
+add inject-fork-touch 400 on a "/root/t/inject.sh touch"
 for p in cow dontneed dontneed-race mprotect threads; do
 	add "inject-faults-$p" 180 on a "/root/t/inject.sh faults $p"
+done
+# Pages that are read are shared, or are not: nothing else may become of an allocation that fails there.
+for p in forks threads; do
+	add "inject-faults-cached-$p" 180 on a "CACHE=1 /root/t/inject.sh faults $p"
 done

@@ -78,6 +78,101 @@ cmd_call() {
 	[ $failed -gt 0 ] || fail "no allocation has failed"
 }
 
+# A parent that runs on, its clone, and two children.
+brood_start() {
+	rm -f $TEST_DIR/brood.*
+	(cd / && exec setsid -f $BIN/brood < /dev/null > /dev/null 2>&1)
+	until_true 20 grep -q ^ready $TEST_DIR/brood.log || fail "the parent does not start"
+	mapfile -t BROOD < <(sed -n 's/^ready //p' $TEST_DIR/brood.log; sed -n 's/^child //p' $TEST_DIR/brood.log)
+}
+
+# brood_passes LOG
+brood_passes() {
+	until_true 40 grep -sqE '^(PASS|FAIL)' "$TEST_DIR/$1" || fail "allocation $n: $1 has no verdict: $(mitosis-cli list)"
+	grep -q ^PASS "$TEST_DIR/$1" || fail "allocation $n: $1: $(grep ^FAIL "$TEST_DIR/$1")"
+}
+
+nothing_left() {
+	mitosis-cli stats | awk '/^(links|attached|snapshots|pages_held|regions|cache_pages) / && $2 { exit 1 }' && grep -qx 0 /sys/module/mitosis/refcnt
+}
+
+# brood_end SNAPSHOT
+brood_end() {
+	tree_kill "${BROOD[0]}"
+	[ -z "$1" ] || until_true 20 mitosis-cli release "$1" || fail "allocation $n: the snapshot cannot be released: $(mitosis-cli list)"
+	until_true 20 nothing_left || fail "allocation $n: it has left something: module with $(cat /sys/module/mitosis/refcnt) users, $(mitosis-cli stats | paste -s -d ' ')"
+}
+
+# The same for a snapshot of a process that runs on, and for two children that share what they read: whoever is not the one for whom it was goes on.
+cmd_fork() {
+	local what=$1 n rc id i tried=0 failed=0 hits gone
+	quiet
+	inject 0 -1
+	for ((n = 1; ; n += 1 + n / 12)); do
+		brood_start
+		tried=$((tried + 1))
+		rc=0
+		hits=$(stat_of cache_hits)
+		id=$($BIN/ctl fail "$what" $n fork 10.77.0.1 "${BROOD[@]}" 2> /run/inject.err) || rc=$?
+		# the parent first: what it writes is not for its children
+		touch $TEST_DIR/brood.go
+		brood_passes brood.log
+		touch $TEST_DIR/brood.children
+		gone=0
+		for i in 1 2; do
+			if is_gone "${BROOD[i + 1]}"; then
+				gone=$((gone + 1))
+			else
+				brood_passes brood.log.$i
+			fi
+		done
+		case $rc in
+		0 | 3)
+			[ $gone = 0 ] || fail "allocation $n: a child has ended: $(cat /run/inject.err)"
+			# of 64 pages; one fault maps what is around it, too
+			[ "$(($(stat_of cache_hits) - hits))" -ge 4 ] || fail "allocation $n: faults found only $(($(stat_of cache_hits) - hits)) pages of the sibling's"
+			;;
+		*)
+			echo "allocation $n, $gone children ended: $(cat /run/inject.err)"
+			# the kernel's own answers to a neighbour, and to a file, for which it has no memory
+			grep -qiE 'memory|cannot be reached.*No route to host|Too many open files in system' /run/inject.err ||
+				fail "allocation $n: it is not said that memory is short: $(cat /run/inject.err)"
+			[ $gone -le 1 ] || fail "allocation $n: one has failed, and both have ended"
+			failed=$((failed + 1))
+			;;
+		esac
+		brood_end "$id"
+		[ $rc != 3 ] || break
+	done
+	quiet_end
+	echo "$failed of $tried made it fail"
+	[ $failed -gt 0 ] || fail "no allocation has failed"
+}
+
+# An allocation that the module makes for a child that touches its memory: it notices nothing, nor does its sibling.
+cmd_touch() {
+	local n id left=0 tried=0
+	quiet
+	inject 0 -1
+	# what is done for each page is the same
+	for ((n = 1; left == 0; n += 1 + n / 4)); do
+		brood_start
+		tried=$((tried + 1))
+		id=$($BIN/ctl fork 10.77.0.1 "${BROOD[@]}") || fail "there is no fork"
+		echo $n > "/proc/${BROOD[2]}/fail-nth"
+		touch $TEST_DIR/brood.go
+		brood_passes brood.log
+		touch $TEST_DIR/brood.children
+		brood_passes brood.log.1
+		brood_passes brood.log.2
+		left=$(cat "/proc/${BROOD[2]}/fail-nth")
+		brood_end "$id"
+	done
+	quiet_end
+	echo "$((tried - 1)) allocations have failed, the last of all before $n"
+	[ $tried -gt 8 ] || fail "hardly an allocation has failed"
+}
+
 cmd_from_now_on() {
 	inject 10 -1
 	$BIN/ctl drain "$1"

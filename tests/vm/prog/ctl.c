@@ -11,6 +11,9 @@
  *						region, and is not. The device refuses to read it, as it does memory
  *						that has failed, which no emulated device does. WRONG_KEY: all
  *						pages of large regions. CACHE: what is read is shared
+ *	ctl fork ADDR PARENT CLONE CHILD...	a snapshot of PARENT, whose copy-on-write clone ends, and which runs on; children, which have
+ *						its mappings, get their memory from it and share what they read. One that cannot is
+ *						killed, the others go on
  *	ctl drain SNAPSHOT
  *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
  *	ctl stat NAME				one counter
@@ -30,13 +33,18 @@
 static struct mitosis *ctl;
 
 #define DIE(...) do { fprintf(stderr, __VA_ARGS__); fputc('\n', stderr); exit(1); } while (0)
-#define OK(call, what) do { \
+#define TRY(call, what) ({ \
 	int r_; \
 	nth_set(what); \
 	r_ = (call); \
 	nth_look(); \
 	if (r_) \
-		DIE("%s: %s (%s)", what, mitosis_error(ctl), strerror(-r_)); \
+		fprintf(stderr, "%s: %s (%s)\n", what, mitosis_error(ctl), strerror(-r_)); \
+	r_; \
+})
+#define OK(call, what) do { \
+	if (TRY(call, what)) \
+		exit(1); \
 } while (0)
 
 static const char *nth_what = "";
@@ -223,16 +231,8 @@ static bool all_stopped(pid_t pid)
 	return yes;
 }
 
-static void lazify(const char *addr, long drain_ms, char **pids, int n)
+static void stop_all(struct mitosis_proc *proc, char **pids, int n)
 {
-	struct mitosis_proc proc[64];
-	uint8_t key[MITOSIS_KEY_LEN];
-	struct runs runs[64];
-	uint64_t id, held = 0;
-	uint16_t port;
-
-	if (n > 64)
-		DIE("too many processes");
 	for (int i = 0; i < n; i++) {
 		proc_get(atoi(pids[i]), &proc[i]);
 		kill(proc[i].pid, SIGSTOP);
@@ -243,6 +243,19 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 				DIE("process %u does not stop", proc[i].pid);
 			prog_sleep_ms(1);
 		}
+}
+
+static void lazify(const char *addr, long drain_ms, char **pids, int n)
+{
+	struct mitosis_proc proc[64];
+	uint8_t key[MITOSIS_KEY_LEN];
+	struct runs runs[64];
+	uint64_t id, held = 0;
+	uint16_t port;
+
+	if (n > 64)
+		DIE("too many processes");
+	stop_all(proc, pids, n);
 	OK(mitosis_hold_create(ctl, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &port), "hold");
 	printf("%016llx\n", (unsigned long long)id);
 	for (int i = 0; i < n; i++) {
@@ -270,6 +283,72 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 		return;
 	prog_sleep_ms(drain_ms);
 	mitosis_link_drain(ctl, id);
+}
+
+/* What a restore does, with a socket of its own, that stays open as long as we live. */
+static int child_attach(uint64_t id, const uint8_t *key, const char *addr, int port, uint32_t mm, const struct runs *runs,
+			const struct mitosis_proc *child, bool first)
+{
+	struct regions rs = { .mm = mm };
+	char err[MITOSIS_ERROR_LEN];
+	int ret;
+
+	ctl = mitosis_open(err, sizeof(err));
+	if (!ctl)
+		DIE("%s", err);
+	nth_set(first ? "link" : "join");
+	ret = mitosis_link_open(ctl, id, key, addr, port, NULL, 0);
+	nth_look();
+	if (ret && ret != -EEXIST) {
+		fprintf(stderr, "link: %s (%s)\n", mitosis_error(ctl), strerror(-ret));
+		return ret;
+	}
+	OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
+	ret = TRY(mitosis_attach_add(ctl, id, mm, 0, runs->run, runs->n, rs.region, rs.n), first ? "attach" : "second attach");
+	return ret ? ret : TRY(mitosis_attach_arm(ctl, id, mm, child, NULL, 0, NULL, 0, MITOSIS_ATTACH_F_CACHE),
+			       first ? "arm" : "second arm");
+}
+
+static pid_t fork_stopped[64];
+
+/* Whatever has happened: who is still there goes on. */
+static void fork_go_on(void)
+{
+	for (pid_t *p = fork_stopped; *p; p++)
+		kill(*p, SIGCONT);
+}
+
+/* Whether a child could not be had. */
+static bool fork_by_hand(const char *addr, char **pids, int n)
+{
+	struct mitosis_proc proc[63];
+	uint8_t key[MITOSIS_KEY_LEN];
+	bool failed = false;
+	struct runs runs;
+	uint64_t id;
+	uint16_t port;
+
+	if (n > 63)
+		DIE("too many processes");
+	stop_all(proc, pids, n);
+	for (int i = 0; i < n; i++)
+		fork_stopped[i] = proc[i].pid;
+	atexit(fork_go_on);
+	runs_find(proc[0].pid, &runs);
+	OK(mitosis_hold_create(ctl, addr, "fork", 0, 0, &id, key, &port), "hold");
+	OK(mitosis_hold_mm(ctl, id, proc[0].pid, &proc[0], &proc[1]), "hold mm");
+	kill(proc[1].pid, SIGKILL);
+	OK(mitosis_hold_pages(ctl, id, proc[0].pid, runs.run, runs.n), "hold pages");
+	OK(mitosis_hold_seal(ctl, id), "seal");
+	printf("%016llx\n", (unsigned long long)id);
+	kill(proc[0].pid, SIGCONT);
+	for (int i = 2; i < n; i++) {
+		if (!child_attach(id, key, addr, port, proc[0].pid, &runs, &proc[i], i == 2))
+			continue;
+		kill(proc[i].pid, SIGKILL);
+		failed = true;
+	}
+	return failed;
 }
 
 static void link_once(uint64_t id, const char *hex, const char *addr, int port)
@@ -348,6 +427,7 @@ static void fuzz(uint64_t seed, int n)
 int main(int argc, char **argv)
 {
 	const char *cmd = argc > 1 ? argv[1] : "";
+	bool failed = false;
 	char err[MITOSIS_ERROR_LEN];
 
 	ctl = mitosis_open(err, sizeof(err));
@@ -369,6 +449,8 @@ int main(int argc, char **argv)
 		OK(mitosis_release(ctl, strtoull(argv[2], NULL, 16)), "release");
 	else if (!strcmp(cmd, "lazify") && argc >= 5)
 		lazify(argv[2], atol(argv[3]), argv + 4, argc - 4);
+	else if (!strcmp(cmd, "fork") && argc >= 5)
+		failed = fork_by_hand(argv[2], argv + 3, argc - 3);
 	else if (!strcmp(cmd, "drain") && argc == 3)
 		OK(mitosis_link_drain(ctl, strtoull(argv[2], NULL, 16)), "drain");
 	else if (!strcmp(cmd, "close") && argc == 3)
@@ -382,5 +464,5 @@ int main(int argc, char **argv)
 	else
 		DIE("see the source for what it takes");
 	mitosis_close(ctl);
-	return nth_was_left ? 3 : 0;
+	return failed ? 1 : nth_was_left ? 3 : 0;
 }
