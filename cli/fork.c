@@ -227,6 +227,8 @@ static int prepare_criu(struct prepare *p)
 	setenv("MITOSIS_LEASE", lease, 1);
 	setenv("MITOSIS_NAME", p->name, 1);
 	setenv("MITOSIS_INHERIT", "1", 1);
+	/* criu does not tell its plugin */
+	setenv("MITOSIS_LEAVE_RUNNING", "1", 1);
 	if (!p->pin)
 		setenv("MITOSIS_FOLLOW", "1", 1);
 	if (p->addr)

@@ -259,6 +259,44 @@ static int dump_check_threads(pid_t pid)
 	return n - 2 > MITOSIS_MAX_ARRAY / 2 ? -E2BIG : 0;
 }
 
+/*
+ * A device may still write into the memory of a task that stands still. Linux 6.1 lets it keep a page
+ * that is copied on write once the clone has been taken, and what it writes there is lost to the
+ * task; on any kernel a child never hears of the end. Nobody can learn from outside whether
+ * something is under way, or wait for it. A pread() with O_DIRECT has ended when its task stops.
+ */
+static int dump_check_io(pid_t pid)
+{
+	bool aio = false, uring = false;
+	char *line = NULL;
+	size_t room = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (getline(&line, &room, f) > 0) {
+		aio |= !!strstr(line, " /[aio]");
+		uring |= !!strstr(line, " anon_inode:[io_uring]");
+	}
+	free(line);
+	fclose(f);
+	if (uring) {
+		plugin_say("process %d uses io_uring, which CRIU can not dump: have the process end its rings first",
+			   pid);
+		return -EOPNOTSUPP;
+	}
+	/* who does not run on, and is restored once, is as well off as with CRIU alone */
+	if (aio && plugin_setting("MITOSIS_LEAVE_RUNNING")) {
+		plugin_say("process %d has contexts of io_setup(), and what they have under way would be lost to it or its children: have the process end them (io_destroy) first, and begin anew afterwards",
+			   pid);
+		return -EBUSY;
+	}
+	return 0;
+}
+
 int dump_checkpoint(pid_t pid)
 {
 	struct mitosis_attach_info at = { .pid = (uint32_t)pid };
@@ -282,6 +320,9 @@ int dump_checkpoint(pid_t pid)
 			   strerror(-ret), MITOSIS_MAX_ARRAY / 2);
 		return ret;
 	}
+	ret = dump_check_io(pid);
+	if (ret)
+		return ret;
 	if (!mitosis_image_add_mm(dump.img, mm)) {
 		ret = errno == EEXIST ? -EEXIST : -ENOMEM;
 		plugin_say("process %d can not be recorded (%s): try again", pid, strerror(-ret));

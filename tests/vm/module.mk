@@ -11,7 +11,7 @@ VM_LIBS_forked := -static
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
 
 $(B)/tests/vm/bin/ctl: $(LIBMITOSIS)
-$(B)/tests/vm/bin/%: tests/vm/prog/%.c tests/vm/prog/prog.h
+$(B)/tests/vm/bin/%: tests/vm/prog/%.c tests/vm/prog/prog.h tests/vm/prog/uring.h
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -pthread -o $@ $< $(VM_LIBS_$*)
 

@@ -9,12 +9,19 @@ done
 fork_prog() {
 	on a "/root/t/fork.sh prog $1"
 }
-for p in cow futex jit mremap shared threads tls; do
+for p in cow direct futex jit mremap shared threads tls uring; do
 	add "fork-prog-$p" 180 fork_prog $p
 done
 add fork-prog-thp 180 with_sysfs "$THP/enabled=always" fork_prog thp
 add fork-prog-ksm 180 with_sysfs "$KSM/run=1,$KSM/sleep_millisecs=1,$KSM/pages_to_scan=4000" fork_prog ksm
 add fork-prog-swapped 180 with_swap fork_prog swapped
+# Reads past the page cache that are under way when the snapshot is taken.
+fork_inflight() {
+	on a "SLOW_DISK=1 /root/t/fork.sh $*"
+}
+add fork-inflight-direct 180 fork_inflight prog inflight direct
+add fork-inflight-aio 180 fork_inflight refused io_setup inflight aio
+add fork-inflight-uring 180 fork_inflight refused io_uring inflight uring
 add fork-counter 180 on a "/root/t/fork.sh counter ./simple_parent ./simple_child"
 add fork-counter-python 180 on a "/root/t/fork.sh counter 'python3 simple_parent.py' 'python3 simple_child.py'"
 add fork-fanout 420 on a "/root/t/fork.sh fanout 32"

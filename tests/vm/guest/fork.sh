@@ -479,16 +479,33 @@ cmd_verdict() {
 	grep -q ^PASS "$T/$1.log" || fail "$1 on $(hostname): $(grep ^FAIL "$T/$1.log")"
 }
 
-# prog NAME: a program that checks itself goes on here, and as a child there; both at the same time, and it writes to its memory.
-cmd_prog() {
-	local here rc=0
+prog_start() {
 	rm -rf $OUT $T/"$1".*
 	mkdir -p $OUT
-	(cd / && exec setsid -f "$BIN/$1" < /dev/null > /dev/null 2>&1)
-	until_true 60 grep -q ^ready "$T/$1.log" || fail "$1 does not get ready"
+	(cd / && exec setsid -f "$BIN/$1" "${@:2}" < /dev/null > /dev/null 2>&1)
+	until_true 60 grep -q ^ready "$T/$1.log" || fail "$1 does not get ready: $(cat "$T/$1.log")"
 	PID=$(sed -n 's/^ready //p' "$T/$1.log")
+}
+
+# slow_disk WHAT: reads of the program take half a second each, so that they are under way when the snapshot is taken: riops=2, or riops=max
+# again. A kernel that cannot do that has many of them.
+slow_disk() {
+	local cg=/sys/fs/cgroup/slow
+	[ "${SLOW_DISK:-}" ] && { [ -d $cg ] || echo +io > /sys/fs/cgroup/cgroup.subtree_control; } 2> /dev/null || return 0
+	mkdir -p $cg
+	echo "$(mountpoint -d /) $1" > $cg/io.max
+	echo "$PID" > $cg/cgroup.procs
+	sleep 1
+}
+
+# prog NAME ARGS...: a program that checks itself goes on here, and as a child there; both at the same time, and it writes to its memory.
+cmd_prog() {
+	local here rc=0
+	prog_start "$@"
+	slow_disk riops=2
 	prepare
-	on_peer "mkdir -p $T; rm -f $T/$1.*"
+	slow_disk riops=max
+	on_peer "mkdir -p $T; [ $1 != inflight ] || $BIN/inflight file; rm -f $T/$1.*"
 	cmd_verdict "$1" &
 	here=$!
 	resume -n 1 --on "$PEER"
@@ -579,6 +596,24 @@ cmd_idle() {
 	until_true 20 idle_links && until_true 20 idle_source || fail "something is left: $(mitosis-cli list)"
 }
 
+# refused WORD NAME ARGS...: a program that prepare has to refuse for something that it does. When it has stopped doing it, it can be prepared.
+cmd_refused() {
+	local word=$1
+	shift
+	prog_start "$@"
+	slow_disk riops=2
+	mitosis-cli prepare --pid "$PID" --name t > $OUT/refused 2>&1 && fail "it is not refused: $(cat $OUT/refused)"
+	cat $OUT/refused
+	grep -q "mitosis.*process $PID.*$word.*:" $OUT/refused || fail "it is not said why it is refused"
+	idle_source || fail "memory is held: $(mitosis-cli list)"
+	[ ! -e /run/mitosis/prepared/t ] || fail "a descriptor is left"
+	slow_disk riops=max
+	cmd_verdict "$1"
+	prepare
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
 counted() {
 	grep -qx "$2: $3" "$1"
 }
@@ -661,6 +696,7 @@ cmd_fanout() {
 	[ "$(inits "$PEER" | wc -l)" = "$n" ] && [ "$(inits "$(hostname)" | wc -l)" = "$n" ] || fail "not twice $n children: $(cat $OUT/resume)"
 	sed -n 's/.*"ms": *\([0-9]*\).*/\1/p' $OUT/resume | sort -n | sed -n "1p;${n}p;\$p" | paste -s -d ' ' | sed 's/^/ms from start to running, least, median, most: /'
 	before=$(work)
+	[ "$(wc -l <<< "$before")" = 8 ] || fail "these are not eight counters: $before"
 	calls_begin
 	on_peer "touch $T/forked.children; /root/t/fork.sh verdicts $n" || fail "children there"
 	calls_end
