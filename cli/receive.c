@@ -255,7 +255,7 @@ static int report_drain(struct receive *r)
 	uint64_t before[__MITOSIS_STAT_MAX], now[__MITOSIS_STAT_MAX];
 	json_object *o;
 
-	mitosis_stats(r->ctl, before);
+	mitosis_stats(r->ctl, before, NULL);
 	for (;;) {
 		struct progress p = {};
 
@@ -272,7 +272,7 @@ static int report_drain(struct receive *r)
 		if (wire_send(&r->wire, progress_json(&p)) || !heed_source(r, 100))
 			return -1;
 	}
-	mitosis_stats(r->ctl, now);
+	mitosis_stats(r->ctl, now, NULL);
 	/* what arrived after the last look */
 	last.drain += last.pending;
 	last.pending = 0;

@@ -56,6 +56,23 @@ static int list_link(const struct mitosis_link_info *l, void *arg)
 	return 0;
 }
 
+/* [{"below_ns", "faults"}...]: those of them that waited for less than that, and not for less than half of it. */
+static void add_latency(json_object *o, const uint64_t *latency)
+{
+	json_object *all = json_object_new_array(), *one;
+	int i;
+
+	for (i = 0; i < MITOSIS_LATENCY_MAX; i++) {
+		if (!latency[i])
+			continue;
+		one = json_object_new_object();
+		add_u64(one, "below_ns", 1ULL << i);
+		add_u64(one, "faults", latency[i]);
+		json_object_array_add(all, one);
+	}
+	json_object_object_add(o, "fault_latency", all);
+}
+
 static int list_attach(const struct mitosis_attach_info *a, void *arg)
 {
 	json_object *o = json_object_new_object();
@@ -73,6 +90,7 @@ static int list_attach(const struct mitosis_attach_info *a, void *arg)
 	add_u64(o, "unreadable", a->pages_unreadable);
 	add_u64(o, "drain_ms", a->drain_ns / 1000000);
 	add_u64(o, "busy_ms", a->busy_ns / 1000000);
+	add_latency(o, a->latency);
 	json_object_array_add(arg, o);
 	return 0;
 }
@@ -199,11 +217,22 @@ static int stats_user(const struct mitosis_hold_info *h, void *arg)
 	return 0;
 }
 
+static const char *ns_text(uint64_t ns)
+{
+	static char text[32];
+
+	if (ns < 1 << 20)
+		snprintf(text, sizeof(text), "%.4gus", ns / 1e3);
+	else
+		snprintf(text, sizeof(text), "%.4gms", ns / 1e6);
+	return text;
+}
+
 int cmd_stats(int argc, char **argv)
 {
 	static const struct option options[] = { { "json", 0, NULL, 'j' }, { "watch", 1, NULL, 'w' },
 						 {} };
-	uint64_t stats[__MITOSIS_STAT_MAX];
+	uint64_t stats[__MITOSIS_STAT_MAX], latency[MITOSIS_LATENCY_MAX];
 	struct mitosis *ctl;
 	bool json = false;
 	int c, watch = 0, i;
@@ -223,7 +252,7 @@ int cmd_stats(int argc, char **argv)
 		json_object *o = json_object_new_object(), *users = json_object_new_object();
 
 		json_object_object_add(o, "pages_held_by_uid", users);
-		if (mitosis_stats(ctl, stats) || mitosis_hold_get(ctl, 0, stats_user, users)) {
+		if (mitosis_stats(ctl, stats, latency) || mitosis_hold_get(ctl, 0, stats_user, users)) {
 			cli_say("%s", mitosis_error(ctl));
 			json_object_put(o);
 			mitosis_close(ctl);
@@ -235,6 +264,10 @@ int cmd_stats(int argc, char **argv)
 			else
 				printf("%-20s %lu\n", mitosis_stat_name(i), (unsigned long)stats[i]);
 		}
+		for (i = 0; i < MITOSIS_LATENCY_MAX && !json; i++)
+			if (latency[i])
+				printf("faults_below_%-8s %lu\n", ns_text(1ULL << i), (unsigned long)latency[i]);
+		add_latency(o, latency);
 		if (json) {
 			printf("%s\n", json_object_to_json_string(o));
 		} else {

@@ -500,6 +500,16 @@ out:
 	return ret;
 }
 
+static int netlink_put_latency(struct sk_buff *skb, const struct latency *l)
+{
+	u64 faults[MITOSIS_LATENCY_MAX];
+	int i;
+
+	for (i = 0; i < MITOSIS_LATENCY_MAX; i++)
+		faults[i] = atomic_long_read(&l->faults[i]);
+	return nla_put(skb, MITOSIS_A_LATENCY, sizeof(faults), faults);
+}
+
 static int netlink_stats_get(struct sk_buff *req, struct genl_info *info)
 {
 	u64 stats[__MITOSIS_STAT_MAX];
@@ -513,7 +523,8 @@ static int netlink_stats_get(struct sk_buff *req, struct genl_info *info)
 	skb = netlink_reply_new(info, MITOSIS_CMD_STATS_GET, &hdr);
 	if (!skb)
 		return -ENOMEM;
-	if (nla_put(skb, MITOSIS_A_STATS, sizeof(stats), stats)) {
+	if (nla_put(skb, MITOSIS_A_STATS, sizeof(stats), stats) ||
+	    netlink_put_latency(skb, &mitosis_latency)) {
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}
@@ -653,6 +664,7 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_EAGER, atomic_long_read(&at->neager)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_DEAD, atomic_long_read(&at->ndead)) ||
 	    netlink_put_u64(skb, MITOSIS_A_BUSY_NS, READ_ONCE(at->busy_ns)) ||
+	    netlink_put_latency(skb, &at->latency) ||
 	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, (drained ? : now) - drain))) {
 		genlmsg_cancel(skb, hdr);
 		return 1;

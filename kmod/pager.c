@@ -978,6 +978,7 @@ out:
 
 		mitosis_stat_add(MITOSIS_STAT_FAULTS_READ, 1);
 		mitosis_stat_add(MITOSIS_STAT_FAULT_NS, ns);
+		mitosis_latency_add(&at->latency, ns);
 		trace_mitosis_fault(at->link->id, at->mm_id, pg << PAGE_SHIFT, ns, ret);
 		pager_read_put(pr);
 	} else {

@@ -27,6 +27,7 @@
 
 #include "link.h"
 #include "mitosis.h"
+#include "stats.h"
 
 #define PAGER_BLOCK_SHIFT (MITOSIS_REGION_SHIFT - PAGE_SHIFT)
 #define PAGER_BLOCK_PAGES (1U << PAGER_BLOCK_SHIFT)
@@ -93,6 +94,7 @@ struct attach {
 	atomic_long_t npending;
 	u64 ntotal;
 	atomic_long_t nfault, nshared, ndrain, neager, ndead;
+	struct latency latency;
 
 	u64 hint;			/* original page index of the latest fault: the drain goes on there */
 	struct work_struct drain;

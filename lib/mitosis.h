@@ -81,6 +81,7 @@ struct mitosis_attach_info {
 	uint32_t flags;			/* MITOSIS_ATTACH_F_MOVED */
 	uint64_t drain_ns;
 	uint64_t busy_ns;
+	uint64_t latency[MITOSIS_LATENCY_MAX];	/* MITOSIS_A_LATENCY */
 };
 
 /* Pages of address space mm that come from another snapshot: a part of its runs, or of its regions. */
@@ -114,8 +115,11 @@ MITOSIS_API int mitosis_info(struct mitosis *ctl, struct mitosis_info *info);
 /* Runs the self-test of the memory hooks; -ENOTCONN: they do not work on this kernel. */
 MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
 
-/* stats has __MITOSIS_STAT_MAX elements; those that an older module does not have are set to 0. */
-MITOSIS_API int mitosis_stats(struct mitosis *ctl, uint64_t *stats);
+/*
+ * stats has __MITOSIS_STAT_MAX elements, latency (may be NULL) MITOSIS_LATENCY_MAX; those that an older module does not have are set to
+ * 0.
+ */
+MITOSIS_API int mitosis_stats(struct mitosis *ctl, uint64_t *stats, uint64_t *latency);
 
 /* Source. name may be NULL, lease 0. */
 MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *addr, const char *name,

@@ -213,6 +213,16 @@ static uint16_t attr_u16(struct nlattr **a, int attr)
 	return a[attr] && nla_len(a[attr]) >= 2 ? nla_get_u16(a[attr]) : 0;
 }
 
+/* Elements that are not there are 0. */
+static void attr_array(struct nlattr **a, int attr, uint64_t *out, size_t n)
+{
+	size_t len = a[attr] ? nla_len(a[attr]) : 0;
+
+	memset(out, 0, n * sizeof(*out));
+	if (len)
+		memcpy(out, nla_data(a[attr]), len < n * sizeof(*out) ? len : n * sizeof(*out));
+}
+
 static void attr_string(struct nlattr **a, int attr, char *buf, size_t len)
 {
 	buf[0] = 0;
@@ -357,27 +367,31 @@ int mitosis_selftest(struct mitosis *ctl)
 	return ret;
 }
 
+struct stats_reply {
+	uint64_t *stats, *latency;
+};
+
 static int netlink_reply_stats(struct nlattr **a, void *arg)
 {
-	int len;
+	struct stats_reply *reply = arg;
 
 	if (!a[MITOSIS_A_STATS])
 		return -EBADMSG;
-	len = nla_len(a[MITOSIS_A_STATS]);
-	if (len > (int)(__MITOSIS_STAT_MAX * sizeof(uint64_t)))
-		len = __MITOSIS_STAT_MAX * sizeof(uint64_t);
-	memcpy(arg, nla_data(a[MITOSIS_A_STATS]), len);
+	attr_array(a, MITOSIS_A_STATS, reply->stats, __MITOSIS_STAT_MAX);
+	if (reply->latency)
+		attr_array(a, MITOSIS_A_LATENCY, reply->latency, MITOSIS_LATENCY_MAX);
 	return 0;
 }
 
-int mitosis_stats(struct mitosis *ctl, uint64_t *stats)
+int mitosis_stats(struct mitosis *ctl, uint64_t *stats, uint64_t *latency)
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_STATS_GET, NLM_F_ACK, 0);
+	struct stats_reply reply = { .stats = stats, .latency = latency };
 
 	memset(stats, 0, __MITOSIS_STAT_MAX * sizeof(*stats));
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, "counters");
-	return netlink_call(ctl, msg, "counters", netlink_reply_stats, stats);
+	return netlink_call(ctl, msg, "counters", netlink_reply_stats, &reply);
 }
 
 struct hold_created {
@@ -736,6 +750,7 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 	};
 	struct dump *dump = arg;
 
+	attr_array(a, MITOSIS_A_LATENCY, attach.latency, MITOSIS_LATENCY_MAX);
 	return dump->attach(&attach, dump->arg);
 }
 

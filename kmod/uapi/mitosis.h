@@ -65,7 +65,7 @@
  * SELFTEST	Opens the self-test of the memory hooks for the calling thread. The caller then maps two
  *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
  *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
- * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded
+ * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded, LATENCY of its faults
  * INFO_GET	-> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed)
  *
  * Multicast group "events": messages with command MITOSIS_CMD_EVENT, EVENT and SNAPSHOT, and where it
@@ -89,6 +89,7 @@
 #define MITOSIS_REGION_SHIFT	21	/* a region lies within one block of 2 MiB of address space */
 #define MITOSIS_CONNECT_TIMEOUT	20	/* seconds */
 #define MITOSIS_GIVE_UP_DEFAULT	120	/* seconds without the source until its processes are killed */
+#define MITOSIS_LATENCY_MAX	40	/* elements of LATENCY */
 
 enum mitosis_cmd {
 	MITOSIS_CMD_UNSPEC,
@@ -161,6 +162,8 @@ enum mitosis_attr {
 	MITOSIS_A_PAGES_SHARED,		/* u64, mapped from the node's cache by a fault that reads; of PENDING until drained */
 	MITOSIS_A_PARENT,		/* u64, snapshot that pages are inherited from */
 	MITOSIS_A_UID,			/* u32, whose snapshot it is, in the initial user namespace; absent before HOLD_MM */
+	/* u64[], faults that waited for a page (FAULTS_READ): element i, for less than 2^i ns and not for less than half of that; the last, for longer, too */
+	MITOSIS_A_LATENCY,
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)

@@ -75,6 +75,20 @@ cmd_read_once() {
 	[ $hits -ge $(($1 / 16)) ] || fail "faults found only $hits pages here"
 }
 
+# The histograms of how long faults have waited, of the machine and of each child.
+cmd_latency() {
+	python3 - "$(mitosis-cli stats --json)" "$(mitosis-cli list --json)" << 'END' || fail "what the histograms say is not so"
+import json, sys
+stats, processes = json.loads(sys.argv[1]), json.loads(sys.argv[2])["processes"]
+faults = lambda o: sum(x["faults"] for x in o["fault_latency"])
+longest = sum(x["faults"] * x["below_ns"] for x in stats["fault_latency"])
+print("%d faults have waited %d us, in a histogram of %d; of the processes: %s" % (stats["faults_read"], stats["fault_ns"] // 1000, faults(stats),
+    [faults(p) for p in processes]))
+sys.exit(faults(stats) != stats["faults_read"] or not longest // 2 <= stats["fault_ns"] <= longest or
+    not processes or min(map(faults, processes)) < 10 or sum(map(faults, processes)) > faults(stats))
+END
+}
+
 # The most that one of the children here has mapped of what is kept, in pages.
 most_mapped() {
 	local pid all=0 n
@@ -140,6 +154,7 @@ cmd_remote() {
 	[ "$(inits | wc -l)" = 3 ] || fail "not three children: $(cat $OUT/resume)"
 	on_peer "/root/t/fork.sh verdicts 3" || fail "children there"
 	on_peer "/root/t/fork.sh read_once 2048" || exit 1
+	on_peer /root/t/fork.sh latency || exit 1
 	on_peer /root/t/fork.sh shrink || exit 1
 	parent_passes
 	mitosis-cli release "$SNAPSHOT" 2> $OUT/release && fail "released under its children"

@@ -366,7 +366,7 @@ static void stat_print(const char *name)
 {
 	uint64_t stats[__MITOSIS_STAT_MAX];
 
-	OK(mitosis_stats(ctl, stats), "stats");
+	OK(mitosis_stats(ctl, stats, NULL), "stats");
 	for (unsigned int i = 0; i < __MITOSIS_STAT_MAX; i++)
 		if (!strcmp(mitosis_stat_name(i), name)) {
 			printf("%llu\n", (unsigned long long)stats[i]);
