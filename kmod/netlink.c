@@ -463,7 +463,7 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	ret = netlink_need(info, MITOSIS_A_MM);
 	if (ret)
 		return ret;
-	if (flags & ~MITOSIS_ATTACH_F_CACHE)
+	if (flags & ~(MITOSIS_ATTACH_F_CACHE | MITOSIS_ATTACH_F_DRAIN))
 		return netlink_say(info, -EINVAL, "unknown flags");
 	neager = netlink_array(info, MITOSIS_A_EAGER, sizeof(struct mitosis_run), &eager);
 	if (neager < 0)

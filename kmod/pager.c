@@ -360,8 +360,8 @@ void pager_drain_all(struct link *link)
 	struct attach_link *al;
 
 	list_for_each_entry(al, &link->attached, list)
-		if (al->at->link == link && al->at->ready)
-			drain_start(al->at);
+		if (al->at->link == link)
+			drain_start_wanted(al->at);
 }
 
 /* The links may go: nothing will be read over them for @at any more. */
@@ -471,8 +471,8 @@ static void attach_list(struct attach *at)
 		al->listed = true;
 		list_add_tail(&al->list, &al->link->attached);
 		link_attached(al->link);
-		if (!i && at->ready && at->link->draining)
-			drain_start(at);
+		if (!i)
+			drain_start_wanted(at);
 		mutex_unlock(&al->link->mutex);
 	}
 }
@@ -493,8 +493,10 @@ static struct attach *attach_find(struct mm_struct *mm)
 	return found;
 }
 
-void drain_start(struct attach *at)
+void drain_start_wanted(struct attach *at)
 {
+	if (!at->ready || !(at->link->draining || at->drains))
+		return;
 	/* on its way out, but still on the link's list */
 	if (!refcount_inc_not_zero(&at->ref))
 		return;
@@ -559,6 +561,7 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 	at->mm_id = from->mm_id;
 	at->cut = from->cut;
 	at->cache = from->cache;
+	at->drains = from->drains;
 	for (i = 0; n < at->nblocks; i++) {
 		if (!attach_has_use(from, &from->blocks[i]))
 			continue;
@@ -1682,6 +1685,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 		at->mm_id = mm_id;
 		at->pid = task_tgid_nr(task);
 		at->cache = flags & MITOSIS_ATTACH_F_CACHE;
+		at->drains = flags & MITOSIS_ATTACH_F_DRAIN;
 		ret = pager_parents(at, owner, &lms);
 		attach_list(at);
 	}
@@ -1744,8 +1748,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	mutex_lock(&link->mutex);
 	at->ready = true;
 	link->armed = true;
-	if (link->draining)
-		drain_start(at);
+	drain_start_wanted(at);
 	mutex_unlock(&link->mutex);
 	trace_mitosis_attach(link->id, mm_id, at->ntotal);
 	netlink_event(MITOSIS_EVENT_ATTACHED, link->id, mm_id, at->pid, 0);

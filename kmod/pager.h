@@ -77,7 +77,8 @@ struct attach {
 	struct task_struct *unmapping;
 	unsigned long unmap_next;
 
-	bool cache;			/* shares what it reads with others of the link; set before it is armed */
+	bool cache;			/* shares what it reads with others of the link; set before it is armed, as the next one */
+	bool drains;			/* whether or not the link does */
 
 	spinlock_t lock;		/* bitmaps, lists below, move_* */
 	struct list_head installs;
@@ -198,6 +199,7 @@ void pager_disarm(struct attach *at);
 void pager_rehint(struct attach *at);
 void pager_kill(struct attach *at, const char *why);
 void drain_work(struct work_struct *work);
-void drain_start(struct attach *at);
+/* If it is to be drained. link->mutex held. */
+void drain_start_wanted(struct attach *at);
 
 #endif

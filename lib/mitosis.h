@@ -172,11 +172,16 @@ MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint64_t parent,
 				   const struct mitosis_run *runs, size_t nruns,
 				   const struct mitosis_region *regions, size_t nregions);
-/* flags: MITOSIS_ATTACH_F_*. At most MITOSIS_MAX_ARRAY eager ranges and as many kept ones: -E2BIG otherwise. */
+/* At most MITOSIS_MAX_ARRAY eager ranges and as many kept ones: -E2BIG otherwise. */
+struct mitosis_arm {
+	const struct mitosis_run *eager;
+	size_t neager;
+	const struct mitosis_keep *keep;
+	size_t nkeep;
+	uint32_t flags;		/* MITOSIS_ATTACH_F_* */
+};
 MITOSIS_API int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
-				   const struct mitosis_proc *proc, const struct mitosis_run *eager,
-				   size_t neager, const struct mitosis_keep *keep, size_t nkeep,
-				   uint32_t flags);
+				   const struct mitosis_proc *proc, const struct mitosis_arm *arm);
 
 /*
  * Events. mitosis_event_fd() can be polled for reading. mitosis_event_next() waits timeout ms (-1: for ever);

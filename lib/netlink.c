@@ -829,28 +829,27 @@ int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint
 }
 
 int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
-		       const struct mitosis_proc *proc, const struct mitosis_run *eager,
-		       size_t neager, const struct mitosis_keep *keep, size_t nkeep, uint32_t flags)
+		       const struct mitosis_proc *proc, const struct mitosis_arm *arm)
 {
 	struct nl_msg *msg;
 	char what[128];
 
 	snprintf(what, sizeof(what), "attachment of process %u to snapshot %016llx", mm,
 		 (unsigned long long)snapshot);
-	if (neager > MITOSIS_MAX_ARRAY || nkeep > MITOSIS_MAX_ARRAY)
+	if (arm->neager > MITOSIS_MAX_ARRAY || arm->nkeep > MITOSIS_MAX_ARRAY)
 		return netlink_fail(ctl, -E2BIG, "%s: more than %d eager or kept ranges", what,
 				    MITOSIS_MAX_ARRAY);
 	msg = netlink_request(ctl, MITOSIS_CMD_ATTACH_ARM, NLM_F_ACK,
-			      neager * sizeof(*eager) + nkeep * sizeof(*keep));
+			      arm->neager * sizeof(*arm->eager) + arm->nkeep * sizeof(*arm->keep));
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
 	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
 	    nla_put_u32(msg, MITOSIS_A_MM, mm) ||
 	    nla_put_u32(msg, MITOSIS_A_PID, proc->pid) ||
 	    nla_put_u64(msg, MITOSIS_A_START_TIME, proc->start_time) ||
-	    (flags && nla_put_u32(msg, MITOSIS_A_FLAGS, flags)) ||
-	    (neager && nla_put(msg, MITOSIS_A_EAGER, neager * sizeof(*eager), eager)) ||
-	    (nkeep && nla_put(msg, MITOSIS_A_KEEP, nkeep * sizeof(*keep), keep)))
+	    (arm->flags && nla_put_u32(msg, MITOSIS_A_FLAGS, arm->flags)) ||
+	    (arm->neager && nla_put(msg, MITOSIS_A_EAGER, arm->neager * sizeof(*arm->eager), arm->eager)) ||
+	    (arm->nkeep && nla_put(msg, MITOSIS_A_KEEP, arm->nkeep * sizeof(*arm->keep), arm->keep)))
 		return netlink_too_small(ctl, msg, what);
 	return netlink_call(ctl, msg, what, NULL, NULL);
 }

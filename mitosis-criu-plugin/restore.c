@@ -237,6 +237,15 @@ out:
 }
 
 /*
+ * A source that waits for its one destination is told when all is there. Of a snapshot with many children each is drained for
+ * itself: its siblings may be lazy.
+ */
+static bool restore_drains_link(void)
+{
+	return restore.img->flags & MITOSIS_HOLD_F_ONESHOT;
+}
+
+/*
  * Pages that are wanted before the first instruction, and bytes that restoring has put in their
  * place.
  */
@@ -376,10 +385,23 @@ static void restore_merge_eager(struct restore_ranges *r)
 	r->neager = n + 1 > MITOSIS_MAX_ARRAY ? MITOSIS_MAX_ARRAY : n + 1;
 }
 
+/* What the environment says of each process. */
+static uint32_t restore_flags(void)
+{
+	uint32_t flags = 0;
+
+	if (plugin_setting("MITOSIS_CACHE"))
+		flags |= MITOSIS_ATTACH_F_CACHE;
+	if (!restore_drains_link() && !plugin_setting("MITOSIS_NO_DRAIN"))
+		flags |= MITOSIS_ATTACH_F_DRAIN;
+	return flags;
+}
+
 static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struct mitosis_run *runs,
 		       size_t nruns)
 {
 	uint64_t snapshot = restore.img->snapshot;
+	struct mitosis_arm arm = { .flags = restore_flags() };
 	struct restore_ranges r = {};
 	struct mitosis_proc proc;
 	size_t i;
@@ -393,6 +415,10 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 		goto out;
 	}
 	restore_merge_eager(&r);
+	arm.eager = r.eager;
+	arm.neager = r.neager;
+	arm.keep = r.keep;
+	arm.nkeep = r.nkeep;
 	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, 0, runs, nruns, mm->regions,
 				 mm->nregions);
 	for (i = 0; i < mm->ninherited && !ret; i++)
@@ -400,9 +426,7 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 					 mm->inherited[i].runs, mm->inherited[i].nruns, mm->inherited[i].regions,
 					 mm->inherited[i].nregions);
 	if (!ret)
-		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, r.eager, r.neager,
-					 r.keep, r.nkeep,
-					 plugin_setting("MITOSIS_CACHE") ? MITOSIS_ATTACH_F_CACHE : 0);
+		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, &arm);
 	if (ret)
 		plugin_say("%s", mitosis_error(restore.ctl));
 out:
@@ -534,7 +558,7 @@ int restore_resume(pid_t pid)
 		return ret;
 	}
 	restore.attached++;
-	if (restore.attached < restore.img->nmms || plugin_setting("MITOSIS_NO_DRAIN"))
+	if (restore.attached < restore.img->nmms || !restore_drains_link() || plugin_setting("MITOSIS_NO_DRAIN"))
 		return 0;
 	/* Memory comes with or without a drain; 'mitosis-cli list' shows what is missing. */
 	if (mitosis_link_drain(restore.ctl, restore.img->snapshot))

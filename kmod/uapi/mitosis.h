@@ -56,8 +56,9 @@
  *		mappings and returns when the runs' parts in EAGER ranges, in the stack, in argument and
  *		environment areas and in mappings that cannot be armed have been read. Bytes in KEEP ranges keep
  *		their present value (rseq). On error the process has lost memory and must be killed.
- * LINK_DRAIN	SNAPSHOT: every address space has been attached; read the rest in the background, turn drained
- *		mappings into ordinary ones, and tell the source when nothing is missing here any more.
+ *		MITOSIS_ATTACH_F_DRAIN: the rest is read in the background from then on, and drained mappings become ordinary ones.
+ * LINK_DRAIN	SNAPSHOT: every address space has been attached; drain all of them, and tell the source when nothing is missing here
+ *		any more.
  * LINK_CLOSE	SNAPSHOT: give the link up. EBUSY while something is attached.
  * LINK_GET	(dump) [SNAPSHOT] -> one message a link
  * ATTACH_GET	(dump) [SNAPSHOT] -> one message an attachment, those included that are drained but for unreadable pages
@@ -156,7 +157,7 @@ enum mitosis_attr {
 	MITOSIS_A_HOOKS,		/* u8 */
 	MITOSIS_A_NATTACHED,		/* u32, attachments of a link, fork children included */
 	MITOSIS_A_DOWN_MS,		/* u64, how long a link has been down; 0: it is not */
-	MITOSIS_A_DRAIN_NS,		/* u64, time from LINK_DRAIN until drained, or until now */
+	MITOSIS_A_DRAIN_NS,		/* u64, time from the beginning of the drain until drained, or until now */
 	MITOSIS_A_BUSY_NS,		/* u64, of DRAIN_NS: time with a read outstanding */
 	MITOSIS_A_PAGES_UNREADABLE,	/* u64, of PENDING: the source cannot read them */
 	MITOSIS_A_PAGES_SHARED,		/* u64, mapped from the node's cache by a fault that reads; of PENDING until drained */
@@ -195,6 +196,7 @@ struct mitosis_keep {
 #define MITOSIS_HOLD_F_FOLLOW	(1U << 1)
 /* MITOSIS_A_FLAGS of ATTACH_ARM */
 #define MITOSIS_ATTACH_F_CACHE	(1U << 0)	/* pages that it reads are kept for others of the same snapshot */
+#define MITOSIS_ATTACH_F_DRAIN	(1U << 1)	/* bring in all of it, whatever others do; its forks are drained, too */
 /* MITOSIS_A_FLAGS of ATTACH_GET */
 #define MITOSIS_ATTACH_F_MOVED	(1U << 31)	/* it has moved pages that were not here: no snapshot can inherit them */
 /* MITOSIS_A_FLAGS of RELEASE */

@@ -194,6 +194,43 @@ cmd_eager() {
 	end_all
 }
 
+# What list says of the process below INIT.
+cmd_process() {
+	local pid
+	# shellcheck disable=SC2046
+	for pid in $(tree_of "$1"); do
+		mitosis-cli list | sed -nE "s/^[0-9a-f]{16} +$pid +([0-9]+) +([0-9]+) +([0-9]+) +([0-9]+)$/\1 pages, \2 missing, \3 by fault, \4 by drain/p"
+	done
+}
+
+# One of two children on a machine brings in all, and the other one stays lazy: whether it comes before or after.
+cmd_one_eager() {
+	local order lazy eager what
+	for order in lazy-first eager-first; do
+		start
+		prepare
+		if [ $order = lazy-first ]; then
+			resume -n 1 --on "$PEER"
+			lazy=$(inits)
+		fi
+		resume -n 1 --on "$PEER" --eager
+		eager=$(inits)
+		if [ $order = eager-first ]; then
+			resume -n 1 --on "$PEER"
+			lazy=$(inits)
+		fi
+		# both are child 0, with one log
+		on_peer ". /root/t/lib.sh; until_true 60 test_count 2 ^PASS $T/forked.log.0" || fail "not both children pass"
+		on_peer ". /root/t/lib.sh; until_true 60 sh -c '[ -z \"\$(/root/t/fork.sh process $eager)\" ]'" || fail "the eager one is not drained"
+		what=$(on_peer "/root/t/fork.sh process $lazy")
+		echo "the lazy one: $what"
+		[[ $what == *" 0 by drain" && $what != *", 0 missing"* ]] || fail "the lazy one is not lazy: $what"
+		on_peer "/root/t/fork.sh end $eager $lazy" || fail "children there do not end"
+		mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+		end_all
+	done
+}
+
 # The parent ends: children that are there keep the snapshot, and nothing else does.
 cmd_follow() {
 	start

@@ -48,6 +48,11 @@ until_true() {
 	done
 }
 
+# test_count N PATTERN FILE
+test_count() {
+	[ "$(grep -cE "$2" "$3")" = "$1" ]
+}
+
 stat_of() {
 	$BIN/ctl stat "$1"
 }

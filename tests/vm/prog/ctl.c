@@ -252,6 +252,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	struct runs runs[64];
 	uint64_t id, held = 0;
 	uint16_t port;
+	const struct mitosis_arm arm = { .flags = getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0 };
 
 	if (n > 64)
 		DIE("too many processes");
@@ -273,8 +274,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 		OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 		beyond(&runs[i], &rs);
 		OK(mitosis_attach_add(ctl, id, proc[i].pid, 0, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
-		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], NULL, 0, NULL, 0,
-				      getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0), "arm");
+		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], &arm), "arm");
 	}
 	for (int i = 0; i < n; i++)
 		kill(proc[i].pid, SIGCONT);
@@ -305,7 +305,7 @@ static int child_attach(uint64_t id, const uint8_t *key, const char *addr, int p
 	}
 	OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 	ret = TRY(mitosis_attach_add(ctl, id, mm, 0, runs->run, runs->n, rs.region, rs.n), first ? "attach" : "second attach");
-	return ret ? ret : TRY(mitosis_attach_arm(ctl, id, mm, child, NULL, 0, NULL, 0, MITOSIS_ATTACH_F_CACHE),
+	return ret ? ret : TRY(mitosis_attach_arm(ctl, id, mm, child, &(struct mitosis_arm){ .flags = MITOSIS_ATTACH_F_CACHE }),
 			       first ? "arm" : "second arm");
 }
 
