@@ -26,6 +26,7 @@
 #include "cli/cli.h"
 
 #define CHILD_MS	300000	/* so long may criu and the hook of one take */
+#define CHILD_PREFETCH	"none"
 #define CHILD_PIDFILE	CLI_CHILD_DIR "/pid"
 
 struct child {
@@ -138,6 +139,9 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 		setenv("MITOSIS_CACHE", "1", 1);
 	if (!o->eager)
 		setenv("MITOSIS_NO_DRAIN", "1", 1);
+	if (o->record)
+		setenv("MITOSIS_RECORD", "1", 1);
+	setenv("MITOSIS_PREFETCH", o->prefetch ? o->prefetch : o->eager ? "none" : CHILD_PREFETCH, 1);
 	snprintf(log, sizeof(log), "restore-%u.log", index);
 	n = cli_criu_restore(argv, (char *)o->dir, log);
 	argv[n++] = "--pidfile";

@@ -154,7 +154,8 @@ struct child_opts {
 	const char *dir;	/* with the images */
 	uint64_t snapshot;
 	unsigned int give_up;
-	bool eager, netns, no_cache;
+	bool eager, netns, no_cache, record;
+	const char *prefetch;	/* as mitosis_prefetch_parse() takes it; NULL: the default */
 	const char *hook;	/* a shell command, run in the child's namespaces before criu; or NULL */
 	char **criu_args;
 	int ncriu_args;

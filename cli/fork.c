@@ -580,6 +580,9 @@ static int resume_send(struct resume *r, struct host *h)
 	json_object_object_add(fork, "n", json_object_new_int(r->n));
 	json_object_object_add(fork, "eager", json_object_new_boolean(r->opts.eager));
 	json_object_object_add(fork, "no_cache", json_object_new_boolean(r->opts.no_cache));
+	json_object_object_add(fork, "record", json_object_new_boolean(r->opts.record));
+	if (r->opts.prefetch)
+		json_object_object_add(fork, "prefetch", json_object_new_string(r->opts.prefetch));
 	json_object_object_add(fork, "netns", json_object_new_boolean(r->opts.netns));
 	json_object_object_add(fork, "give_up", json_object_new_int(r->opts.give_up));
 	if (r->opts.hook)
@@ -743,8 +746,10 @@ int cmd_resume(int argc, char **argv)
 		{ "number", 1, NULL, 'n' }, { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, { "eager", 0, NULL, 'e' },
 		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
 		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' },
-		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' }, {}
+		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' }, { "prefetch", 1, NULL, 'p' },
+		{ "record", 0, NULL, 'r' }, {}
 	};
+	struct mitosis_arm policy;
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
 	const char *what = NULL;
 	int c;
@@ -786,6 +791,17 @@ int cmd_resume(int argc, char **argv)
 		case 'C':
 			r.opts.no_cache = true;
 			break;
+		case 'p':
+			if (mitosis_prefetch_parse(optarg, &policy)) {
+				cli_say("--prefetch %s is no policy: none, window, window=N, sequential, sequential=N or recorded, with N a power of two up to %d pages",
+					optarg, MITOSIS_WINDOW_MAX);
+				return CLI_USAGE;
+			}
+			r.opts.prefetch = optarg;
+			break;
+		case 'r':
+			r.opts.record = true;
+			break;
 		case 'h':
 			r.opts.hook = optarg;
 			break;
@@ -807,6 +823,10 @@ int cmd_resume(int argc, char **argv)
 	}
 	r.opts.criu_args = argv + optind;
 	r.opts.ncriu_args = argc - optind;
+	if (r.opts.record && r.opts.eager) {
+		cli_say("--record notes what a child touches, and one that is --eager has it all: leave one of them out");
+		return CLI_USAGE;
+	}
 	if (r.foreground && (r.n != 1 || r.nhosts)) {
 		cli_say("--foreground is for one child on this machine");
 		return CLI_USAGE;

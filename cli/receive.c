@@ -539,6 +539,8 @@ static int receive_fork(struct receive *r, json_object *fork)
 		.eager = json_object_get_boolean(json_object_object_get(fork, "eager")),
 		.no_cache = json_object_get_boolean(json_object_object_get(fork, "no_cache")),
 		.netns = json_object_get_boolean(json_object_object_get(fork, "netns")),
+		.record = json_object_get_boolean(json_object_object_get(fork, "record")),
+		.prefetch = *jstr(fork, "prefetch") ? jstr(fork, "prefetch") : NULL,
 		.hook = *jstr(fork, "hook") ? jstr(fork, "hook") : NULL,
 	};
 	int lock = cli_work_dir(r->id, r->dir, sizeof(r->dir)), ret = -1;

@@ -91,14 +91,44 @@ static bool drain_useless(struct mm_struct *mm)
 	return atomic_read(&mm->mm_users) == 1 || check_stable_address_space(mm);
 }
 
+int drain_install(struct attach *at, struct pager_read *pr, unsigned long addr)
+{
+	struct mm_struct *mm = at->mm;
+	struct vm_area_struct *vma = NULL;
+	int ret = 0, n = 0;
+	unsigned int i;
+
+	mmap_write_lock(mm);
+	if (drain_useless(mm)) {
+		mmap_write_unlock(mm);
+		return -ESRCH;
+	}
+	for (i = 0; i < pr->n; i++, addr += PAGE_SIZE) {
+		if (!vma || addr >= vma->vm_end) {
+			vma = find_vma(mm, addr);
+			if (!vma)
+				break;
+		}
+		/* what has moved meanwhile is found by the next pass, or by a fault */
+		if (addr < vma->vm_start || !pager_armed(vma, at) ||
+		    pager_pg(vma, addr) != pr->pg + i)
+			continue;
+		ret = pager_install_page(at, vma, addr, pr->page + i);
+		if (ret < 0)
+			break;
+		n += ret;
+	}
+	pager_rehint(at);
+	mmap_write_unlock(mm);
+	return ret < 0 ? ret : n;
+}
+
 /* Waits for the oldest read and installs it. */
 static int drain_land(struct drain *d)
 {
 	struct pager_read *pr = d->fly[d->head];
 	struct attach *at = d->at;
 	struct mm_struct *mm = at->mm;
-	struct vm_area_struct *vma = NULL;
-	unsigned int i;
 	int ret;
 
 	d->head = (d->head + 1) % DRAIN_DEPTH_MAX;
@@ -124,35 +154,12 @@ static int drain_land(struct drain *d)
 	if (ret)
 		goto out;
 	pager_read_keep(at, pr);
-	mmap_write_lock(mm);
-	if (drain_useless(mm)) {
-		mmap_write_unlock(mm);
-		ret = -ESRCH;
-		goto out;
-	}
-	for (i = 0; i < pr->n; i++) {
-		unsigned long addr = pr->addr + ((unsigned long)i << PAGE_SHIFT);
-
-		if (!vma || addr >= vma->vm_end) {
-			vma = find_vma(mm, addr);
-			if (!vma)
-				break;
-		}
-		/* what has moved meanwhile is found by the next pass */
-		if (addr < vma->vm_start || !pager_armed(vma, at) ||
-		    pager_pg(vma, addr) != pr->pg + i)
-			continue;
-		ret = pager_install_page(at, vma, addr, pr->page + i);
-		if (ret < 0)
-			break;
-		if (ret > 0) {
-			atomic_long_inc(&at->ndrain);
-			mitosis_stat_add(MITOSIS_STAT_PAGES_DRAIN, 1);
-		}
+	ret = drain_install(at, pr, pr->addr);
+	if (ret > 0) {
+		atomic_long_add(ret, &at->ndrain);
+		mitosis_stat_add(MITOSIS_STAT_PAGES_DRAIN, ret);
 		ret = 0;
 	}
-	pager_rehint(at);
-	mmap_write_unlock(mm);
 out:
 	pager_read_put(pr);
 	return ret;

@@ -11,6 +11,7 @@
 #include "link.h"
 #include "netlink.h"
 #include "pager.h"
+#include "prefetch.h"
 #include "stats.h"
 #include "trace.h"
 
@@ -30,6 +31,7 @@ static void link_free(struct kref *kref)
 	struct link *link = container_of(kref, struct link, kref);
 
 	cache_destroy(&link->cache);
+	prefetch_forget(link);
 	memzero_explicit(link->key, sizeof(link->key));
 	mutex_destroy(&link->mutex);
 	kfree(link);
@@ -256,14 +258,19 @@ void link_visit_refused(struct link *link, void (*fn)(u32 rkey, u64 pg, void *ar
 		fn(link->refused[i].rkey, link->refused[i].pg, arg);
 }
 
-void link_read(struct link *link, struct link_read *lr)
+void link_read_list(struct link *link, struct list_head *reads)
 {
 	struct xprt_conn *conn = NULL;
+	struct link_read *lr;
 	unsigned long flags;
 	bool lost = false;
+	long n = 0;
 
-	lr->link = link;
-	lr->rd.done = link_read_done;
+	list_for_each_entry(lr, reads, rd.list) {
+		lr->link = link;
+		lr->rd.done = link_read_done;
+		n++;
+	}
 	spin_lock_irqsave(&link->lock, flags);
 	if (link->state == MITOSIS_LINK_UP) {
 		conn = link->conn;
@@ -271,19 +278,27 @@ void link_read(struct link *link, struct link_read *lr)
 	} else if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
 		lost = true;
 	} else {
-		list_add_tail(&lr->rd.list, &link->parked);
+		list_splice_tail_init(reads, &link->parked);
 	}
 	spin_unlock_irqrestore(&link->lock, flags);
 	if (lost)
-		lr->done(lr, -ENOLINK);
+		link_fail_reads(reads);
 	if (!conn)
 		return;
-	mitosis_stat_add(MITOSIS_STAT_READS, 1);
-	xprt_conn_read(conn, &lr->rd);
+	mitosis_stat_add(MITOSIS_STAT_READS, n);
+	xprt_conn_read_list(conn, reads);
 	spin_lock_irqsave(&link->lock, flags);
 	if (!--link->conn_users)
 		wake_up(&link->users_wait);
 	spin_unlock_irqrestore(&link->lock, flags);
+}
+
+void link_read(struct link *link, struct link_read *lr)
+{
+	LIST_HEAD(reads);
+
+	list_add(&lr->rd.list, &reads);
+	link_read_list(link, &reads);
 }
 
 /* Takes the connection away from readers and closes it. Sleeps. */
@@ -544,6 +559,7 @@ struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_s
 	INIT_LIST_HEAD(&link->parked);
 	INIT_LIST_HEAD(&link->mms);
 	INIT_LIST_HEAD(&link->attached);
+	INIT_LIST_HEAD(&link->records);
 	init_waitqueue_head(&link->users_wait);
 	INIT_DELAYED_WORK(&link->work, link_reconnect_work);
 	INIT_WORK(&link->fin, link_fin_work);
@@ -636,6 +652,7 @@ void link_mm_free(struct link_mm *lm)
 		return;
 	kvfree(lm->runs);
 	kvfree(lm->regions);
+	kvfree(lm->record);
 	kfree(lm);
 }
 
@@ -668,14 +685,12 @@ static void *link_grow(void *old, size_t size, unsigned long n, unsigned int add
 	return mem;
 }
 
-static int link_check(const struct link_mm *lm, const struct mitosis_run *runs, unsigned int nruns,
-		      const struct mitosis_region *regions, unsigned int nregions)
+/* Whether @runs are good, and go behind the @nold that are there. */
+static int link_check_runs(const struct mitosis_run *old, unsigned long nold, const struct mitosis_run *runs, unsigned int nruns)
 {
-	u64 next = 0;
+	u64 next = nold ? old[nold - 1].start + (old[nold - 1].npages << PAGE_SHIFT) : 0;
 	unsigned int i;
 
-	if (lm->nruns)
-		next = lm->runs[lm->nruns - 1].start + (lm->runs[lm->nruns - 1].npages << PAGE_SHIFT);
 	for (i = 0; i < nruns; i++) {
 		if (!PAGE_ALIGNED(runs[i].start) || runs[i].start < next || !runs[i].npages ||
 		    runs[i].npages > TASK_SIZE_MAX >> PAGE_SHIFT ||
@@ -685,7 +700,14 @@ static int link_check(const struct link_mm *lm, const struct mitosis_run *runs, 
 		if (next > TASK_SIZE_MAX)
 			return -EINVAL;
 	}
-	next = 0;
+	return 0;
+}
+
+static int link_check_regions(const struct link_mm *lm, const struct mitosis_region *regions, unsigned int nregions)
+{
+	u64 next = 0;
+	unsigned int i;
+
 	if (lm->nregions)
 		next = (lm->regions[lm->nregions - 1].start >> MITOSIS_REGION_SHIFT) + 1;
 	for (i = 0; i < nregions; i++) {
@@ -703,7 +725,8 @@ static int link_check(const struct link_mm *lm, const struct mitosis_run *runs, 
 }
 
 int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
-	     const struct mitosis_region *regions, unsigned int nregions)
+	     const struct mitosis_region *regions, unsigned int nregions,
+	     const struct mitosis_run *record, unsigned int nrecord)
 {
 	struct link_mm *lm;
 	void *mem;
@@ -723,7 +746,8 @@ int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mito
 		goto out;
 	}
 found:
-	ret = link_check(lm, runs, nruns, regions, nregions);
+	ret = link_check_runs(lm->runs, lm->nruns, runs, nruns) ? : link_check_runs(lm->record, lm->nrecord, record, nrecord) ? :
+	      link_check_regions(lm, regions, nregions);
 	if (ret)
 		goto out;
 	ret = -ENOMEM;
@@ -740,6 +764,13 @@ found:
 			goto out;
 		lm->regions = mem;
 		lm->nregions += nregions;
+	}
+	if (nrecord) {
+		mem = link_grow(lm->record, sizeof(*record), lm->nrecord, nrecord, record);
+		if (!mem)
+			goto out;
+		lm->record = mem;
+		lm->nrecord += nrecord;
 	}
 	ret = 0;
 out:

@@ -53,7 +53,8 @@ struct link_mm {
 	u64 parent;			/* 0, or the snapshot that these pages are of: another one, that its processes came from */
 	struct mitosis_run *runs;
 	struct mitosis_region *regions;
-	unsigned long nruns, nregions;
+	struct mitosis_run *record;	/* what is to be read before it is touched */
+	unsigned long nruns, nregions, nrecord;
 };
 
 struct link {
@@ -90,6 +91,7 @@ struct link {
 	u64 drain_ns, drained_ns;
 
 	struct cache cache;		/* empty unless attachments share what they read */
+	struct list_head records;	/* mutex; struct prefetch_record */
 
 	struct delayed_work work;	/* reconnects */
 	struct work_struct fin;		/* nothing attached any more */
@@ -114,7 +116,8 @@ int link_close(struct link *link, u32 owner);
 
 /* Collects runs and regions of an address space for @owner; mutex not held. */
 int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
-	     const struct mitosis_region *regions, unsigned int nregions);
+	     const struct mitosis_region *regions, unsigned int nregions,
+	     const struct mitosis_run *record, unsigned int nrecord);
 /*
  * Takes what was collected, the link's own snapshot first; false: nothing. The caller frees it and then calls link_armed() with
  * the outcome.
@@ -134,6 +137,8 @@ void link_mms_free(struct list_head *lms);
 int link_drain(struct link *link);
 /* Any context. lr's rd and done are filled in; done is always called. */
 void link_read(struct link *link, struct link_read *lr);
+/* Reads linked by rd.list, with one doorbell. The list is empty then. */
+void link_read_list(struct link *link, struct list_head *reads);
 /* How many of the @n pages from @pg on of one region come before one that the source has refused. Any context. */
 unsigned int link_readable(struct link *link, u32 rkey, u64 pg, unsigned int n);
 /* Calls @fn with each refused page, without a lock. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <linux/capability.h>
 #include <linux/inet.h>
+#include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
 #include <linux/pid.h>
@@ -42,6 +43,9 @@ static const struct nla_policy netlink_policy[MITOSIS_A_MAX + 1] = {
 	[MITOSIS_A_EAGER]		= ARRAY(struct mitosis_run),
 	[MITOSIS_A_KEEP]		= ARRAY(struct mitosis_keep),
 	[MITOSIS_A_PARENT]		= { .type = NLA_U64 },
+	[MITOSIS_A_PREFETCH]		= { .type = NLA_U32 },
+	[MITOSIS_A_WINDOW]		= { .type = NLA_U32 },
+	[MITOSIS_A_RECORD]		= ARRAY(struct mitosis_run),
 };
 
 static struct genl_family netlink_family;
@@ -428,9 +432,9 @@ static int netlink_link_close(struct sk_buff *req, struct genl_info *info)
 
 static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 {
-	const void *runs, *regions;
+	const void *runs, *regions, *record;
+	int ret, nruns, nregions, nrecord;
 	struct link *link;
-	int ret, nruns, nregions;
 
 	ret = netlink_need(info, MITOSIS_A_MM);
 	if (ret)
@@ -441,30 +445,54 @@ static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 	nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &regions);
 	if (nregions < 0)
 		return nregions;
+	nrecord = netlink_array(info, MITOSIS_A_RECORD, sizeof(struct mitosis_run), &record);
+	if (nrecord < 0)
+		return nrecord;
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
 	ret = link_add(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]),
-		       info->attrs[MITOSIS_A_PARENT] ? nla_get_u64(info->attrs[MITOSIS_A_PARENT]) : 0, runs, nruns, regions, nregions);
+		       info->attrs[MITOSIS_A_PARENT] ? nla_get_u64(info->attrs[MITOSIS_A_PARENT]) : 0, runs, nruns, regions, nregions,
+		       record, nrecord);
 	if (ret == -EINVAL)
 		GENL_SET_ERR_MSG(info, "runs or regions are not ascending whole pages of user address space");
 	link_put(link);
 	return ret;
 }
 
+static int netlink_policy_get(struct genl_info *info, struct pager_policy *p)
+{
+	struct nlattr **a = info->attrs;
+	u32 prefetch = a[MITOSIS_A_PREFETCH] ? nla_get_u32(a[MITOSIS_A_PREFETCH]) : MITOSIS_PREFETCH_NONE;
+
+	p->flags = a[MITOSIS_A_FLAGS] ? nla_get_u32(a[MITOSIS_A_FLAGS]) : 0;
+	if (p->flags & ~(MITOSIS_ATTACH_F_CACHE | MITOSIS_ATTACH_F_DRAIN | MITOSIS_ATTACH_F_RECORD))
+		return netlink_say(info, -EINVAL, "unknown flags");
+	if (prefetch >= __MITOSIS_PREFETCH_MAX)
+		return netlink_say(info, -EINVAL, "unknown prefetch policy");
+	p->prefetch = prefetch;
+	p->window = prefetch == MITOSIS_PREFETCH_SEQUENTIAL ? MITOSIS_WINDOW_MAX : MITOSIS_WINDOW_DEFAULT;
+	if (!a[MITOSIS_A_WINDOW])
+		return 0;
+	if (prefetch != MITOSIS_PREFETCH_WINDOW && prefetch != MITOSIS_PREFETCH_SEQUENTIAL)
+		return netlink_say(info, -EINVAL, "a window is for the prefetch policies window and sequential");
+	p->window = nla_get_u32(a[MITOSIS_A_WINDOW]);
+	if (p->window > MITOSIS_WINDOW_MAX || !is_power_of_2(p->window))
+		return netlink_say(info, -ERANGE, "the window must be a power of two and not more than 32 pages");
+	return 0;
+}
+
 static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 {
 	const void *eager, *keep;
+	struct pager_policy policy;
 	struct task_struct *task;
 	struct link *link;
-	u32 flags = info->attrs[MITOSIS_A_FLAGS] ? nla_get_u32(info->attrs[MITOSIS_A_FLAGS]) : 0;
 	int ret, neager, nkeep;
 
-	ret = netlink_need(info, MITOSIS_A_MM);
+	ret = netlink_need(info, MITOSIS_A_MM) ? : netlink_policy_get(info, &policy);
 	if (ret)
 		return ret;
-	if (flags & ~(MITOSIS_ATTACH_F_CACHE | MITOSIS_ATTACH_F_DRAIN))
-		return netlink_say(info, -EINVAL, "unknown flags");
 	neager = netlink_array(info, MITOSIS_A_EAGER, sizeof(struct mitosis_run), &eager);
 	if (neager < 0)
 		return neager;
@@ -479,7 +507,7 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	if (ret)
 		goto out;
 	ret = pager_arm(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]), task, eager,
-			neager, keep, nkeep, flags);
+			neager, keep, nkeep, &policy);
 	if (ret == -ENOENT)
 		GENL_SET_ERR_MSG(info, "nothing was added for this address space");
 	else if (ret == -EEXIST)
@@ -664,6 +692,7 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_EAGER, atomic_long_read(&at->neager)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_DEAD, atomic_long_read(&at->ndead)) ||
 	    netlink_put_u64(skb, MITOSIS_A_BUSY_NS, READ_ONCE(at->busy_ns)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_AHEAD, atomic_long_read(&at->nahead)) ||
 	    netlink_put_latency(skb, &at->latency) ||
 	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, (drained ? : now) - drain))) {
 		genlmsg_cancel(skb, hdr);
@@ -896,6 +925,49 @@ static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 	return ret == -EBUSY ? ret : skb->len;
 }
 
+/* args[0] counts records that are told, args[1] is the next page of the one after them. A message has the runs of one. */
+static int netlink_record_get(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
+	struct link *link = link_get(d.snapshot);
+	struct mitosis_run run;
+	struct nlattr *nest;
+	u64 pg = cb->args[1];
+	void *hdr;
+	u32 mm;
+
+	if (!link)
+		return -ENOENT;
+	while (prefetch_recorded(link, cb->args[0], &mm, &pg, &run)) {
+		if (!run.npages) {
+			cb->args[0]++;
+			cb->args[1] = pg = 0;
+			continue;
+		}
+		hdr = netlink_dump_put(&d, MITOSIS_CMD_RECORD_GET);
+		if (!hdr)
+			break;
+		nest = nla_put_u32(skb, MITOSIS_A_MM, mm) ? NULL : nla_reserve(skb, MITOSIS_A_RUNS, 0);
+		if (!nest) {
+			genlmsg_cancel(skb, hdr);
+			break;
+		}
+		do {
+			if (nla_append(skb, sizeof(run), &run))
+				break;
+			nest->nla_len += sizeof(run);
+			cb->args[1] = pg = (run.start >> PAGE_SHIFT) + run.npages;
+		} while (prefetch_recorded(link, cb->args[0], &mm, &pg, &run) && run.npages);
+		if (nest->nla_len == NLA_HDRLEN) {
+			genlmsg_cancel(skb, hdr);
+			break;
+		}
+		genlmsg_end(skb, hdr);
+	}
+	link_put(link);
+	return skb->len;
+}
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
 #define genl_split_ops genl_ops		/* what pre_doit() gets; unused here */
 #endif
@@ -930,6 +1002,7 @@ static const struct genl_ops netlink_ops[] = {
 	NETLINK_DO(MITOSIS_CMD_ATTACH_ADD, netlink_attach_add),
 	NETLINK_DO(MITOSIS_CMD_ATTACH_ARM, netlink_attach_arm),
 	NETLINK_DUMP(MITOSIS_CMD_ATTACH_GET, netlink_attach_get),
+	NETLINK_DUMP(MITOSIS_CMD_RECORD_GET, netlink_record_get),
 	NETLINK_DO(MITOSIS_CMD_STATS_GET, netlink_stats_get),
 };
 

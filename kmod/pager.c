@@ -75,7 +75,7 @@ static bool pager_in_block(const struct attach *at, unsigned long i, u64 pg)
 }
 
 /* The block that page @pg is pending in; NULL: it is not. */
-static struct pager_block *pager_find_block(struct attach *at, u64 pg)
+struct pager_block *pager_find_block(struct attach *at, u64 pg)
 {
 	unsigned long i;
 
@@ -119,6 +119,11 @@ static unsigned long pager_bias(struct attach *at, u64 pg)
 	if (at->move_n && pg - at->move_pg < at->move_n && bias == at->move_from)
 		bias = at->move_to;
 	return bias;
+}
+
+unsigned long pager_addr(struct attach *at, u64 pg)
+{
+	return (pg + pager_bias(at, pg) - PAGER_BIAS) << PAGE_SHIFT;
 }
 
 /* Whether the source's content is what @vma must show for page @pg, and is not here yet. */
@@ -394,6 +399,7 @@ static void attach_add_link(struct attach *at, struct link *link)
 
 static void attach_free(struct attach *at)
 {
+	prefetch_free(at);
 	mtree_destroy(&at->moved);
 	mmdrop(at->mm);
 	while (at->nlinks)
@@ -447,6 +453,7 @@ static struct attach *attach_alloc(struct link *link, struct mm_struct *mm, unsi
 	INIT_LIST_HEAD(&at->installs);
 	INIT_LIST_HEAD(&at->reads);
 	INIT_WORK(&at->drain, drain_work);
+	INIT_WORK(&at->replay, prefetch_work);
 	INIT_WORK(&at->release, pager_release_work);
 	attach_add_link(at, link);
 	at->link = link;
@@ -562,6 +569,7 @@ static struct attach *attach_fork(struct attach *from, struct mm_struct *mm)
 	at->cut = from->cut;
 	at->cache = from->cache;
 	at->drains = from->drains;
+	prefetch_fork(at, from);
 	for (i = 0; n < at->nblocks; i++) {
 		if (!attach_has_use(from, &from->blocks[i]))
 			continue;
@@ -736,7 +744,7 @@ unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n)
  * Asks for [pg, pg + n), which are pending in one region, unless pg is on its way already, or here. Returns a
  * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented, or when others are here.
  */
-struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr)
+struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n, unsigned long addr, struct list_head *post)
 {
 	struct pager_block *b = pager_find_block(at, pg);
 	struct pager_read *pr, *other;
@@ -780,6 +788,7 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 	pager_read_init(pr, at, pg, n, addr);
 	refcount_inc(&pr->ref);		/* the read's */
 	pr->lr.done = pager_read_done;
+	pr->lr.link = at->links[b->src].link;
 	pr->lr.mm = at->mm_id;
 	pr->lr.rd.raddr = pg << PAGE_SHIFT;
 	pr->lr.rd.rkey = b->rkey;
@@ -797,7 +806,33 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 		pager_read_put(pr);
 		return other;
 	}
-	link_read(at->links[b->src].link, &pr->lr);
+	list_add_tail(&pr->lr.rd.list, post);
+	return pr;
+}
+
+void pager_post(struct list_head *post)
+{
+	struct link_read *lr, *next;
+
+	while (!list_empty(post)) {
+		struct link *link = list_first_entry(post, struct link_read, rd.list)->link;
+		LIST_HEAD(same);
+
+		list_for_each_entry_safe(lr, next, post, rd.list)
+			if (lr->link == link)
+				list_move_tail(&lr->rd.list, &same);
+		link_read_list(link, &same);
+	}
+}
+
+struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr)
+{
+	struct pager_read *pr;
+	LIST_HEAD(post);
+
+	pr = pager_read_prepare(at, pg, n, addr, &post);
+	if (!list_empty(&post))
+		pager_post(&post);
 	return pr;
 }
 
@@ -866,6 +901,9 @@ static int pager_map_shared(struct attach *at, struct vm_area_struct *vma, unsig
 	int ret;
 
 	ret = pager_feed(at, vma, addr, page, 0);
+	/* what is mapped so is not seen to be touched */
+	if (at->prefetch.record)
+		return ret;
 	for (; from < to && !ret; from += PAGE_SIZE) {
 		if (from == addr || !pager_pending(at, vma, pager_pg(vma, from)))
 			continue;
@@ -929,7 +967,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 		do {
 			if (pr)
 				pager_read_put(pr);
-			pr = pager_read_start(at, pg, 1, addr);
+			pr = ret ? pager_read_start(at, pg, 1, addr) : prefetch_read(at, pg, addr);
 			/* discarded meanwhile, or brought in by somebody else */
 			if (PTR_ERR_OR_ZERO(pr) == -EAGAIN) {
 				pr = NULL;
@@ -937,6 +975,8 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 			}
 			if (IS_ERR(pr))
 				return PTR_ERR(pr);
+			if (!completion_done(&pr->arrived))
+				mitosis_stat_add(MITOSIS_STAT_FAULTS_WAITED, 1);
 			ret = pager_wait(pr, flags);
 			/* one of several pages is refused: not which */
 		} while (ret == -EREMOTEIO && pr->n > 1);
@@ -970,6 +1010,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 				ret = pager_install_page(at, vma, addr, page);
 				if (ret > 0)
 					atomic_long_inc(&at->nfault);
+				prefetch_install(at, vma, addr, pr, pg);
 			}
 		}
 		ret = min(ret, 0);
@@ -1102,6 +1143,8 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	}
 
 	mitosis_stat_add(MITOSIS_STAT_FAULTS, 1);
+	if (at->prefetch.record && pager_pending(at, vma, pg))
+		prefetch_note(at, pg);
 	if (!(flags & FAULT_FLAG_ALLOW_RETRY))
 		return pager_fault_noretry(at, vmf);
 	if (!pager_pending(at, vma, pg) && (flags & FAULT_FLAG_WRITE)) {
@@ -1658,7 +1701,7 @@ static DEFINE_MUTEX(pager_arm_mutex);
 
 int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
-	      const struct mitosis_keep *keep, unsigned int nkeep, u32 flags)
+	      const struct mitosis_keep *keep, unsigned int nkeep, const struct pager_policy *policy)
 {
 	struct attach *at = NULL, *other;
 	unsigned long nregions = 0;
@@ -1684,8 +1727,8 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	if (at) {
 		at->mm_id = mm_id;
 		at->pid = task_tgid_nr(task);
-		at->cache = flags & MITOSIS_ATTACH_F_CACHE;
-		at->drains = flags & MITOSIS_ATTACH_F_DRAIN;
+		at->cache = policy->flags & MITOSIS_ATTACH_F_CACHE;
+		at->drains = policy->flags & MITOSIS_ATTACH_F_DRAIN;
 		ret = pager_parents(at, owner, &lms);
 		attach_list(at);
 	}
@@ -1697,7 +1740,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	if (!at)
 		goto out_mm;
 	if (!ret)
-		ret = pager_block_build(at, &lms);
+		ret = pager_block_build(at, &lms) ? : prefetch_setup(at, policy, &lms);
 	if (ret)
 		goto out_at;
 
@@ -1750,6 +1793,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	link->armed = true;
 	drain_start_wanted(at);
 	mutex_unlock(&link->mutex);
+	prefetch_begin(at);
 	trace_mitosis_attach(link->id, mm_id, at->ntotal);
 	netlink_event(MITOSIS_EVENT_ATTACHED, link->id, mm_id, at->pid, 0);
 out_at:
@@ -1765,6 +1809,11 @@ out_lm:
 	link_mms_free(&lms);
 	link_armed(link, ret);
 	return ret;
+}
+
+void pager_queue(struct work_struct *work)
+{
+	queue_work(pager_wq, work);
 }
 
 int pager_init(void)

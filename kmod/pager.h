@@ -27,6 +27,7 @@
 
 #include "link.h"
 #include "mitosis.h"
+#include "prefetch.h"
 #include "stats.h"
 
 #define PAGER_BLOCK_SHIFT (MITOSIS_REGION_SHIFT - PAGE_SHIFT)
@@ -95,9 +96,12 @@ struct attach {
 	atomic_long_t npending;
 	u64 ntotal;
 	atomic_long_t nfault, nshared, ndrain, neager, ndead;
+	atomic_long_t nahead;		/* read by its prefetch before they were touched */
 	struct latency latency;
 
 	u64 hint;			/* original page index of the latest fault: the drain goes on there */
+	struct prefetch prefetch;
+	struct work_struct replay;
 	struct work_struct drain;
 	struct work_struct release;
 	unsigned int outstanding;	/* lock, as the next two: reads, and time with at least one */
@@ -147,7 +151,7 @@ void pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_are
 
 int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	      const struct mitosis_run *eager, unsigned int neager,
-	      const struct mitosis_keep *keep, unsigned int nkeep, u32 flags);
+	      const struct mitosis_keep *keep, unsigned int nkeep, const struct pager_policy *policy);
 /* link->mutex held. */
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);
@@ -171,7 +175,7 @@ int pager_inherit(struct mm_struct *mm, struct list_head *to);
 void pager_inherit_less(struct list_head *from, u64 pg, u64 n);
 void pager_inherit_free(struct list_head *from);
 
-/* Between pager.c and drain.c. */
+/* Between pager.c, drain.c and prefetch.c. */
 bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
 u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
 /*
@@ -180,6 +184,16 @@ u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
  */
 unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
 			unsigned int max);
+struct pager_block *pager_find_block(struct attach *at, u64 pg);
+/* Where page @pg is now. */
+unsigned long pager_addr(struct attach *at, u64 pg);
+void pager_queue(struct work_struct *work);
+/*
+ * As pager_read_start(), but a read that is to be made is only put on @post, which goes to pager_post() soon: others may wait for
+ * it already.
+ */
+struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n, unsigned long addr, struct list_head *post);
+void pager_post(struct list_head *post);
 /* How many of the @n pages from @pg on, pending in one block, come before one that the source has refused. */
 unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
 /* -EREMOTEIO: the source cannot read it. -EAGAIN: it is not pending any more. */
@@ -199,6 +213,11 @@ void pager_disarm(struct attach *at);
 void pager_rehint(struct attach *at);
 void pager_kill(struct attach *at, const char *why);
 void drain_work(struct work_struct *work);
+/*
+ * Installs what has been read and is still pending, from @addr on; how many pages that were, or -errno: -ESRCH when there is no use for
+ * them. mmap lock not held.
+ */
+int drain_install(struct attach *at, struct pager_read *pr, unsigned long addr);
 /* If it is to be drained. link->mutex held. */
 void drain_start_wanted(struct attach *at);
 

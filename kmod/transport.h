@@ -30,7 +30,7 @@ struct xprt_expose_ops {
 
 /*
  * One read of up to XPRT_READ_MAX contiguous pages. The caller owns it and fills in all but @priv;
- * the transport owns it from xprt_conn_read() until it calls done(), which runs in softirq or process
+ * the transport owns it from xprt_conn_read_list() until it calls done(), which runs in softirq or process
  * context, must not sleep, and may free it.
  *
  * err: 0; -EREMOTEIO: the peer refuses this address or key, now and later; -EIO: the
@@ -88,11 +88,9 @@ struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv);
 /*
- * Posts a read; may be called in atomic context. Never fails: errors go to done(), which may be called
- * before it returns. More reads than the queue takes wait inside in order.
+ * Posts a list of reads (linked by ->list, emptied) with one doorbell; may be called in atomic context. Never fails: errors go to
+ * done(), which may be called before it returns. More reads than the queue takes wait inside in order.
  */
-void xprt_conn_read(struct xprt_conn *conn, struct xprt_read *rd);
-/* Posts a list of reads (linked by ->list, emptied) with one doorbell. */
 void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads);
 /* Tells the source that this peer needs nothing any more; waits until it has been told. Sleeps. */
 int xprt_conn_done(struct xprt_conn *conn);

@@ -1220,14 +1220,6 @@ void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads)
 		conn_finish(conn, tell, &failed);
 }
 
-void xprt_conn_read(struct xprt_conn *conn, struct xprt_read *rd)
-{
-	LIST_HEAD(reads);
-
-	list_add(&rd->list, &reads);
-	xprt_conn_read_list(conn, &reads);
-}
-
 static void conn_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	struct xprt_conn *conn = cq->cq_context;

@@ -81,6 +81,7 @@ struct mitosis_attach_info {
 	uint32_t flags;			/* MITOSIS_ATTACH_F_MOVED */
 	uint64_t drain_ns;
 	uint64_t busy_ns;
+	uint64_t pages_ahead;
 	uint64_t latency[MITOSIS_LATENCY_MAX];	/* MITOSIS_A_LATENCY */
 };
 
@@ -147,6 +148,7 @@ typedef int (*mitosis_region_cb)(uint32_t mm, const struct mitosis_region *regio
 typedef int (*mitosis_inherit_cb)(const struct mitosis_inherit_info *in, void *arg);
 typedef int (*mitosis_link_cb)(const struct mitosis_link_info *link, void *arg);
 typedef int (*mitosis_attach_cb)(const struct mitosis_attach_info *attach, void *arg);
+typedef int (*mitosis_record_cb)(uint32_t mm, const struct mitosis_run *runs, size_t nruns, void *arg);
 
 MITOSIS_API int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis_hold_cb cb, void *arg);
 /* One snapshot: 1 and *hold, 0 when it is not held here, or a negative errno. */
@@ -158,6 +160,8 @@ MITOSIS_API int mitosis_inherit_get(struct mitosis *ctl, uint64_t snapshot, mito
 MITOSIS_API int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb, void *arg);
 MITOSIS_API int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb cb,
 				   void *arg);
+/* -ENOENT: there is no link to it. */
+MITOSIS_API int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb cb, void *arg);
 
 /* Destination. addr may be NULL; give_up 0 is the module's default. Runs the self-test when that has not been done. */
 MITOSIS_API int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot,
@@ -172,6 +176,9 @@ MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint64_t parent,
 				   const struct mitosis_run *runs, size_t nruns,
 				   const struct mitosis_region *regions, size_t nregions);
+/* Before it is armed: what MITOSIS_PREFETCH_RECORDED is to read. */
+MITOSIS_API int mitosis_attach_record(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				      const struct mitosis_run *runs, size_t nruns);
 /* At most MITOSIS_MAX_ARRAY eager ranges and as many kept ones: -E2BIG otherwise. */
 struct mitosis_arm {
 	const struct mitosis_run *eager;
@@ -179,6 +186,8 @@ struct mitosis_arm {
 	const struct mitosis_keep *keep;
 	size_t nkeep;
 	uint32_t flags;		/* MITOSIS_ATTACH_F_* */
+	enum mitosis_prefetch prefetch;
+	uint32_t window;	/* pages; 0: the module's default */
 };
 MITOSIS_API int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				   const struct mitosis_proc *proc, const struct mitosis_arm *arm);
@@ -190,6 +199,9 @@ MITOSIS_API int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint3
 MITOSIS_API int mitosis_event_subscribe(struct mitosis *ctl);
 MITOSIS_API int mitosis_event_fd(const struct mitosis *ctl);
 MITOSIS_API int mitosis_event_next(struct mitosis *ctl, struct mitosis_event_info *event, int timeout);
+
+/* "none", "window", "window=N", "sequential", "sequential=N" or "recorded"; -EINVAL when it is none of these, or N is no window. */
+MITOSIS_API int mitosis_prefetch_parse(const char *text, struct mitosis_arm *arm);
 
 /* Names for people and for JSON; "unknown" for what a newer module may say. */
 MITOSIS_API const char *mitosis_stat_name(unsigned int stat);

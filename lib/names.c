@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "lib/mitosis.h"
 
 static const char *const stat_names[] = {
@@ -32,6 +36,8 @@ static const char *const stat_names[] = {
 	[MITOSIS_STAT_CACHE_PAGES]	= "cache_pages",
 	[MITOSIS_STAT_CACHE_HITS]	= "cache_hits",
 	[MITOSIS_STAT_CACHE_UNMAPPED]	= "cache_unmapped",
+	[MITOSIS_STAT_FAULTS_WAITED]	= "faults_waited",
+	[MITOSIS_STAT_PAGES_AHEAD]	= "pages_ahead",
 };
 
 static const char *const event_names[] = {
@@ -61,11 +67,44 @@ static const char *const link_state_names[] = {
 	[MITOSIS_LINK_DONE]		= "done",
 };
 
+static const char *const prefetch_names[] = {
+	[MITOSIS_PREFETCH_NONE]		= "none",
+	[MITOSIS_PREFETCH_WINDOW]	= "window",
+	[MITOSIS_PREFETCH_SEQUENTIAL]	= "sequential",
+	[MITOSIS_PREFETCH_RECORDED]	= "recorded",
+};
+
+_Static_assert(sizeof(prefetch_names) / sizeof(prefetch_names[0]) == __MITOSIS_PREFETCH_MAX,
+	       "every policy has a name");
 _Static_assert(sizeof(stat_names) / sizeof(stat_names[0]) == __MITOSIS_STAT_MAX,
 	       "every counter has a name");
 
 #define NAME(names, i) \
 	((i) < sizeof(names) / sizeof((names)[0]) && (names)[i] ? (names)[i] : "unknown")
+
+int mitosis_prefetch_parse(const char *text, struct mitosis_arm *arm)
+{
+	size_t len = strcspn(text, "=");
+	unsigned long window = 0;
+	unsigned int i;
+	char *end;
+
+	for (i = 0; i < __MITOSIS_PREFETCH_MAX; i++)
+		if (strlen(prefetch_names[i]) == len && !strncmp(text, prefetch_names[i], len))
+			break;
+	if (i == __MITOSIS_PREFETCH_MAX)
+		return -EINVAL;
+	if (text[len]) {
+		if ((i != MITOSIS_PREFETCH_WINDOW && i != MITOSIS_PREFETCH_SEQUENTIAL) || text[len + 1] < '0' || text[len + 1] > '9')
+			return -EINVAL;
+		window = strtoul(text + len + 1, &end, 10);
+		if (*end || !window || window > MITOSIS_WINDOW_MAX || (window & (window - 1)))
+			return -EINVAL;
+	}
+	arm->prefetch = i;
+	arm->window = window;
+	return 0;
+}
 
 const char *mitosis_stat_name(unsigned int stat)
 {

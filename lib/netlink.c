@@ -502,8 +502,9 @@ static size_t netlink_part(size_t n)
 	return n < MITOSIS_MAX_ARRAY ? n : MITOSIS_MAX_ARRAY;
 }
 
-int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
-		       const struct mitosis_run *runs, size_t nruns)
+/* A command that takes runs of an address space as attribute @attr, in as many parts as they need. */
+static int netlink_runs(struct mitosis *ctl, int cmd, int attr, uint64_t snapshot, uint32_t mm, const struct mitosis_run *runs,
+			size_t nruns)
 {
 	char what[128];
 	int ret = 0;
@@ -512,20 +513,31 @@ int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 		 (unsigned long long)snapshot);
 	while (nruns && !ret) {
 		size_t n = netlink_part(nruns);
-		struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_PAGES, NLM_F_ACK,
-						     n * sizeof(*runs));
+		struct nl_msg *msg = netlink_request(ctl, cmd, NLM_F_ACK, n * sizeof(*runs));
 
 		if (!msg)
 			return NETLINK_NO_MEMORY(ctl, what);
 		if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
 		    nla_put_u32(msg, MITOSIS_A_MM, mm) ||
-		    nla_put(msg, MITOSIS_A_RUNS, n * sizeof(*runs), runs))
+		    nla_put(msg, attr, n * sizeof(*runs), runs))
 			return netlink_too_small(ctl, msg, what);
 		ret = netlink_call(ctl, msg, what, NULL, NULL);
 		runs += n;
 		nruns -= n;
 	}
 	return ret == -EDQUOT ? hold_over_quota(ctl, snapshot, what) : ret;
+}
+
+int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+		       const struct mitosis_run *runs, size_t nruns)
+{
+	return netlink_runs(ctl, MITOSIS_CMD_HOLD_PAGES, MITOSIS_A_RUNS, snapshot, mm, runs, nruns);
+}
+
+int mitosis_attach_record(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+			  const struct mitosis_run *runs, size_t nruns)
+{
+	return netlink_runs(ctl, MITOSIS_CMD_ATTACH_ADD, MITOSIS_A_RECORD, snapshot, mm, runs, nruns);
 }
 
 /* A command whose only argument is a snapshot. */
@@ -595,6 +607,7 @@ struct dump {
 		mitosis_link_cb link;
 		mitosis_attach_cb attach;
 		mitosis_inherit_cb inherit;
+		mitosis_record_cb record;
 	};
 	void *arg;
 };
@@ -747,11 +760,34 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 		.drain_ns = attr_u64(a, MITOSIS_A_DRAIN_NS),
 		.busy_ns = attr_u64(a, MITOSIS_A_BUSY_NS),
 		.flags = attr_u32(a, MITOSIS_A_FLAGS),
+		.pages_ahead = attr_u64(a, MITOSIS_A_PAGES_AHEAD),
 	};
 	struct dump *dump = arg;
 
 	attr_array(a, MITOSIS_A_LATENCY, attach.latency, MITOSIS_LATENCY_MAX);
 	return dump->attach(&attach, dump->arg);
+}
+
+static int netlink_reply_record(struct nlattr **a, void *arg)
+{
+	struct dump *dump = arg;
+	int len;
+
+	if (!a[MITOSIS_A_RUNS])
+		return -EBADMSG;
+	len = nla_len(a[MITOSIS_A_RUNS]);
+	if (len % sizeof(struct mitosis_run))
+		return -EBADMSG;
+	return dump->record(attr_u32(a, MITOSIS_A_MM), nla_data(a[MITOSIS_A_RUNS]), len / sizeof(struct mitosis_run), dump->arg);
+}
+
+int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb cb, void *arg)
+{
+	struct dump dump = { .record = cb, .arg = arg };
+	char what[64];
+
+	snprintf(what, sizeof(what), "record of snapshot %016llx", (unsigned long long)snapshot);
+	return netlink_dump(ctl, MITOSIS_CMD_RECORD_GET, snapshot, what, netlink_reply_record, &dump);
 }
 
 int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb cb, void *arg)
@@ -848,6 +884,8 @@ int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 	    nla_put_u32(msg, MITOSIS_A_PID, proc->pid) ||
 	    nla_put_u64(msg, MITOSIS_A_START_TIME, proc->start_time) ||
 	    (arm->flags && nla_put_u32(msg, MITOSIS_A_FLAGS, arm->flags)) ||
+	    (arm->prefetch && nla_put_u32(msg, MITOSIS_A_PREFETCH, arm->prefetch)) ||
+	    (arm->window && nla_put_u32(msg, MITOSIS_A_WINDOW, arm->window)) ||
 	    (arm->neager && nla_put(msg, MITOSIS_A_EAGER, arm->neager * sizeof(*arm->eager), arm->eager)) ||
 	    (arm->nkeep && nla_put(msg, MITOSIS_A_KEEP, arm->nkeep * sizeof(*arm->keep), arm->keep)))
 		return netlink_too_small(ctl, msg, what);

@@ -43,6 +43,7 @@ static struct {
 	pid_t *pids;			/* seen so far */
 	size_t npids;
 	size_t attached;
+	struct mitosis_arm policy;	/* without ranges */
 } restore = { .lock = -1 };
 
 static int restore_out_of_memory(void)
@@ -196,6 +197,33 @@ static struct mitosis *restore_open(char *err, size_t errlen)
 	return ctl;
 }
 
+/*
+ * A source that waits for its one destination is told when all is there. Of a snapshot with many children each is drained for
+ * itself: its siblings may be lazy.
+ */
+static bool restore_drains_link(void)
+{
+	return restore.img->flags & MITOSIS_HOLD_F_ONESHOT;
+}
+
+/* What the environment says of each process. */
+static int restore_policy(struct mitosis_arm *arm)
+{
+	const char *prefetch = plugin_setting("MITOSIS_PREFETCH");
+
+	if (plugin_setting("MITOSIS_CACHE"))
+		arm->flags |= MITOSIS_ATTACH_F_CACHE;
+	if (plugin_setting("MITOSIS_RECORD"))
+		arm->flags |= MITOSIS_ATTACH_F_RECORD;
+	if (!restore_drains_link() && !plugin_setting("MITOSIS_NO_DRAIN"))
+		arm->flags |= MITOSIS_ATTACH_F_DRAIN;
+	if (!prefetch || !mitosis_prefetch_parse(prefetch, arm))
+		return 0;
+	plugin_say("MITOSIS_PREFETCH is %s: set it to none, window, window=N, sequential, sequential=N or recorded, N a power of two up to %d",
+		   prefetch, MITOSIS_WINDOW_MAX);
+	return -EINVAL;
+}
+
 int restore_init(void)
 {
 	char err[MITOSIS_ERROR_LEN];
@@ -222,7 +250,9 @@ int restore_init(void)
 		plugin_say("%s", err);
 		goto out;
 	}
-	ret = restore_link_open();
+	ret = restore_policy(&restore.policy);
+	if (!ret)
+		ret = restore_link_open();
 	if (!ret)
 		ret = restore_pagemaps_make();
 	if (!ret)
@@ -234,15 +264,6 @@ out:
 	if (ret)
 		restore_end();
 	return ret;
-}
-
-/*
- * A source that waits for its one destination is told when all is there. Of a snapshot with many children each is drained for
- * itself: its siblings may be lazy.
- */
-static bool restore_drains_link(void)
-{
-	return restore.img->flags & MITOSIS_HOLD_F_ONESHOT;
 }
 
 /*
@@ -385,23 +406,11 @@ static void restore_merge_eager(struct restore_ranges *r)
 	r->neager = n + 1 > MITOSIS_MAX_ARRAY ? MITOSIS_MAX_ARRAY : n + 1;
 }
 
-/* What the environment says of each process. */
-static uint32_t restore_flags(void)
-{
-	uint32_t flags = 0;
-
-	if (plugin_setting("MITOSIS_CACHE"))
-		flags |= MITOSIS_ATTACH_F_CACHE;
-	if (!restore_drains_link() && !plugin_setting("MITOSIS_NO_DRAIN"))
-		flags |= MITOSIS_ATTACH_F_DRAIN;
-	return flags;
-}
-
 static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struct mitosis_run *runs,
 		       size_t nruns)
 {
 	uint64_t snapshot = restore.img->snapshot;
-	struct mitosis_arm arm = { .flags = restore_flags() };
+	struct mitosis_arm arm = restore.policy;
 	struct restore_ranges r = {};
 	struct mitosis_proc proc;
 	size_t i;

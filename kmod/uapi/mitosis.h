@@ -48,15 +48,19 @@
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
  *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
- * ATTACH_ADD	SNAPSHOT, MM [, PARENT], RUNS and/or REGIONS (ascending; repeat)
+ * ATTACH_ADD	SNAPSHOT, MM [, PARENT], RUNS and/or REGIONS and/or RECORD (ascending; repeat)
  *		Collects what the source holds for one address space, or what PARENT's source does, to which the caller has opened a
- *		link.
- * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP] [, FLAGS]
+ *		link; and what of it is to be read before it is touched (without PARENT).
+ * ATTACH_ARM	SNAPSHOT, MM, PID, START_TIME [, EAGER] [, KEEP] [, FLAGS] [, PREFETCH [, WINDOW]]
  *		All threads must be stopped. Discards what is present in the runs, arms the private anonymous
  *		mappings and returns when the runs' parts in EAGER ranges, in the stack, in argument and
  *		environment areas and in mappings that cannot be armed have been read. Bytes in KEEP ranges keep
  *		their present value (rseq). On error the process has lost memory and must be killed.
  *		MITOSIS_ATTACH_F_DRAIN: the rest is read in the background from then on, and drained mappings become ordinary ones.
+ *		PREFETCH, WINDOW: see enum mitosis_prefetch. What is read ahead of its touch goes to the node's cache with
+ *		MITOSIS_ATTACH_F_CACHE, and else to the process.
+ * RECORD_GET	(dump) SNAPSHOT -> MM, RUNS, several messages: what processes with MITOSIS_ATTACH_F_RECORD have touched, as long as the link is
+ *		open. RUNS are ascending, for one MM after the other.
  * LINK_DRAIN	SNAPSHOT: every address space has been attached; drain all of them, and tell the source when nothing is missing here
  *		any more.
  * LINK_CLOSE	SNAPSHOT: give the link up. EBUSY while something is attached.
@@ -91,6 +95,8 @@
 #define MITOSIS_CONNECT_TIMEOUT	20	/* seconds */
 #define MITOSIS_GIVE_UP_DEFAULT	120	/* seconds without the source until its processes are killed */
 #define MITOSIS_LATENCY_MAX	40	/* elements of LATENCY */
+#define MITOSIS_WINDOW_MAX	32	/* pages */
+#define MITOSIS_WINDOW_DEFAULT	16
 
 enum mitosis_cmd {
 	MITOSIS_CMD_UNSPEC,
@@ -114,6 +120,7 @@ enum mitosis_cmd {
 	MITOSIS_CMD_SELFTEST,
 	MITOSIS_CMD_HOLD_EXTEND,
 	MITOSIS_CMD_INHERIT_GET,
+	MITOSIS_CMD_RECORD_GET,
 	__MITOSIS_CMD_MAX,
 };
 #define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
@@ -165,6 +172,10 @@ enum mitosis_attr {
 	MITOSIS_A_UID,			/* u32, whose snapshot it is, in the initial user namespace; absent before HOLD_MM */
 	/* u64[], faults that waited for a page (FAULTS_READ): element i, for less than 2^i ns and not for less than half of that; the last, for longer, too */
 	MITOSIS_A_LATENCY,
+	MITOSIS_A_PREFETCH,		/* u32, enum mitosis_prefetch; absent: none */
+	MITOSIS_A_WINDOW,		/* u32, pages: a power of two, at most MITOSIS_WINDOW_MAX; absent: MITOSIS_WINDOW_DEFAULT, but MAX if sequential */
+	MITOSIS_A_RECORD,		/* struct mitosis_run[] */
+	MITOSIS_A_PAGES_AHEAD,		/* u64, read by its prefetch before they were touched */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
@@ -197,8 +208,23 @@ struct mitosis_keep {
 /* MITOSIS_A_FLAGS of ATTACH_ARM */
 #define MITOSIS_ATTACH_F_CACHE	(1U << 0)	/* pages that it reads are kept for others of the same snapshot */
 #define MITOSIS_ATTACH_F_DRAIN	(1U << 1)	/* bring in all of it, whatever others do; its forks are drained, too */
+#define MITOSIS_ATTACH_F_RECORD	(1U << 2)	/* note the pages that it touches; its forks note in the same record */
 /* MITOSIS_A_FLAGS of ATTACH_GET */
 #define MITOSIS_ATTACH_F_MOVED	(1U << 31)	/* it has moved pages that were not here: no snapshot can inherit them */
+
+/* What a fault reads. All but RECORDED read what is still missing, in one READ, up to the next page that is not or that no region holds. */
+enum mitosis_prefetch {
+	MITOSIS_PREFETCH_NONE,		/* its page */
+	MITOSIS_PREFETCH_WINDOW,	/* the pages around it in the aligned window of WINDOW pages */
+	MITOSIS_PREFETCH_SEQUENTIAL,	/* pages from it on: twice as many, up to WINDOW, while faults go upwards, else half as many */
+	/*
+	 * Its page; and from ATTACH_ARM on RECORD is read in the background, or without RECORD what has been noted here. Nothing is where
+	 * there is no record.
+	 */
+	MITOSIS_PREFETCH_RECORDED,
+	__MITOSIS_PREFETCH_MAX,
+};
+
 /* MITOSIS_A_FLAGS of RELEASE */
 #define MITOSIS_RELEASE_ALL	(1U << 0)
 
@@ -262,6 +288,8 @@ enum mitosis_stat {
 	MITOSIS_STAT_CACHE_PAGES,	/* now */
 	MITOSIS_STAT_CACHE_HITS,	/* pages that need not be read again */
 	MITOSIS_STAT_CACHE_UNMAPPED,	/* pages taken out of page tables of children because memory was short */
+	MITOSIS_STAT_FAULTS_WAITED,	/* of FAULTS_READ: their page was not here yet */
+	MITOSIS_STAT_PAGES_AHEAD,	/* of PAGES_READ: asked for before they were touched, not by a drain */
 	__MITOSIS_STAT_MAX,
 };
 

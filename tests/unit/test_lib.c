@@ -97,6 +97,26 @@ static void test_names(void)
 	CU_ASSERT_STRING_EQUAL(mitosis_link_state_name(MITOSIS_LINK_DONE + 1), "unknown");
 }
 
+static void test_prefetch(void)
+{
+	static const char *const bad[] = { "", "=", "non", "none=1", "windows", "window=", "window=0", "window=3", "window=64", "window=8x",
+					   "window=-8", "window= 8", "recorded=8", "window=18446744073709551617" };
+	struct mitosis_arm arm = { .window = 1 };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CU_ASSERT_EQUAL(mitosis_prefetch_parse(bad[i], &arm), -EINVAL);
+	CU_ASSERT_EQUAL(arm.window, 1);
+	CU_ASSERT_EQUAL(mitosis_prefetch_parse("window", &arm), 0);
+	CU_ASSERT_TRUE(arm.prefetch == MITOSIS_PREFETCH_WINDOW && !arm.window);
+	CU_ASSERT_EQUAL(mitosis_prefetch_parse("sequential=32", &arm), 0);
+	CU_ASSERT_TRUE(arm.prefetch == MITOSIS_PREFETCH_SEQUENTIAL && arm.window == 32);
+	CU_ASSERT_EQUAL(mitosis_prefetch_parse("none", &arm), 0);
+	CU_ASSERT_TRUE(arm.prefetch == MITOSIS_PREFETCH_NONE && !arm.window);
+	CU_ASSERT_EQUAL(mitosis_prefetch_parse("recorded", &arm), 0);
+	CU_ASSERT_EQUAL(arm.prefetch, MITOSIS_PREFETCH_RECORDED);
+}
+
 static void test_addr(void)
 {
 	CU_ASSERT_FALSE(mitosis_addr_has_rdma(""));
@@ -132,7 +152,7 @@ int main(void)
 	suite = CU_add_suite("lib", NULL, NULL);
 	if (!suite || !CU_ADD_TEST(suite, test_stat_any_name) || !CU_ADD_TEST(suite, test_stat_broken) ||
 	    !CU_ADD_TEST(suite, test_proc_self) || !CU_ADD_TEST(suite, test_proc_dead) ||
-	    !CU_ADD_TEST(suite, test_names) || !CU_ADD_TEST(suite, test_addr) ||
+	    !CU_ADD_TEST(suite, test_names) || !CU_ADD_TEST(suite, test_prefetch) || !CU_ADD_TEST(suite, test_addr) ||
 	    !CU_ADD_TEST(suite, test_open_without_module))
 		return 1;
 	CU_basic_set_mode(CU_BRM_VERBOSE);

@@ -73,6 +73,22 @@ add lazy-walk-draining 240 walk lazy_draining 2 10000
 add lazy-walk-again 300 walk lazy_again 3 10000
 add lazy-walk-cached 240 walk lazy_cached 5 10000
 
+# policy POLICY CACHE PROGRAM ARGS...: with pages that are read before they are touched.
+policy() {
+	on a "PREFETCH=$1 ${2:+CACHE=1} /root/t/drive.sh lazy ${*:3}"
+}
+
+walk_policy() {
+	policy "$1" "$2" walk "$3" $(($4 / SLOW))
+}
+for p in window=32 sequential; do
+	add "lazy-${p%=*}-walk" 240 walk_policy $p "" 6 10000
+	add "lazy-${p%=*}-walk-cached" 240 walk_policy $p 1 7 10000
+	for c in dontneed-race mremap forks; do
+		add "lazy-${p%=*}-$c" 120 policy $p "" $c
+	done
+done
+
 # Pages go to swap, and are moved about, while the walk goes on. A sixteenth of what there is, and rest: more, and a slow machine does nothing but
 # fetch back the programs that are to start.
 walk_under_pressure() {

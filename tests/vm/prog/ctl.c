@@ -10,7 +10,7 @@
  *						Environment: BEYOND=PAGE,... is said to be held at the end of its
  *						region, and is not. The device refuses to read it, as it does memory
  *						that has failed, which no emulated device does. WRONG_KEY: all
- *						pages of large regions. CACHE: what is read is shared
+ *						pages of large regions. CACHE: what is read is shared. PREFETCH: a policy
  *	ctl fork ADDR PARENT CLONE CHILD...	a snapshot of PARENT, whose copy-on-write clone ends, and which runs on; children, which have
  *						its mappings, get their memory from it and share what they read. One that cannot is
  *						killed, the others go on
@@ -252,10 +252,12 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	struct runs runs[64];
 	uint64_t id, held = 0;
 	uint16_t port;
-	const struct mitosis_arm arm = { .flags = getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0 };
+	struct mitosis_arm arm = { .flags = getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0 };
 
 	if (n > 64)
 		DIE("too many processes");
+	if (getenv("PREFETCH") && mitosis_prefetch_parse(getenv("PREFETCH"), &arm))
+		DIE("PREFETCH=%s is no policy", getenv("PREFETCH"));
 	stop_all(proc, pids, n);
 	OK(mitosis_hold_create(ctl, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &port), "hold");
 	printf("%016llx\n", (unsigned long long)id);
