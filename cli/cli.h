@@ -4,6 +4,7 @@
 
 #include <json-c/json.h>
 #include <signal.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,6 +62,7 @@ int cmd_action(int argc, char **argv);
 int cmd_prepare(int argc, char **argv);
 int cmd_extend(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
+int cmd_record(int argc, char **argv);
 bool cli_name_is_good(const char *name);	/* of a snapshot: a part of a path */
 
 /* util.c */
@@ -147,6 +149,15 @@ bool cli_has_open(pid_t pid, const char *path);
 
 /* Removes descriptors under CLI_PREPARED_DIR whose snapshot is not held any more. */
 void cli_sweep_prepared(struct mitosis *ctl);
+
+/* fork.c: where the descriptor of that name, or path with a slash, is; a sentence when there is none. And the snapshot that it is of, or 0. */
+int cli_descriptor_dir(const char *what, char dir[PATH_MAX]);
+uint64_t cli_descriptor_snapshot(const char *dir);
+
+/* record.c: what children here have touched, as text for the caller; NULL and a sentence. */
+char *record_here(uint64_t snapshot, uint64_t *npages, char *err, size_t errlen);
+/* Whether a child here has a record to replay: beside the images in @dir, or in the module. */
+int record_check(const char *dir, uint64_t snapshot, char *err, size_t errlen);
 
 /* child.c */
 #define CLI_CHILDREN_MAX 4096	/* of one resume on one host */

@@ -62,7 +62,7 @@ bool cli_name_is_good(const char *name)
 }
 
 /* The snapshot that a descriptor is of, 0 when it is none. */
-static uint64_t descriptor_snapshot(const char *dir)
+uint64_t cli_descriptor_snapshot(const char *dir)
 {
 	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct mitosis_image *img = NULL;
@@ -90,7 +90,7 @@ void cli_sweep_prepared(struct mitosis *ctl)
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", CLI_PREPARED_DIR, e->d_name);
-		id = descriptor_snapshot(path);
+		id = cli_descriptor_snapshot(path);
 		/* without mitosis.img criu may be at work there */
 		if (id && !mitosis_hold_find(ctl, id, &hold))
 			cli_remove_dir(path);
@@ -300,7 +300,7 @@ static int prepare_write_stdio(struct prepare *p, int dirfd, char *err, size_t e
 /* An earlier snapshot of that name goes; one that children still read from loses only its name. */
 static void prepare_replace(struct prepare *p, struct mitosis *ctl)
 {
-	uint64_t id = descriptor_snapshot(p->named);
+	uint64_t id = cli_descriptor_snapshot(p->named);
 	char aside[PATH_MAX + 32];
 	struct mitosis_hold_info hold;
 
@@ -629,10 +629,18 @@ static int resume_follow(struct resume *r, struct host *h)
 
 static int resume(struct resume *r)
 {
+	char err[MITOSIS_ERROR_LEN];
 	unsigned int i, lost = 0;
 	int ret = 0;
 
 	r->children = json_object_new_array();
+	/* another host looks for itself */
+	if (r->opts.prefetch && !strcmp(r->opts.prefetch, "recorded") && !r->hosts[0].name &&
+	    record_check(r->dir, r->opts.snapshot, err, sizeof(err))) {
+		cli_say("%s", err);
+		json_object_put(r->children);
+		return CLI_FAILED;
+	}
 	for (i = 0; i < r->nhosts && !ret; i++) {
 		r->hosts[i].first = i * r->n;
 		if (r->hosts[i].name)
@@ -698,6 +706,23 @@ static int resume_fetch(struct resume *r, const char *what)
 	return ret;
 }
 
+int cli_descriptor_dir(const char *what, char dir[PATH_MAX])
+{
+	if (strchr(what, '/')) {
+		if (!realpath(what, dir))
+			snprintf(dir, PATH_MAX, "%s", what);
+	} else if (cli_name_is_good(what)) {
+		snprintf(dir, PATH_MAX, "%s/%s", CLI_PREPARED_DIR, what);
+	} else {
+		cli_say("%s is neither a path, with a slash, nor a name that prepare was given", what);
+		return -1;
+	}
+	if (!access(dir, R_OK | X_OK))
+		return 0;
+	cli_say("there is no descriptor %s (%s): mitosis-cli prepare makes one", dir, strerror(errno));
+	return -1;
+}
+
 static int resume_find(struct resume *r, const char *what)
 {
 	struct mitosis_image *img;
@@ -707,20 +732,10 @@ static int resume_find(struct resume *r, const char *what)
 	if (r->from) {
 		if (resume_fetch(r, what))
 			return -1;
-	} else if (strchr(what, '/')) {
-		if (!realpath(what, r->dir))
-			snprintf(r->dir, sizeof(r->dir), "%s", what);
-	} else if (cli_name_is_good(what)) {
-		snprintf(r->dir, sizeof(r->dir), "%s/%s", CLI_PREPARED_DIR, what);
-	} else {
-		cli_say("%s is neither a path, with a slash, nor a name that prepare was given", what);
+	} else if (cli_descriptor_dir(what, r->dir)) {
 		return -1;
 	}
 	dirfd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd < 0) {
-		cli_say("there is no descriptor %s (%s): mitosis-cli prepare makes one", r->dir, strerror(errno));
-		return -1;
-	}
 	ret = mitosis_image_read(dirfd, &img, err, sizeof(err));
 	close(dirfd);
 	if (ret) {

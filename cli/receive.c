@@ -544,7 +544,7 @@ static int receive_fork(struct receive *r, json_object *fork)
 		.hook = *jstr(fork, "hook") ? jstr(fork, "hook") : NULL,
 	};
 	int lock = cli_work_dir(r->id, r->dir, sizeof(r->dir)), ret = -1;
-	char *argv[CLI_CRIU_ARGS];
+	char *argv[CLI_CRIU_ARGS], err[MITOSIS_ERROR_LEN];
 
 	if (lock < 0) {
 		wire_send_error(&r->wire, "no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
@@ -556,6 +556,10 @@ static int receive_fork(struct receive *r, json_object *fork)
 	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
 		goto out;
 	opts.snapshot = r->snapshot;
+	if (opts.prefetch && !strcmp(opts.prefetch, "recorded") && record_check(r->dir, r->snapshot, err, sizeof(err))) {
+		wire_send_error(&r->wire, "%s", err);
+		goto out;
+	}
 	o = wire_recv(&r->wire, WIRE_DUMP_S * 1000);
 	opts.session = dup(r->wire.in);
 	if (opts.session < 0)
@@ -573,6 +577,25 @@ out:
 	cli_remove_dir(r->dir);
 	close(lock);
 	return ret ? CLI_FAILED : CLI_OK;
+}
+
+/* What children here have touched is wanted where the descriptor is. */
+static int send_record(struct receive *r, const char *id)
+{
+	json_object *o = json_object_new_object();
+	char err[MITOSIS_ERROR_LEN] = "it is no snapshot", *text;
+	uint64_t snapshot, npages;
+
+	text = cli_parse_id(id, &snapshot) ? record_here(snapshot, &npages, err, sizeof(err)) : NULL;
+	if (!text) {
+		json_object_put(o);
+		wire_send_error(&r->wire, "%s", err);
+		return CLI_FAILED;
+	}
+	json_object_object_add(o, "pages", json_object_new_int64(npages));
+	json_object_object_add(o, "record", json_object_new_string(text));
+	free(text);
+	return wire_send(&r->wire, o) ? CLI_FAILED : CLI_OK;
 }
 
 /* A descriptor of this machine is wanted elsewhere: who may start us may read it. */
@@ -619,6 +642,11 @@ int cmd_receive(int argc, char **argv)
 		return answer_resolve(&r, finished);
 	if (*jstr(hello, "fetch")) {
 		ret = send_descriptor(&r, jstr(hello, "fetch"));
+		json_object_put(hello);
+		return ret;
+	}
+	if (*jstr(hello, "record")) {
+		ret = send_record(&r, jstr(hello, "record"));
 		json_object_put(hello);
 		return ret;
 	}

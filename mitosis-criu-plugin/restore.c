@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "images/pagemap.h"
+#include "images/record.h"
 #include "mitosis-criu-plugin/plugin.h"
 
 #define TLS_HEAD	4096	/* bytes from the thread pointer on */
@@ -44,6 +45,7 @@ static struct {
 	size_t npids;
 	size_t attached;
 	struct mitosis_arm policy;	/* without ranges */
+	struct record record;
 } restore = { .lock = -1 };
 
 static int restore_out_of_memory(void)
@@ -157,6 +159,7 @@ static void restore_end(void)
 	if (restore.ctl)
 		mitosis_close(restore.ctl);
 	restore.ctl = NULL;
+	record_free(&restore.record);
 	free(restore.pids);
 	restore.pids = NULL;
 	restore.npids = 0;
@@ -206,6 +209,18 @@ static bool restore_drains_link(void)
 	return restore.img->flags & MITOSIS_HOLD_F_ONESHOT;
 }
 
+/* Without a file the module looks whether it knows what other children have touched. */
+static int restore_record(void)
+{
+	char err[MITOSIS_ERROR_LEN];
+	int ret;
+
+	ret = record_read(criu_get_image_dir(), restore.img->snapshot, &restore.record, err, sizeof(err));
+	if (ret && ret != -ENOENT)
+		plugin_say("%s", err);
+	return ret == -ENOENT ? 0 : ret;
+}
+
 /* What the environment says of each process. */
 static int restore_policy(struct mitosis_arm *arm)
 {
@@ -218,7 +233,7 @@ static int restore_policy(struct mitosis_arm *arm)
 	if (!restore_drains_link() && !plugin_setting("MITOSIS_NO_DRAIN"))
 		arm->flags |= MITOSIS_ATTACH_F_DRAIN;
 	if (!prefetch || !mitosis_prefetch_parse(prefetch, arm))
-		return 0;
+		return arm->prefetch == MITOSIS_PREFETCH_RECORDED ? restore_record() : 0;
 	plugin_say("MITOSIS_PREFETCH is %s: set it to none, window, window=N, sequential, sequential=N or recorded, N a power of two up to %d",
 		   prefetch, MITOSIS_WINDOW_MAX);
 	return -EINVAL;
@@ -406,6 +421,24 @@ static void restore_merge_eager(struct restore_ranges *r)
 	r->neager = n + 1 > MITOSIS_MAX_ARRAY ? MITOSIS_MAX_ARRAY : n + 1;
 }
 
+static int restore_add_record(uint32_t mm)
+{
+	const struct record *r = &restore.record;
+	struct mitosis_run part[64];
+	size_t i, n = 0;
+	int ret = 0;
+
+	for (i = 0; i < r->nruns && !ret; i++) {
+		if (r->runs[i].pid == mm)
+			part[n++] = r->runs[i].run;
+		if (n < sizeof(part) / sizeof(part[0]) && i + 1 < r->nruns)
+			continue;
+		ret = mitosis_attach_record(restore.ctl, restore.img->snapshot, mm, part, n);
+		n = 0;
+	}
+	return ret;
+}
+
 static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struct mitosis_run *runs,
 		       size_t nruns)
 {
@@ -434,6 +467,8 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 		ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, restore.img->parents[mm->inherited[i].parent].snapshot,
 					 mm->inherited[i].runs, mm->inherited[i].nruns, mm->inherited[i].regions,
 					 mm->inherited[i].nregions);
+	if (!ret)
+		ret = restore_add_record(mm->pid);
 	if (!ret)
 		ret = mitosis_attach_arm(restore.ctl, snapshot, mm->pid, &proc, &arm);
 	if (ret)

@@ -14,6 +14,7 @@
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
 #include "images/tty.h"
+#include "images/record.h"
 #include "tests/unit/image_sample.h"
 
 static char err[256];
@@ -980,7 +981,53 @@ static CU_TestInfo file_tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
+static void record_survives(void)
+{
+	const struct mitosis_run runs[] = { { 0x1000, 1 }, { 0x7f0000000000, 300 } };
+	struct record r = { .snapshot = 0x0123456789abcdef }, back;
+	char err[512], *text;
+
+	CU_ASSERT_EQUAL_FATAL(record_add(&r, 42, runs, 2) || record_add(&r, 7, runs, 1), 0);
+	text = record_format(&r);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	CU_ASSERT_EQUAL_FATAL(record_parse(text, &back, err, sizeof(err)), 0);
+	CU_ASSERT_TRUE(back.snapshot == r.snapshot && back.nruns == 3 && back.npages == 302);
+	CU_ASSERT_EQUAL(memcmp(back.runs, r.runs, 3 * sizeof(*r.runs)), 0);
+	free(text);
+	record_free(&r);
+	record_free(&back);
+}
+
+static void record_bad(void)
+{
+	static const char *const bad[] = {
+		"", "mitosis record 2 01\n", "mitosis record 1 0\n", "mitosis record 1 01", "mitosis record 1 -1\n",
+		"mitosis record 1 01\n0 1000 1\n", "mitosis record 1 01\n1 1000 0\n", "mitosis record 1 01\n1 1000 1",
+		"mitosis record 1 01\n1 1001 1\n", "mitosis record 1 01\n1 0x1000 1\n", "mitosis record 1 01\n 1 1000 1\n",
+		"mitosis record 1 01\n1 1000 1 \n", "mitosis record 1 01\n1 1000\n", "mitosis record 1 01\n\n",
+		"mitosis record 1 01\n1 2000 1\n1 1000 1\n", "mitosis record 1 01\n1 1000 2\n1 2000 1\n",
+		"mitosis record 1 01\n1 fffffffffff000 2\n", "mitosis record 1 01\n4294967296 1000 1\n",
+		"mitosis record 1 01\n1 1000 18446744073709551615\n",
+	};
+	char err[512];
+	struct record r;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		*err = 0;
+		CU_ASSERT_EQUAL(record_parse(bad[i], &r, err, sizeof(err)), -EINVAL);
+		CU_ASSERT_TRUE(strstr(err, RECORD_NAME) && !r.runs);
+	}
+}
+
+static CU_TestInfo record_tests[] = {
+	{ "survives the file", record_survives },
+	{ "refused when bad", record_bad },
+	CU_TEST_INFO_NULL,
+};
+
 static CU_SuiteInfo suites[] = {
+	{ "record", NULL, NULL, NULL, NULL, record_tests },
 	{ "files", NULL, NULL, NULL, NULL, files_tests },
 	{ "terminals", NULL, NULL, NULL, NULL, tty_tests },
 	{ "pagemap", NULL, NULL, NULL, NULL, pagemap_tests },

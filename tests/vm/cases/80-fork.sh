@@ -5,6 +5,8 @@
 for c in local remote eager follow lease limit chain quota; do
 	add "fork-$c" 180 on a "/root/t/fork.sh $c"
 done
+add fork-prefetch 300 on a "/root/t/fork.sh prefetch"
+add fork-record 240 on a "/root/t/fork.sh record"
 add fork-one-eager 180 on a "/root/t/fork.sh one_eager"
 # Parents with threads, with children, with huge and merged pages, code of their own, locks, a snapshot in swap.
 fork_prog() {

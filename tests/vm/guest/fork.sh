@@ -152,6 +152,13 @@ cmd_remote() {
 	touch $T/forked.go
 	resume -n 3 --on "$PEER"
 	[ "$(inits | wc -l)" = 3 ] || fail "not three children: $(cat $OUT/resume)"
+	python3 - $OUT/resume << 'END' || fail "the phases are not the time that each has taken: $(cat $OUT/resume)"
+import json, sys
+for child in json.load(open(sys.argv[1])):
+    print(child["ms"], child["phases"])
+    assert list(child["phases"]) == ["start", "link", "criu", "attach", "finish"] and min(child["phases"].values()) >= 0
+    assert sum(child["phases"].values()) == child["ms"] and child["phases"]["criu"] > 0
+END
 	on_peer "/root/t/fork.sh verdicts 3" || fail "children there"
 	on_peer "/root/t/fork.sh read_once 2048" || exit 1
 	on_peer /root/t/fork.sh latency || exit 1
@@ -531,12 +538,14 @@ cmd_verdict() {
 	grep -q ^PASS "$T/$1.log" || fail "$1 on $(hostname): $(grep ^FAIL "$T/$1.log")"
 }
 
+# prog_start NAME ARGS...: here, and makes room for what it says as a child there.
 prog_start() {
 	rm -rf $OUT $T/"$1".*
 	mkdir -p $OUT
 	(cd / && exec setsid -f "$BIN/$1" "${@:2}" < /dev/null > /dev/null 2>&1)
 	until_true 60 grep -q ^ready "$T/$1.log" || fail "$1 does not get ready: $(cat "$T/$1.log")"
 	PID=$(sed -n 's/^ready //p' "$T/$1.log")
+	on_peer "mkdir -p $T; rm -f $T/$1.*"
 }
 
 # slow_disk WHAT: reads of the program take half a second each, so that they are under way when the snapshot is taken: riops=2, or riops=max
@@ -557,7 +566,7 @@ cmd_prog() {
 	slow_disk riops=2
 	prepare
 	slow_disk riops=max
-	on_peer "mkdir -p $T; [ $1 != inflight ] || $BIN/inflight file; rm -f $T/$1.*"
+	[ "$1" != inflight ] || on_peer "$BIN/inflight file"
 	cmd_verdict "$1" &
 	here=$!
 	resume -n 1 --on "$PEER"
@@ -572,18 +581,95 @@ cmd_prog() {
 # limit: a child that reads more than its memory cgroup has room for lives, and what it has read is charged there.
 cmd_limit() {
 	local pid cg=/sys/fs/cgroup/limit
-	rm -rf $OUT $T/reader.*
-	mkdir -p $OUT
-	(cd / && exec setsid -f "$BIN/reader" < /dev/null > /dev/null 2>&1)
-	until_true 60 grep -q ^ready "$T/reader.log" || fail "the parent does not get ready"
-	PID=$(sed -n 's/^ready //p' "$T/reader.log")
+	prog_start reader
 	prepare
-	on_peer "mkdir -p $T; rm -f $T/reader.*"
 	resume -n 1 --on "$PEER"
 	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
 	on_peer "/root/t/fork.sh limit_there $cg $pid" || exit 1
 	# shellcheck disable=SC2046
 	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' '); rmdir $cg" || fail "the child does not end"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+# touch N HOW: the Nth child of "touched" here touches pages; how many of its faults waited, how many pages were read ahead, in how many reads.
+cmd_touch() {
+	local c before after
+	# large reads need contiguous memory
+	echo 1 > /proc/sys/vm/compact_memory
+	for c in faults_waited pages_ahead reads; do
+		before+="$(stat_of $c) "
+	done
+	echo "$2" > $T/touched.log."$1".go
+	until_true 60 grep -sqE '^(PASS|FAIL)' $T/touched.log."$1" || fail "child $1 gives no verdict"
+	grep -q ^PASS $T/touched.log."$1" || fail "child $1: $(grep ^FAIL $T/touched.log."$1")"
+	for c in faults_waited pages_ahead reads; do
+		after+="$(stat_of $c) "
+	done
+	# shellcheck disable=SC2086
+	set -- $before $after
+	echo $(($4 - $1)) $(($5 - $2)) $(($6 - $3))
+}
+
+# touches WHAT MOST-WAITED LEAST-AHEAD N HOW: what cmd_touch says there must be.
+touches() {
+	local got waited ahead reads
+	got=$(on_peer "/root/t/fork.sh touch $4 $5") || fail "$1: $got"
+	read -r waited ahead reads <<< "$got"
+	echo "$1: $waited faults waited, $ahead pages were read ahead, in $reads reads"
+	WAITED=$waited AHEAD=$ahead
+	[ "$waited" -le "$2" ] || fail "$1: $waited faults waited, and not more than $2 should have"
+	[ "$ahead" -ge "$3" ] || fail "$1: only $ahead pages were read ahead, and $3 should have been"
+}
+
+end_there() {
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "the child there does not end"
+}
+
+refused() {
+	local sentence=$1
+	shift
+	mitosis-cli "$@" > $OUT/refused 2>&1 && fail "this is not refused: $*"
+	grep -q "$sentence" $OUT/refused || fail "$* does not say '$sentence': $(cat $OUT/refused)"
+}
+
+# Children read 1024 pages upwards or downwards. Others that they need are some dozens.
+cmd_prefetch() {
+	local n=0 cache
+	prog_start touched
+	prepare
+	refused "is no policy" resume t --prefetch windows
+	refused "is no policy" resume t --prefetch window=12
+	refused "is no policy" resume t --prefetch sequential=64
+	refused "is no policy" resume t --prefetch recorded=8
+	refused "no record" resume t --prefetch recorded
+	refused "no record" resume t --prefetch recorded --on "$PEER"
+	refused "leave one of them out" resume t --record --eager
+	for cache in "" --no-cache; do
+		# shellcheck disable=SC2086
+		{
+			resume -n 1 --on "$PEER" --prefetch none $cache
+			touches "none $cache" 1200 0 $((n++)) up
+			[ "$WAITED" -ge 1024 ] && [ "$AHEAD" = 0 ] || fail "there was something ahead"
+			end_there
+			resume -n 1 --on "$PEER" --prefetch window=8 $cache
+			touches "window=8 $cache" 240 800 $((n++)) up
+			[ "$WAITED" -ge 128 ] || fail "a window has more than 8 pages"
+			end_there
+			resume -n 1 --on "$PEER" --prefetch window=32 $cache
+			touches "window=32 $cache" 120 900 $((n++)) down
+			[ "$WAITED" -ge 32 ] || fail "a window has more than 32 pages"
+			end_there
+			resume -n 1 --on "$PEER" --prefetch sequential $cache
+			touches "sequential $cache" 160 800 $((n++)) up
+			end_there
+			resume -n 1 --on "$PEER" --prefetch sequential $cache
+			touches "sequential $cache, downwards" 1200 0 $((n++)) down
+			[ "$WAITED" -ge 1000 ] && [ "$AHEAD" -le 100 ] || fail "what goes downwards is read upwards"
+			end_there
+		}
+	done
 	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 	end_all
 }
@@ -604,13 +690,8 @@ cmd_limit_there() {
 # chain: a child of a child that has not got all of its memory, back on the machine of the first.
 cmd_chain() {
 	local child held
-	rm -rf $OUT $T/chain.*
-	mkdir -p $OUT
-	(cd / && exec setsid -f "$BIN/chain" < /dev/null > /dev/null 2>&1)
-	until_true 60 grep -q ^ready "$T/chain.log" || fail "the parent does not get ready"
-	PID=$(sed -n 's/^ready //p' "$T/chain.log")
+	prog_start chain
 	prepare
-	on_peer "mkdir -p $T; rm -f $T/chain.*"
 	resume -n 1 --on "$PEER"
 	child=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
 	on_peer "/root/t/fork.sh chain_there $child" || exit 1
@@ -662,6 +743,52 @@ cmd_refused() {
 	slow_disk riops=max
 	cmd_verdict "$1"
 	prepare
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
+# Whether so many pages have been read ahead, and have come.
+replayed() {
+	local ahead
+	ahead=$(($(stat_of pages_ahead) - $(cat $T/ahead.before)))
+	[ $ahead -ge "$1" ] && [ $(($(stat_of pages_read) - $(cat $T/read.before))) -ge $ahead ]
+}
+
+cmd_replayed() {
+	until_true 60 replayed "$1"
+}
+
+# What the first child touches, the second has before it touches it: on the machine with a record that was kept, and where the first still runs.
+cmd_record() {
+	local first cache n=0 mark
+	mark="$BIN/ctl stat pages_ahead > $T/ahead.before; $BIN/ctl stat pages_read > $T/read.before"
+	prog_start touched
+	prepare
+	for cache in "" --no-cache; do
+		# shellcheck disable=SC2086
+		{
+			resume -n 1 --on "$PEER" --record $cache
+			touches "recorded $cache" 700 0 $((n++)) some
+			[ "$WAITED" -ge 512 ] || fail "only $WAITED pages were touched"
+			mitosis-cli record t --on "$PEER" > $OUT/record || fail "it is not kept"
+			cat $OUT/record
+			[ "$(cut -d ' ' -f 1 $OUT/record)" -ge 512 ] && [ "$(cut -d ' ' -f 1 $OUT/record)" -le 800 ] || fail "it is not what was touched"
+			first=$(inits)
+			if [ -n "$cache" ]; then
+				# by what the module knows
+				rm /run/mitosis/prepared/t/mitosis-record.img
+			else
+				end_there
+				first=
+			fi
+			on_peer "$mark"
+			resume -n 1 --on "$PEER" --prefetch recorded $cache
+			on_peer "/root/t/fork.sh replayed 500" || fail "what is recorded is not read"
+			touches "replayed $cache" 64 0 $((n++)) some
+			on_peer "/root/t/fork.sh end $first $(inits)" || fail "children there do not end"
+		}
+	done
+	refused "notes what it touches" record t --on "$PEER"
 	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 	end_all
 }
