@@ -26,6 +26,7 @@
 #include "cli/cli.h"
 
 #define CHILD_MS	300000	/* so long may criu and the hook of one take */
+#define CHILD_PHASES	CLI_CHILD_DIR "/phases"
 #define CHILD_PREFETCH	"none"
 #define CHILD_PIDFILE	CLI_CHILD_DIR "/pid"
 
@@ -35,6 +36,7 @@ struct child {
 	char text[1024];	/* what has come */
 	size_t len;
 	uint64_t begin;		/* 0: its verdict has come */
+	char phases[128];	/* what the plugin says */
 };
 
 static pid_t root_pid;
@@ -139,6 +141,7 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 		setenv("MITOSIS_CACHE", "1", 1);
 	if (!o->eager)
 		setenv("MITOSIS_NO_DRAIN", "1", 1);
+	setenv("MITOSIS_PHASES", CHILD_PHASES, 1);
 	if (o->record)
 		setenv("MITOSIS_RECORD", "1", 1);
 	setenv("MITOSIS_PREFETCH", o->prefetch ? o->prefetch : o->eager ? "none" : CHILD_PREFETCH, 1);
@@ -199,6 +202,11 @@ static void child_init(const struct child_opts *o, unsigned int index, int out, 
 	stdio_restored();
 	text = cli_read_file(CHILD_PIDFILE);
 	root_pid = text ? atoi(text) : 0;
+	free(text);
+	text = keeper ? NULL : cli_read_file(CHILD_PHASES);
+	unlink(CHILD_PHASES);
+	if (text)
+		dprintf(out, "phases %s", text);
 	free(text);
 	restored = true;
 	/* with this it is somebody's; who is the first of a namespace takes its processes along */
@@ -366,13 +374,33 @@ static void child_end(struct child *c)
 	c->pipe = -1;
 }
 
+/* Where the time of a restore has gone, from its beginning to now, in ms. */
+static json_object *child_phases(const struct child *c, uint64_t now)
+{
+	static const char *const names[] = { "start", "link", "criu", "attach", "finish" };
+	unsigned long long at[6] = { c->begin, [5] = now };
+	json_object *o = json_object_new_object();
+	unsigned int i;
+
+	if (sscanf(c->phases, "%llu %llu %llu %llu", &at[1], &at[2], &at[3], &at[4]) != 4)
+		return o;
+	for (i = 0; i < 5; i++)
+		json_object_object_add(o, names[i], json_object_new_int64(at[i + 1] - at[i]));
+	return o;
+}
+
 static int child_line(struct child *c, unsigned int index, char *line, child_report report, void *arg)
 {
+	uint64_t now = cli_now_ms();
 	json_object *o;
 	pid_t inner;
 
 	if (!strncmp(line, "init ", 5)) {
 		c->init = atoi(line + 5);
+		return 0;
+	}
+	if (!strncmp(line, "phases ", 7)) {
+		snprintf(c->phases, sizeof(c->phases), "%.100s", line + 7);
 		return 0;
 	}
 	o = json_object_new_object();
@@ -382,7 +410,8 @@ static int child_line(struct child *c, unsigned int index, char *line, child_rep
 		json_object_object_add(o, "init", json_object_new_int(c->init));
 		json_object_object_add(o, "pid", json_object_new_int(child_outer_pid(c->init, inner)));
 		json_object_object_add(o, "inner_pid", json_object_new_int(inner));
-		json_object_object_add(o, "ms", json_object_new_int64(cli_now_ms() - c->begin));
+		json_object_object_add(o, "ms", json_object_new_int64(now - c->begin));
+		json_object_object_add(o, "phases", child_phases(c, now));
 	} else {
 		json_object_object_add(o, "failed", json_object_new_string(!strncmp(line, "error ", 6) ? line + 6 : line));
 	}

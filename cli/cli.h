@@ -173,7 +173,7 @@ struct child_opts {
 	int session;		/* when something comes from there, or its end, nobody waits for children any more; 0: there is none */
 };
 /*
- * {"child": INDEX, "pid", "inner_pid", "init", "ms"} or {"child": INDEX, "failed": sentence}; takes the reference. What has been reported lives on
+ * {"child": INDEX, "pid", "inner_pid", "init", "ms", "phases": see mitosis-cli(1)} or {"child": INDEX, "failed": sentence}; takes the reference. What has been reported lives on
  * its own; not 0: it could not be.
  */
 typedef int (*child_report)(json_object *child, void *arg);

@@ -21,6 +21,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "images/pagemap.h"
@@ -46,7 +47,16 @@ static struct {
 	size_t attached;
 	struct mitosis_arm policy;	/* without ranges */
 	struct record record;
+	uint64_t began, linked, restored, armed;	/* CLOCK_MONOTONIC, ms; see MITOSIS_PHASES */
 } restore = { .lock = -1 };
+
+static uint64_t restore_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
 
 static int restore_out_of_memory(void)
 {
@@ -244,6 +254,7 @@ int restore_init(void)
 	char err[MITOSIS_ERROR_LEN];
 	int ret;
 
+	restore.began = restore_now();
 	ret = mitosis_image_read(criu_get_image_dir(), &restore.img, err, sizeof(err));
 	if (ret == -ENOENT)
 		return 0;
@@ -268,6 +279,7 @@ int restore_init(void)
 	ret = restore_policy(&restore.policy);
 	if (!ret)
 		ret = restore_link_open();
+	restore.linked = restore_now();
 	if (!ret)
 		ret = restore_pagemaps_make();
 	if (!ret)
@@ -585,6 +597,8 @@ int restore_resume(pid_t pid)
 
 	if (!restore.img)
 		return 0;
+	if (!restore.restored)
+		restore.restored = restore_now();
 	restore_pagemaps_remove();
 	ret = restore_remember(pid);
 	if (restore.failed) {
@@ -602,12 +616,26 @@ int restore_resume(pid_t pid)
 		return ret;
 	}
 	restore.attached++;
+	restore.armed = restore_now();
 	if (restore.attached < restore.img->nmms || !restore_drains_link() || plugin_setting("MITOSIS_NO_DRAIN"))
 		return 0;
 	/* Memory comes with or without a drain; 'mitosis-cli list' shows what is missing. */
 	if (mitosis_link_drain(restore.ctl, restore.img->snapshot))
 		plugin_say("%s", mitosis_error(restore.ctl));
 	return 0;
+}
+
+/* For who wants to know; a restore does not fail for it. */
+static void restore_tell_phases(void)
+{
+	const char *path = plugin_setting("MITOSIS_PHASES");
+	FILE *f = path ? fopen(path, "we") : NULL;
+
+	if (!f)
+		return;
+	fprintf(f, "%llu %llu %llu %llu\n", (unsigned long long)restore.began, (unsigned long long)restore.linked,
+		(unsigned long long)restore.restored, (unsigned long long)restore.armed);
+	fclose(f);
 }
 
 static void restore_kill_children(void)
@@ -638,6 +666,8 @@ void restore_fini(int ret)
 		restore_kill_children();
 		failed = true;
 	}
+	if (!ret && !failed)
+		restore_tell_phases();
 	if ((ret || failed) && restore.link)
 		mitosis_link_close(restore.ctl, restore.img->snapshot);
 	restore_end();

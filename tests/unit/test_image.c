@@ -1004,7 +1004,7 @@ static void record_bad(void)
 		"", "mitosis record 2 01\n", "mitosis record 1 0\n", "mitosis record 1 01", "mitosis record 1 -1\n",
 		"mitosis record 1 01\n0 1000 1\n", "mitosis record 1 01\n1 1000 0\n", "mitosis record 1 01\n1 1000 1",
 		"mitosis record 1 01\n1 1001 1\n", "mitosis record 1 01\n1 0x1000 1\n", "mitosis record 1 01\n 1 1000 1\n",
-		"mitosis record 1 01\n1 1000 1 \n", "mitosis record 1 01\n1 1000\n", "mitosis record 1 01\n\n",
+		"mitosis record 1 01\n1 1000 1 2\n", "mitosis record 1 01\n1 1000\n", "mitosis record 1 01\n\n",
 		"mitosis record 1 01\n1 2000 1\n1 1000 1\n", "mitosis record 1 01\n1 1000 2\n1 2000 1\n",
 		"mitosis record 1 01\n1 fffffffffff000 2\n", "mitosis record 1 01\n4294967296 1000 1\n",
 		"mitosis record 1 01\n1 1000 18446744073709551615\n",
