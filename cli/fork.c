@@ -164,13 +164,55 @@ static pid_t namespaced_pid(pid_t pid)
 	return inner;
 }
 
-/* A child of a snapshot is not the first process of its namespace, so criu must be in there with it; returns how much of argv was taken. */
-static int prepare_enter(const struct prepare *p, char **argv, char *pid, size_t len)
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool same_ns(pid_t a, pid_t b, const char *ns)
+{
+	char x[64], y[64];
+
+	snprintf(x, sizeof(x), "/proc/%d/ns/%s", a, ns);
+	snprintf(y, sizeof(y), "/proc/%d/ns/%s", b, ns);
+	return same_file(x, y);
+}
+
+/* The first process of the pid namespace of @pid, 0 when it is not among those that it has come from. */
+static pid_t namespace_init(pid_t pid)
+{
+	char path[64], *text, *ppid;
+
+	while (pid > 1 && namespaced_pid(pid) != 1) {
+		snprintf(path, sizeof(path), "/proc/%d/status", pid);
+		text = cli_read_file(path);
+		ppid = text ? strstr(text, "\nPPid:") : NULL;
+		pid = ppid ? atoi(ppid + 6) : 0;
+		free(text);
+	}
+	return pid > 1 ? pid : 0;
+}
+
+/*
+ * A child of a snapshot is not the first process of its namespace, so criu must be in there with it. That is for namespaces that we have made and
+ * nobody else: criu would be what its mount namespace says that it is. Returns how much of argv was taken, or -errno.
+ */
+static int prepare_enter(const struct prepare *p, pid_t inner, char **argv, char *pid, size_t len)
 {
 	char *const enter[] = { "nsenter", "--target", pid, "--mount", "--pid", "--" };
+	pid_t init = inner > 1 ? namespace_init(p->pid) : 0, self = getpid();
+	char exe[64];
 
-	if (!namespaced_pid(p->pid))
+	snprintf(exe, sizeof(exe), "/proc/%d/exe", init);
+	if (!init || !same_file(exe, "/proc/self/exe") || !same_ns(p->pid, self, "user") || !same_ns(p->pid, init, "mnt") ||
+	    !same_ns(p->pid, init, "pid"))
 		return 0;
+	if (!same_ns(p->pid, self, "net")) {
+		cli_say("process %d is a child with a network namespace of its own (--netns), and cannot be a parent: start it without", p->pid);
+		return -EOPNOTSUPP;
+	}
 	snprintf(pid, len, "%d", p->pid);
 	memcpy(argv, enter, sizeof(enter));
 	return sizeof(enter) / sizeof(enter[0]);
@@ -222,7 +264,10 @@ static int prepare_criu(struct prepare *p)
 	int n, i, status = 0, ret;
 	pid_t criu, inner = namespaced_pid(p->pid);
 
-	snprintf(pid, sizeof(pid), "%d", inner ? inner : p->pid);
+	n = prepare_enter(p, inner, argv, outer, sizeof(outer));
+	if (n < 0)
+		return n;
+	snprintf(pid, sizeof(pid), "%d", n ? inner : p->pid);
 	snprintf(lease, sizeof(lease), "%u", p->lease);
 	setenv("MITOSIS_LEASE", lease, 1);
 	setenv("MITOSIS_NAME", p->name, 1);
@@ -233,7 +278,6 @@ static int prepare_criu(struct prepare *p)
 		setenv("MITOSIS_FOLLOW", "1", 1);
 	if (p->addr)
 		setenv("MITOSIS_ADDR", p->addr, 1);
-	n = prepare_enter(p, argv, outer, sizeof(outer));
 	n += cli_criu_dump(argv + n, pid, p->dir);
 	argv[n++] = "--leave-running";
 	if (json_object_get_boolean(json_object_object_get(p->stdio, "shell_job")))
@@ -358,7 +402,7 @@ static int prepare_name(struct prepare *p, struct mitosis *ctl)
 static int prepare(struct prepare *p, struct mitosis *ctl)
 {
 	uint64_t begin = cli_now_ms();
-	char id[17];
+	char id[17], whole[PATH_MAX];
 	int lock, ret;
 
 	cli_sweep_work_dirs();
@@ -377,6 +421,9 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 		lock = cli_work_dir(id, p->dir, sizeof(p->dir));
 	else
 		lock = ret || mkdir(p->dir, 0700) ? -1 : open("/dev/null", O_RDONLY | O_CLOEXEC);
+	/* criu may have another working directory */
+	if (lock >= 0 && realpath(p->dir, whole))
+		strcpy(p->dir, whole);
 	if (lock < 0) {
 		ret = ret ? ret : -errno;
 		cli_say("directory %s cannot be made (%s): choose another --dir", p->dir, strerror(-ret));

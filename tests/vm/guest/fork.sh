@@ -464,8 +464,8 @@ is_longer() {
 	[ "$(stat -c %s "$1")" -gt "$2" ]
 }
 
-# refused UID MIB COMMAND...: by the limit of that user, and the process goes on as if nothing had happened.
-refused() {
+# over_limit UID MIB COMMAND...: by the limit of that user, and the process goes on as if nothing had happened.
+over_limit() {
 	local log=$T/u$1/forked.log.grow
 	"${@:3}" > $OUT/refused 2>&1 && fail "user $1 gets more than its limit"
 	grep -q "user $1 would hold more than $2 MiB, [0-9.]* MiB of it in other snapshots: release one, .*/max_held_user_mb" $OUT/refused ||
@@ -500,11 +500,11 @@ cmd_quota() {
 	mitosis-cli show "$SNAPSHOT" --json | grep -q '"uid": *1001' || fail "show does not name the user: $(mitosis-cli show "$SNAPSHOT" --json)"
 	mitosis-cli list | grep -q "^$SNAPSHOT  one  *sealed  *1001 " || fail "list does not name the user: $(mitosis-cli list)"
 	PID=$one
-	refused 1001 12 mitosis-cli prepare --pid "$one" --name more
+	over_limit 1001 12 mitosis-cli prepare --pid "$one" --name more
 	# what it writes to must be there, and have that size
 	kill -STOP "$one"
 	on_peer "mkdir -p $T/u1001; truncate -s $(stat -c %s $T/u1001/forked.log.grow) $T/u1001/forked.log.grow"
-	refused 1001 12 mitosis-cli migrate --pid "$one" --to "$PEER"
+	over_limit 1001 12 mitosis-cli migrate --pid "$one" --to "$PEER"
 	[ "$(mitosis-cli stats | sed -n 's/^pages_held_uid_1001 *//p')" = "$held" ] || fail "what was refused is counted: $(mitosis-cli list)"
 	prepare_as two "$two"
 	prepare_as root "$root"
@@ -617,7 +617,7 @@ touches() {
 	got=$(on_peer "/root/t/fork.sh touch $4 $5") || fail "$1: $got"
 	read -r waited ahead reads <<< "$got"
 	echo "$1: $waited faults waited, $ahead pages were read ahead, in $reads reads"
-	WAITED=$waited AHEAD=$ahead
+	READS=$reads AHEAD=$ahead
 	[ "$waited" -le "$2" ] || fail "$1: $waited faults waited, and not more than $2 should have"
 	[ "$ahead" -ge "$3" ] || fail "$1: only $ahead pages were read ahead, and $3 should have been"
 }
@@ -651,22 +651,22 @@ cmd_prefetch() {
 		{
 			resume -n 1 --on "$PEER" --prefetch none $cache
 			touches "none $cache" 1200 0 $((n++)) up
-			[ "$WAITED" -ge 1024 ] && [ "$AHEAD" = 0 ] || fail "there was something ahead"
+			[ "$READS" -ge 1024 ] && [ "$AHEAD" = 0 ] || fail "there was something ahead"
 			end_there
 			resume -n 1 --on "$PEER" --prefetch window=8 $cache
 			touches "window=8 $cache" 240 800 $((n++)) up
-			[ "$WAITED" -ge 128 ] || fail "a window has more than 8 pages"
+			[ "$READS" -ge 128 ] || fail "a window has more than 8 pages"
 			end_there
 			resume -n 1 --on "$PEER" --prefetch window=32 $cache
 			touches "window=32 $cache" 120 900 $((n++)) down
-			[ "$WAITED" -ge 32 ] || fail "a window has more than 32 pages"
+			[ "$READS" -ge 32 ] || fail "a window has more than 32 pages"
 			end_there
 			resume -n 1 --on "$PEER" --prefetch sequential $cache
 			touches "sequential $cache" 160 800 $((n++)) up
 			end_there
 			resume -n 1 --on "$PEER" --prefetch sequential $cache
 			touches "sequential $cache, downwards" 1200 0 $((n++)) down
-			[ "$WAITED" -ge 1000 ] && [ "$AHEAD" -le 100 ] || fail "what goes downwards is read upwards"
+			[ "$READS" -ge 1000 ] && [ "$AHEAD" -le 100 ] || fail "what goes downwards is read upwards"
 			end_there
 		}
 	done
@@ -725,6 +725,22 @@ cmd_chain_there() {
 	[ "$(mitosis-cli list --json | tr -d ' \n' | sed 's/.*"pending":\([0-9]*\).*/\1/')" -ge 512 ] || fail "the child has got all of its memory first"
 }
 
+# foreign: a process in namespaces that somebody else has made, where criu is what they say it is.
+cmd_foreign() {
+	local ns
+	rm -rf $OUT $T/foreign*
+	mkdir -p $OUT $T
+	printf '#!/bin/sh\ntouch %s/foreign.ran\n' $T > $T/foreign.criu
+	chmod 755 $T/foreign.criu
+	unshare --mount --pid --fork --mount-proc sh -c "mount --bind $T/foreign.criu $(command -v criu) && { sleep 1000 & echo > $T/foreign.ready; wait; }" &
+	ns=$!
+	until_true 10 test -e $T/foreign.ready || fail "it does not get ready"
+	mitosis-cli prepare --pid "$(pgrep -x -f 'sleep 1000')" --name t > $OUT/foreign 2>&1 && fail "it is prepared: $(cat $OUT/foreign)"
+	[ ! -e $T/foreign.ran ] || fail "a program of the process's own mount namespace was run: $(cat $OUT/foreign)"
+	idle_source || fail "memory is held: $(mitosis-cli list)"
+	tree_kill $ns
+}
+
 cmd_idle() {
 	until_true 20 idle_links && until_true 20 idle_source || fail "something is left: $(mitosis-cli list)"
 }
@@ -769,7 +785,7 @@ cmd_record() {
 		{
 			resume -n 1 --on "$PEER" --record $cache
 			touches "recorded $cache" 700 0 $((n++)) some
-			[ "$WAITED" -ge 512 ] || fail "only $WAITED pages were touched"
+			[ "$READS" -ge 512 ] || fail "only $READS pages were touched"
 			mitosis-cli record t --on "$PEER" > $OUT/record || fail "it is not kept"
 			cat $OUT/record
 			[ "$(cut -d ' ' -f 1 $OUT/record)" -ge 512 ] && [ "$(cut -d ' ' -f 1 $OUT/record)" -le 800 ] || fail "it is not what was touched"
