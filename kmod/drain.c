@@ -153,7 +153,7 @@ static int drain_land(struct drain *d)
 	}
 	if (ret)
 		goto out;
-	pager_read_keep(at, pr);
+	pager_read_keep(at, pr, true);
 	ret = drain_install(at, pr, pr->addr);
 	if (ret > 0) {
 		atomic_long_add(ret, &at->ndrain);

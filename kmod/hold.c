@@ -573,6 +573,8 @@ int hold_seal(struct hold *hold)
 		if (ret)
 			goto out;
 	}
+	list_for_each_entry(hm, &hold->mms, list)
+		pager_inherit_trim(&hm->inherited);
 	hold_drop_mms(hold);
 	hold->state = MITOSIS_HOLD_SEALED;
 	xprt_expose_open(hold->exposure);

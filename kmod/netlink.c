@@ -33,7 +33,7 @@ static const struct nla_policy netlink_policy[MITOSIS_A_MAX + 1] = {
 	[MITOSIS_A_FLAGS]		= { .type = NLA_U32 },
 	[MITOSIS_A_LEASE]		= { .type = NLA_U32 },
 	[MITOSIS_A_GIVE_UP]		= NLA_POLICY_MIN(NLA_U32, 1),
-	[MITOSIS_A_MM]			= { .type = NLA_U32 },
+	[MITOSIS_A_MM]			= NLA_POLICY_MIN(NLA_U32, 1),
 	[MITOSIS_A_PID]			= { .type = NLA_U32 },
 	[MITOSIS_A_START_TIME]		= { .type = NLA_U64 },
 	[MITOSIS_A_CLONE_PID]		= { .type = NLA_U32 },
@@ -264,6 +264,8 @@ static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
 		GENL_SET_ERR_MSG(info, "this address space is in the snapshot already");
 	else if (ret == -EXDEV)
 		GENL_SET_ERR_MSG(info, "the process has moved pages that are not here yet: wait until it has drained");
+	else if (ret == -E2BIG)
+		GENL_SET_ERR_MSG(info, "the process misses pages of too many snapshots: wait until it has drained");
 	else if (ret == -EREMOTEIO || ret == -ESHUTDOWN)
 		GENL_SET_ERR_MSG(info, "the process misses pages that cannot be had any more");
 	if (clone)
@@ -855,52 +857,63 @@ static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm
 	return n->nest ? 0 : -EMSGSIZE;
 }
 
-/* args[0] counts runs and regions. -EMSGSIZE: the message is full. */
+/* -EMSGSIZE: the message is full. */
 static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in, int attr,
 			       const void *data, int len)
 {
-	if (n->d.seen++ < n->d.cb->args[0])
-		return 0;
 	if ((!n->hdr || n->in != in || n->attr != attr) && netlink_inherit_begin(n, hm, in, attr))
 		return -EMSGSIZE;
 	if (nla_append(n->d.skb, len, data))
 		return -EMSGSIZE;
 	n->nest->nla_len += len;
-	n->d.cb->args[0]++;
 	return 0;
 }
 
+/* Where a dump goes on: args of its callback. A process of terabytes has many messages. */
+enum { INHERIT_SOURCE, INHERIT_RUNS, INHERIT_BLOCK, INHERIT_BIT };
+
 static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in)
 {
-	unsigned long i, from, to;
-	int ret = 0;
+	long *at = n->d.cb->args;
+	unsigned long from, to;
+	int ret;
 
-	for (i = 0; i < in->nblocks && !ret; i++) {
-		const struct pager_block *b = &in->blocks[i];
+	for (; !at[INHERIT_RUNS] && at[INHERIT_BLOCK] < in->nblocks; at[INHERIT_BLOCK]++) {
+		const struct pager_block *b = &in->blocks[at[INHERIT_BLOCK]];
 		struct mitosis_region region = {
 			.start = ((b->block << PAGER_BLOCK_SHIFT) + b->first) << PAGE_SHIFT,
 			.npages = b->npages,
 			.rkey = b->rkey,
 		};
 
-		if (!bitmap_empty(b->pending, PAGER_BLOCK_PAGES))
-			ret = netlink_inherit_put(n, hm, in, MITOSIS_A_REGIONS, &region, sizeof(region));
+		if (bitmap_empty(b->pending, PAGER_BLOCK_PAGES))
+			continue;
+		ret = netlink_inherit_put(n, hm, in, MITOSIS_A_REGIONS, &region, sizeof(region));
+		if (ret)
+			return ret;
 	}
-	for (i = 0; i < in->nblocks && !ret; i++) {
-		const struct pager_block *b = &in->blocks[i];
+	if (!at[INHERIT_RUNS]) {
+		at[INHERIT_RUNS] = 1;
+		at[INHERIT_BLOCK] = 0;
+	}
+	for (; at[INHERIT_BLOCK] < in->nblocks; at[INHERIT_BLOCK]++, at[INHERIT_BIT] = 0) {
+		const struct pager_block *b = &in->blocks[at[INHERIT_BLOCK]];
 
-		for_each_set_bitrange(from, to, b->pending, PAGER_BLOCK_PAGES) {
-			struct mitosis_run run = {
-				.start = ((b->block << PAGER_BLOCK_SHIFT) + from) << PAGE_SHIFT,
-				.npages = to - from,
-			};
+		for (from = at[INHERIT_BIT]; (from = find_next_bit(b->pending, PAGER_BLOCK_PAGES, from)) < PAGER_BLOCK_PAGES; from = to) {
+			struct mitosis_run run = { .start = ((b->block << PAGER_BLOCK_SHIFT) + from) << PAGE_SHIFT };
 
+			to = find_next_zero_bit(b->pending, PAGER_BLOCK_PAGES, from);
+			run.npages = to - from;
 			ret = netlink_inherit_put(n, hm, in, MITOSIS_A_RUNS, &run, sizeof(run));
 			if (ret)
-				break;
+				return ret;
+			at[INHERIT_BIT] = to;
 		}
 	}
-	return ret;
+	at[INHERIT_RUNS] = 0;
+	at[INHERIT_BLOCK] = 0;
+	at[INHERIT_SOURCE]++;
+	return 0;
 }
 
 static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
@@ -918,7 +931,8 @@ static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 		ret = -EBUSY;
 	list_for_each_entry(hm, &hold->mms, list)
 		list_for_each_entry(in, &hm->inherited, list)
-			ret = ret ? : netlink_inherit_one(&n, hm, in);
+			if (!ret && n.d.seen++ == cb->args[INHERIT_SOURCE])
+				ret = netlink_inherit_one(&n, hm, in);
 	netlink_inherit_end(&n);
 	mutex_unlock(&hold->lock);
 	hold_put(hold);

@@ -26,6 +26,9 @@
 /* What is mapped around a page of the node's cache, in bytes; the kernel's own figure for files. */
 #define PAGER_AROUND (16 * PAGE_SIZE)
 
+/* How often a page is tried to be made the process's own before whoever asks comes again. */
+#define PAGER_COPY_TRIES 8
+
 /* How long a fault that may not drop the mmap lock waits for a page. */
 #define PAGER_NORETRY_MS 20000
 
@@ -126,8 +129,7 @@ unsigned long pager_addr(struct attach *at, u64 pg)
 	return (pg + pager_bias(at, pg) - PAGER_BIAS) << PAGE_SHIFT;
 }
 
-/* Whether the source's content is what @vma must show for page @pg, and is not here yet. */
-static bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg)
+bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg)
 {
 	return pager_find_block(at, pg) && pager_bias(at, pg) == pager_vma_bias(vma);
 }
@@ -319,6 +321,9 @@ u32 pager_pid(struct attach *at)
 			break;
 	}
 	rcu_read_unlock();
+	/* looking at all processes is not for every listing */
+	if (pid)
+		WRITE_ONCE(at->pid, pid);
 	return pid;
 }
 
@@ -646,7 +651,7 @@ void pager_read_put(struct pager_read *pr)
 	attach_put(at);
 }
 
-int pager_read_keep(struct attach *at, struct pager_read *pr)
+int pager_read_keep(struct attach *at, struct pager_read *pr, bool last)
 {
 	struct mem_cgroup *memcg, *old;
 	unsigned int i;
@@ -664,7 +669,8 @@ int pager_read_keep(struct attach *at, struct pager_read *pr)
 				ret = -ENOMEM;
 		set_active_memcg(old);
 		mem_cgroup_put(memcg);
-		pr->kept = !ret;
+		/* what may be mapped from now on is not to be locked, as it is while it is added */
+		pr->kept = !ret || last;
 	}
 	mutex_unlock(&pr->keeping);
 	return ret;
@@ -860,9 +866,35 @@ static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned lo
 	spin_unlock_irqrestore(&at->lock, flags);
 	if (ret & VM_FAULT_OOM)
 		return -ENOMEM;
+	if (ret & (VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE))
+		return -EHWPOISON;
 	if (ret & VM_FAULT_ERROR)
 		return -EFAULT;
 	return 0;
+}
+
+struct pager_entry {
+	struct attach *at;
+	bool present, shared;
+};
+
+static int pager_look(pte_t *ptep, unsigned long addr, void *arg)
+{
+	struct pager_entry *e = arg;
+	pte_t pte = *ptep;
+
+	e->present = true;
+	e->shared = pte_present(pte) && !pte_special(pte) && cache_keeps(&e->at->link->cache, pte_page(pte));
+	return 0;
+}
+
+/* mmap lock held for writing. What the page table has at @addr. */
+static struct pager_entry pager_entry_at(struct attach *at, unsigned long addr)
+{
+	struct pager_entry e = { .at = at };
+
+	apply_to_existing_page_range(at->mm, addr, PAGE_SIZE, pager_look, &e);
+	return e;
 }
 
 /* mmap lock held for writing. An madvise() may have cleared them. */
@@ -878,12 +910,27 @@ int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned l
 		       struct page *page)
 {
 	u64 pg = pager_pg(vma, addr);
-	int ret;
+	int ret, i;
 
 	pager_rehint_vma(vma);
 	if (page && !pager_pending(at, vma, pg))
 		return 0;
 	ret = pager_feed(at, vma, addr, page ? : pager_zero, FAULT_FLAG_WRITE);
+	/*
+	 * Where a page of the cache is mapped the kernel may have done something else first: taken note of a use, or of the
+	 * NUMA node. What is not the process's own must not be settled.
+	 */
+	for (i = 0; at->cache && !ret && i < PAGER_COPY_TRIES && pager_entry_at(at, addr).shared; i++)
+		ret = pager_feed(at, vma, addr, page ? : pager_zero, FAULT_FLAG_WRITE);
+	if (at->cache && !ret && pager_entry_at(at, addr).shared)
+		return -EAGAIN;
+	if (at->cache && ret == -EHWPOISON && pager_entry_at(at, addr).shared) {
+		/* this node's memory has failed, and the source still has the page */
+		at->unmapping = current;
+		compat_zap_range(vma, addr, PAGE_SIZE);
+		at->unmapping = NULL;
+		return -EAGAIN;
+	}
 	if (ret)
 		return ret;
 	return page ? pager_settle(at, pg) : 1;
@@ -905,7 +952,8 @@ static int pager_map_shared(struct attach *at, struct vm_area_struct *vma, unsig
 	if (at->prefetch.record)
 		return ret;
 	for (; from < to && !ret; from += PAGE_SIZE) {
-		if (from == addr || !pager_pending(at, vma, pager_pg(vma, from)))
+		/* one that is mapped, or was written to and is swapped out, is none of our business */
+		if (from == addr || !pager_pending(at, vma, pager_pg(vma, from)) || pager_entry_at(at, from).present)
 			continue;
 		near = cache_get(&at->link->cache, at->mm_id, pager_pg(vma, from));
 		if (!near)
@@ -960,7 +1008,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 	struct vm_area_struct *vma;
 	struct pager_read *pr = NULL;
 	u64 t0 = ktime_get_ns();
-	int ret = 0, i;
+	int ret = 0;
 
 	if (pending) {
 		WRITE_ONCE(at->hint, pg + 1);
@@ -983,9 +1031,11 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 		if (ret && pr)
 			goto out;
 		ret = 0;
-		/* at the limit of its cgroup, which knows of no mapped page that could go; twice, as the first look only finds what is used */
-		for (i = 0; pr && i < 3 && pager_read_keep(at, pr) == -ENOMEM; i++)
-			pager_unmap(at);
+		/* at the limit of its cgroup, which knows of no mapped page that could go */
+		if (pr && pager_read_keep(at, pr, false) == -ENOMEM) {
+			pager_make_room(at);
+			pager_read_keep(at, pr, true);
+		}
 	}
 	if (flags & FAULT_FLAG_KILLABLE) {
 		ret = mmap_write_lock_killable(mm) ? -EINTR : 0;
@@ -1013,7 +1063,8 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 				prefetch_install(at, vma, addr, pr, pg);
 			}
 		}
-		ret = min(ret, 0);
+		/* the fault comes again */
+		ret = ret == -EAGAIN ? 0 : min(ret, 0);
 	}
 	mmap_write_unlock(mm);
 out:
@@ -1101,7 +1152,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 			pager_read_put(pr);
 		return VM_FAULT_SIGBUS;
 	}
-	pager_read_keep(at, pr);
+	pager_read_keep(at, pr, true);
 	seq = READ_ONCE(at->dead_seq);
 	fed = pager_pending(at, vma, pg);
 	ret = fed ? pager_feed(at, vma, addr, pr->page + (pg - pr->pg), FAULT_FLAG_WRITE) : 0;
@@ -1339,20 +1390,22 @@ static int pager_block_pend(struct attach *at, const struct link_mm *lm, unsigne
 		u64 pg = lm->runs[i].start >> PAGE_SHIFT, end = pg + lm->runs[i].npages;
 
 		while (pg < end) {
-			unsigned int from = pg % PAGER_BLOCK_PAGES, n, j;
+			unsigned int from = pg % PAGER_BLOCK_PAGES, n;
 			struct pager_block *b = pager_find_src(at, pg, src);
+			unsigned long j;
 
 			n = min_t(u64, PAGER_BLOCK_PAGES - from, end - pg);
 			/* every page of a run must be readable */
 			if (!b || from < b->first || from + n > b->first + b->npages)
 				return -EINVAL;
 			/* and have one source */
-			for (j = 0; at->nlinks > 1 && j < n; j++)
-				if (pager_find_block(at, pg + j))
+			for (j = pager_lower(at, pg); pager_in_block(at, j, pg); j++)
+				if (find_next_bit(at->blocks[j].pending, from + n, from) < from + n)
 					return -EINVAL;
 			bitmap_set(b->pending, from, n);
 			at->ntotal += n;
 			pg += n;
+			cond_resched();
 		}
 	}
 	return 0;
@@ -1467,6 +1520,58 @@ unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64
 	return 0;
 }
 
+static void pager_inherit_drop(struct pager_inherit *in)
+{
+	list_del(&in->list);
+	link_unpin(in->link);
+	kvfree(in->blocks);
+	kfree(in);
+}
+
+static unsigned int pager_inherit_count(const struct list_head *from)
+{
+	const struct pager_inherit *in;
+	unsigned int n = 0;
+
+	list_for_each_entry(in, from, list)
+		n++;
+	return n;
+}
+
+static int pager_inherit_from(struct attach *at, unsigned int src, struct list_head *to)
+{
+	struct pager_inherit *in;
+	unsigned long i, n = 0, flags;
+	int ret;
+
+	for (i = 0; i < at->nblocks; i++)
+		n += at->blocks[i].src == src && !bitmap_empty(at->blocks[i].pending, PAGER_BLOCK_PAGES);
+	if (!n)
+		return 0;
+	in = kzalloc(sizeof(*in), GFP_KERNEL);
+	if (!in)
+		return -ENOMEM;
+	in->blocks = kvcalloc(n, sizeof(*in->blocks), GFP_KERNEL);
+	ret = in->blocks ? link_pin(at->links[src].link) : -ENOMEM;
+	if (ret) {
+		kvfree(in->blocks);
+		kfree(in);
+		return ret;
+	}
+	in->link = at->links[src].link;
+	list_add_tail(&in->list, to);
+	/* no block gets pages that it has not had */
+	for (i = 0; i < at->nblocks && in->nblocks < n; i++) {
+		if (at->blocks[i].src != src)
+			continue;
+		spin_lock_irqsave(&at->lock, flags);
+		in->blocks[in->nblocks] = at->blocks[i];
+		spin_unlock_irqrestore(&at->lock, flags);
+		in->nblocks += !bitmap_empty(in->blocks[in->nblocks].pending, PAGER_BLOCK_PAGES);
+	}
+	return 0;
+}
+
 int pager_inherit(struct mm_struct *mm, struct list_head *to)
 {
 	struct attach *at = attach_find(mm);
@@ -1479,32 +1584,11 @@ int pager_inherit(struct mm_struct *mm, struct list_head *to)
 		ret = -EREMOTEIO;
 	else if (!mtree_empty(&at->moved))
 		ret = -EXDEV;
-	for (src = 0; src < at->nlinks && !ret; src++) {
-		struct pager_inherit *in = kzalloc(sizeof(*in), GFP_KERNEL);
-		unsigned long i, flags;
-
-		ret = -ENOMEM;
-		if (!in)
-			break;
-		in->blocks = kvcalloc(max(at->nblocks, 1UL), sizeof(*in->blocks), GFP_KERNEL);
-		if (in->blocks)
-			ret = link_pin(at->links[src].link);
-		if (ret) {
-			kvfree(in->blocks);
-			kfree(in);
-			break;
-		}
-		in->link = at->links[src].link;
-		list_add_tail(&in->list, to);
-		for (i = 0; i < at->nblocks; i++) {
-			if (at->blocks[i].src != src)
-				continue;
-			spin_lock_irqsave(&at->lock, flags);
-			in->blocks[in->nblocks] = at->blocks[i];
-			spin_unlock_irqrestore(&at->lock, flags);
-			in->nblocks += !bitmap_empty(in->blocks[in->nblocks].pending, PAGER_BLOCK_PAGES);
-		}
-	}
+	for (src = 0; src < at->nlinks && !ret; src++)
+		ret = pager_inherit_from(at, src, to);
+	/* its own snapshot is one more source of a restore */
+	if (!ret && pager_inherit_count(to) > MITOSIS_MAX_PARENTS)
+		ret = -E2BIG;
 	attach_put(at);
 	return ret;
 }
@@ -1531,11 +1615,22 @@ void pager_inherit_free(struct list_head *from)
 {
 	struct pager_inherit *in, *next;
 
+	list_for_each_entry_safe(in, next, from, list)
+		pager_inherit_drop(in);
+}
+
+void pager_inherit_trim(struct list_head *from)
+{
+	struct pager_inherit *in, *next;
+
 	list_for_each_entry_safe(in, next, from, list) {
-		list_del(&in->list);
-		link_unpin(in->link);
-		kvfree(in->blocks);
-		kfree(in);
+		unsigned long i;
+
+		for (i = 0; i < in->nblocks; i++)
+			if (!bitmap_empty(in->blocks[i].pending, PAGER_BLOCK_PAGES))
+				break;
+		if (i == in->nblocks)
+			pager_inherit_drop(in);
 	}
 }
 
@@ -1619,7 +1714,7 @@ static int pager_eager(struct attach *at, u64 pg, u64 end)
 		if (IS_ERR(pr))
 			return PTR_ERR(pr);
 		if (!ret)
-			pager_read_keep(at, pr);
+			pager_read_keep(at, pr, true);
 		n = min_t(unsigned int, n, pr->pg + pr->n - pg);
 		for (i = 0; i < n && !ret; i++) {
 			unsigned long addr = (pg + i) << PAGE_SHIFT;

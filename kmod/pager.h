@@ -133,11 +133,8 @@ struct pager_read {
 	bool kept;			/* keeping; the cache has had its chance */
 };
 
-/*
- * Takes pages of the node's cache out of the page tables that have not been used since it last looked; how many. No lock held, but the
- * address space is.
- */
-unsigned long pager_unmap(struct attach *at);
+/* Has pages of the node's cache that @at does not use taken out of its page tables. Its address space is held, no lock is. */
+void pager_make_room(struct attach *at);
 int unmap_init(void);
 void unmap_exit(void);
 
@@ -168,16 +165,20 @@ void attach_put(struct attach *at);
 
 /*
  * What @mm misses, if it does, added to @to. -EXDEV: pages of it have been moved since; -EREMOTEIO: some can never be had; -ESHUTDOWN: a
- * source is gone.
+ * source is gone; -E2BIG: there are too many.
  */
 int pager_inherit(struct mm_struct *mm, struct list_head *to);
 /* [pg, pg + n) are not missing. */
 void pager_inherit_less(struct list_head *from, u64 pg, u64 n);
+/* Lets go of sources that nothing is missing of any more. */
+void pager_inherit_trim(struct list_head *from);
 void pager_inherit_free(struct list_head *from);
 
 /* Between pager.c, drain.c and prefetch.c. */
 bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
 u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
+/* Whether the source's content is what @vma must show for page @pg, and is not here as the process's own yet. */
+bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg);
 /*
  * First pending page at or after *pg and before @end; returns how many follow it in the same block, at most
  * @max. @vma: only pages that belong there. NULL: all.
@@ -199,8 +200,11 @@ unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
 /* -EREMOTEIO: the source cannot read it. -EAGAIN: it is not pending any more. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
-/* What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some are not kept. Sleeps. */
-int pager_read_keep(struct attach *at, struct pager_read *pr);
+/*
+ * What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some are not kept, and can be tried again
+ * unless this was the last time, after which they may be installed. Sleeps.
+ */
+int pager_read_keep(struct attach *at, struct pager_read *pr, bool last);
 /* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page);

@@ -384,7 +384,7 @@ static int replay_land(struct replay *r)
 	if (!ret && pr->err != -EREMOTEIO)
 		ret = pr->err;
 	if (!ret && !pr->err) {
-		pager_read_keep(at, pr);
+		pager_read_keep(at, pr, true);
 		/* what is installed will not be seen to be touched */
 		for (i = 0; i < pr->n && !at->cache; i++)
 			prefetch_note(at, pr->pg + i);

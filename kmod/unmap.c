@@ -6,6 +6,7 @@
  */
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/oom.h>
 #include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 
@@ -13,20 +14,29 @@
 #include "pager.h"
 #include "stats.h"
 
-/* What one look at one process takes, and sees, at most: its faults wait meanwhile. */
+/* What one look at one process takes, and goes over, at most: its faults wait meanwhile. Blocks without a page table take next to no time. */
 #define UNMAP_PAGES 4096
 #define UNMAP_BLOCKS 1024
+#define UNMAP_EMPTY 65536
+
+/* How often all processes are looked at: what a processor still has in its TLB looks unused. */
+#define UNMAP_EVERY HZ
 
 struct unmap {
 	struct attach *at;
+	const struct vm_area_struct *vma;
 	unsigned long base;
 	unsigned long n;
-	unsigned int nblocks;
+	unsigned int nblocks, nempty;
+	bool seen;
 	DECLARE_BITMAP(take, PAGER_BLOCK_PAGES);
 };
 
 static struct shrinker *unmap_shrinker;
 static struct workqueue_struct *unmap_wq;
+
+static void unmap_work_fn(struct work_struct *work);
+static DECLARE_DELAYED_WORK(unmap_work, unmap_work_fn);
 
 /* The page table's lock is held. */
 static int unmap_look(pte_t *ptep, unsigned long addr, void *arg)
@@ -34,12 +44,14 @@ static int unmap_look(pte_t *ptep, unsigned long addr, void *arg)
 	struct unmap *u = arg;
 	pte_t pte = *ptep;
 
+	u->seen = true;
 	if (!pte_present(pte) || pte_special(pte) || !cache_keeps(&u->at->link->cache, pte_page(pte)))
 		return 0;
 	/* the entry is read-only: this bit is all that the processor may set meanwhile, and then the page goes although it is used */
 	if (pte_young(pte))
 		set_pte_at(u->at->mm, addr, ptep, pte_mkold(pte));
-	else
+	/* what is not pending could not be had again */
+	else if (pager_pending(u->at, u->vma, pager_pg(u->vma, addr)))
 		__set_bit((addr - u->base) >> PAGE_SHIFT, u->take);
 	return 0;
 }
@@ -49,14 +61,20 @@ static unsigned long unmap_vma(struct unmap *u, struct vm_area_struct *vma, unsi
 {
 	unsigned long from, to, end;
 
+	/* mlock() */
+	if (vma->vm_flags & VM_LOCKED)
+		return vma->vm_end;
+	u->vma = vma;
 	compat_vma_start_write(vma);
-	for (; addr < vma->vm_end && u->n < UNMAP_PAGES && u->nblocks < UNMAP_BLOCKS; addr = end) {
+	for (; addr < vma->vm_end && u->n < UNMAP_PAGES && u->nblocks < UNMAP_BLOCKS && u->nempty < UNMAP_EMPTY;
+	     addr = end) {
 		end = min(ALIGN_DOWN(addr, PMD_SIZE) + PMD_SIZE, vma->vm_end);
 		u->base = addr;
-		u->nblocks++;
+		u->seen = false;
 		bitmap_zero(u->take, PAGER_BLOCK_PAGES);
 		if (apply_to_existing_page_range(u->at->mm, addr, end - addr, unmap_look, u))
 			continue;
+		*(u->seen ? &u->nblocks : &u->nempty) += 1;
 		for_each_set_bitrange(from, to, u->take, PAGER_BLOCK_PAGES) {
 			compat_zap_range(vma, addr + (from << PAGE_SHIFT), (to - from) << PAGE_SHIFT);
 			u->n += to - from;
@@ -65,21 +83,22 @@ static unsigned long unmap_vma(struct unmap *u, struct vm_area_struct *vma, unsi
 	return addr;
 }
 
-unsigned long pager_unmap(struct attach *at)
+/* One look, from where the latest has stopped; how many pages it has taken. mmap lock held for writing. */
+static unsigned long unmap_look_on(struct unmap *u)
 {
+	struct attach *at = u->at;
+	unsigned long addr = at->unmap_next;
 	struct vm_area_struct *vma;
-	unsigned long n, addr;
-	struct unmap *u;
-
-	u = kzalloc(sizeof(*u), GFP_NOWAIT | __GFP_NOWARN);
-	if (!u)
-		return 0;
-	u->at = at;
-	mmap_write_lock(at->mm);
-	addr = at->unmap_next;
-	at->unmap_next = 0;
-	at->unmapping = current;
 	VMA_ITERATOR(vmi, at->mm, addr);
+
+	u->n = 0;
+	u->nblocks = 0;
+	u->nempty = 0;
+	at->unmap_next = 0;
+	/* a fork that failed has left it half there */
+	if (check_stable_address_space(at->mm))
+		return 0;
+	at->unmapping = current;
 	for_each_vma(vmi, vma) {
 		if (!pager_armed(vma, at))
 			continue;
@@ -90,19 +109,53 @@ unsigned long pager_unmap(struct attach *at)
 		}
 	}
 	at->unmapping = NULL;
-	mmap_write_unlock(at->mm);
-	n = u->n;
+	mitosis_stat_add(MITOSIS_STAT_CACHE_UNMAPPED, u->n);
+	return u->n;
+}
+
+static struct unmap *unmap_alloc(struct attach *at)
+{
+	struct unmap *u = kzalloc(sizeof(*u), GFP_NOWAIT | __GFP_NOWARN);
+
+	if (u)
+		u->at = at;
+	return u;
+}
+
+void pager_make_room(struct attach *at)
+{
+	struct unmap *u = unmap_alloc(at);
+	unsigned int rounds = 0;
+	unsigned long n;
+
+	/* the first round may only find what has been used since it was mapped */
+	do {
+		if (!u || mmap_write_lock_killable(at->mm))
+			break;
+		n = unmap_look_on(u);
+		rounds += !at->unmap_next;
+		mmap_write_unlock(at->mm);
+	} while (!n && rounds < 2);
 	kfree(u);
-	mitosis_stat_add(MITOSIS_STAT_CACHE_UNMAPPED, n);
-	return n;
+	/* others may have mapped what is charged here */
+	if (rounds == 2)
+		queue_delayed_work(unmap_wq, &unmap_work, 0);
 }
 
 static int unmap_attach(struct attach *at, void *arg)
 {
-	if (at->cache && !at->cut && mmget_not_zero(at->mm)) {
-		pager_unmap(at);
-		mmput(at->mm);
+	struct unmap *u;
+
+	if (!at->cache || at->cut || !mmget_not_zero(at->mm))
+		return 0;
+	u = unmap_alloc(at);
+	/* whoever has it may wait for a source, and other processes shall not */
+	if (u && down_write_trylock(&at->mm->mmap_lock)) {
+		unmap_look_on(u);
+		mmap_write_unlock(at->mm);
 	}
+	kfree(u);
+	mmput_async(at->mm);
 	return 0;
 }
 
@@ -110,8 +163,6 @@ static void unmap_work_fn(struct work_struct *work)
 {
 	pager_visit(unmap_attach, NULL);
 }
-
-static DECLARE_WORK(unmap_work, unmap_work_fn);
 
 static unsigned long unmap_count(struct shrinker *shrinker, struct shrink_control *sc)
 {
@@ -121,7 +172,7 @@ static unsigned long unmap_count(struct shrinker *shrinker, struct shrink_contro
 /* Called with any lock held: the work is for somebody else, and the gain is reclaim's in its next round. */
 static unsigned long unmap_scan(struct shrinker *shrinker, struct shrink_control *sc)
 {
-	queue_work(unmap_wq, &unmap_work);
+	queue_delayed_work(unmap_wq, &unmap_work, UNMAP_EVERY);
 	return SHRINK_STOP;
 }
 
@@ -140,5 +191,6 @@ int unmap_init(void)
 void unmap_exit(void)
 {
 	compat_shrinker_free(unmap_shrinker);
+	cancel_delayed_work_sync(&unmap_work);
 	destroy_workqueue(unmap_wq);
 }
