@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <linux/highmem.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/random.h>
@@ -361,6 +362,43 @@ static int hold_gup(struct mm_struct *mm, u64 va, unsigned int n, struct page **
 	return got;
 }
 
+struct hold_walk {
+	struct work_struct work;
+	struct mm_struct *mm;
+	u64 va;
+	unsigned int n;
+	struct page **pages;
+	int got;
+};
+
+static void hold_walk_work(struct work_struct *work)
+{
+	struct hold_walk *walk = container_of(work, struct hold_walk, work);
+
+	kthread_use_mm(walk->mm);
+	walk->got = get_user_pages_fast_only(walk->va, walk->n, 0, walk->pages);
+	kthread_unuse_mm(walk->mm);
+}
+
+/*
+ * The fast walk takes a page in less than half the time. It is for the caller's own address space,
+ * and only a kernel thread can take on another one. It ends before the first page that is not
+ * present or not readable.
+ */
+static int hold_gup_clone(struct mm_struct *mm, u64 va, unsigned int n, bool first,
+			  struct page **pages)
+{
+	struct hold_walk walk = { .mm = mm, .va = va, .n = n, .pages = pages };
+
+	if (first && n > 1) {
+		INIT_WORK_ONSTACK(&walk.work, hold_walk_work);
+		queue_work(system_unbound_wq, &walk.work);
+		flush_work(&walk.work);
+		destroy_work_on_stack(&walk.work);
+	}
+	return walk.got > 0 ? walk.got : hold_gup(mm, va, n, pages);
+}
+
 /*
  * What the clone does not have, VM_DONTCOPY and VM_WIPEONFORK, is copied: the process's own pages do not
  * stand still once it runs on or dies.
@@ -466,7 +504,7 @@ static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, boo
 		else if (copy)
 			got = hold_copy(hm->orig, va, &hm->fill[i]);
 		else
-			got = hold_gup(hm->clone, va, left, &hm->fill[i]);
+			got = hold_gup_clone(hm->clone, va, left, left == n, &hm->fill[i]);
 		if (got <= 0) {
 			ret = got ? : -EFAULT;
 			break;
