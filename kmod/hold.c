@@ -588,8 +588,9 @@ static void hold_drop_mms(struct hold *hold)
 	struct hold_mm *hm;
 
 	list_for_each_entry(hm, &hold->mms, list) {
+		/* the end of an address space takes as long as its making, and the process stands still */
 		if (hm->clone)
-			mmput(hm->clone);
+			mmput_async(hm->clone);
 		if (hm->orig)
 			mmput(hm->orig);
 		hm->clone = NULL;
