@@ -14,7 +14,8 @@ export TEST_DIR=/tmp/mt
 DIR=/run/bench
 CRIU=(-v2 --manage-cgroups=ignore)
 DATA=10.77.0.1
-TRACE=/sys/kernel/tracing/instances/bench
+# shellcheck source=guest-watch.sh
+. $BIN/guest-watch.sh
 
 fail() {
 	echo "guest-migrate.sh: $*" >&2
@@ -39,7 +40,7 @@ start() {
 		sleep 0.1
 	done
 	PID=$(sed -n 's/^ready //p' $TEST_DIR/touch.log)
-	watch_begin
+	watch_begin "$PID"
 }
 
 # The moved process finds all its memory right, and ends.
@@ -48,39 +49,6 @@ check_on_b() {
 		for _ in \$(seq 1200); do grep -qsE '^(PASS|FAIL)' $TEST_DIR/touch.log && break; sleep 0.2; done
 		kill -KILL $PID; cat $TEST_DIR/touch.log" > /tmp/check || true
 	grep -q ^PASS /tmp/check || fail "$WAY: the moved process of $MB MB does not pass: $(tail -n 1 /tmp/check)"
-}
-
-# From here on the kernel notes when PID is stopped by a tracer and when it ends.
-watch_begin() {
-	mkdir -p $TRACE
-	echo 0 > $TRACE/tracing_on
-	echo mono > $TRACE/trace_clock
-	echo "prev_pid == $PID && prev_state & 8" > $TRACE/events/sched/sched_switch/filter
-	echo "pid == $PID" > $TRACE/events/sched/sched_process_exit/filter
-	echo 1 > $TRACE/events/sched/sched_switch/enable
-	echo 1 > $TRACE/events/sched/sched_process_exit/enable
-	echo > $TRACE/trace
-	echo 1 > $TRACE/tracing_on
-}
-
-# An instant on the same clock.
-watch_mark() {
-	echo "bench: $1" > $TRACE/trace_marker
-}
-
-# watch_ms FROM TO: milliseconds between two instants: frozen, gone, or what was marked
-watch_ms() {
-	awk -v from="$1" -v to="$2" '
-		{ match($0, / [0-9]+\.[0-9]+: /); t = substr($0, RSTART, RLENGTH - 2) * 1000 }
-		/: sched_switch: / { what = "frozen" }
-		/: sched_process_exit: / { what = "gone" }
-		/: bench: / { what = $NF }
-		what && !(what in at) { at[what] = t }
-		END {
-			if (!(from in at) || !(to in at))
-				exit 1
-			printf "%.0f\n", at[to] - at[from]
-		}' $TRACE/trace || fail "the kernel has not seen both $1 and $2 of process $PID"
 }
 
 # bytes_of PATTERN: of all such files

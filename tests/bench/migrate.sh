@@ -41,7 +41,7 @@ machines_size
 MEM=$(mem_for "$largest")
 machines_up >&2
 for m in a b; do
-	rig put $m "$TOP/tests/bench/guest-migrate.sh" "$TOP/build/tests/bench/touch" /root/t/bin/
+	rig put $m "$TOP"/tests/bench/guest-{migrate,watch}.sh "$TOP/build/tests/bench/touch" /root/t/bin/
 done
 
 echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
