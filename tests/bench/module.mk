@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: MIT
 # Figures as ratios within one run: "NAME VALUE" lines, then the ratios. bench-cost: in a machine whose clock counts instructions.
 
-$(B)/tests/bench/touch: tests/bench/touch.c tests/vm/prog/prog.h
+BENCH_PROGS := $(B)/tests/bench/touch $(B)/tests/bench/parent
+$(B)/tests/bench/%: tests/bench/%.c tests/vm/prog/prog.h
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -o $@ $<
+	$(CC) $(ALL_CFLAGS) -o $@ $< $(BENCH_LIBS_$*)
+BENCH_LIBS_parent := -libverbs
 
-.PHONY: bench bench-cost bench-migrate bench-table bench-docs
-bench: bench-cost bench-migrate
-
-bench-cost: rig vm-payload-6.12 $(B)/tests/bench/touch
+# A machine whose clock counts instructions, with SCRIPT in it: $(call icount,SCRIPT,SECONDS,FIGURES,OPTIONS)
+define icount
 	@mkdir -p $(B)/bench
+	rm -rf $(B)/bench/payload
 	cp -a $(B)/tests/vm/payload-6.12/. $(B)/bench/payload
-	cp $(B)/tests/bench/touch $(B)/bench/payload/root/t/bin/
+	cp $(BENCH_PROGS) tests/bench/guest-fork.sh tests/bench/guest-watch.sh $(B)/bench/payload/root/t/bin/
 	tar -C $(B)/bench/payload -cf $(B)/bench/payload.tar .
-	scripts/rig/rig -n bench icount --script tests/bench/guest-cost.sh --put $(B)/bench/payload.tar \
-		--timeout 500 > $(B)/bench/cost.txt
+	scripts/rig/rig -n bench icount $(4) --script tests/bench/$(1) --put $(B)/bench/payload.tar --timeout $(2) > $(3).tmp
+	mv $(3).tmp $(3)
+endef
+
+.PHONY: bench bench-cost bench-migrate bench-fork-cost bench-fork bench-table bench-docs
+bench: bench-cost bench-fork-cost bench-fork bench-migrate
+
+bench-cost: rig vm-payload-6.12 $(BENCH_PROGS)
+	$(call icount,guest-cost.sh,500,$(B)/bench/cost.txt)
 	@tests/bench/ratios.sh $(B)/bench/cost.txt
 
 # Two machines; BENCH_SIZES="16 64" chooses megabytes, BENCH_TIMES how often each. Takes an hour: CRIU alone copies slowly there.
-bench-migrate: rig vm-payload-6.12 $(B)/tests/bench/touch
+bench-migrate: rig vm-payload-6.12 $(BENCH_PROGS)
 	@mkdir -p $(B)/bench
 	tests/bench/migrate.sh > $(B)/bench/two-machines.tmp
 	mv $(B)/bench/two-machines.tmp $(B)/bench/two-machines.txt
@@ -29,6 +37,22 @@ bench-table:
 	gnuplot -e "data='$(B)/bench/two-machines.dat'; plot_to='$(B)/bench/two-machines.svg'" tests/bench/two-machines.gp
 	@cat $(B)/bench/two-machines.md
 
+# Children of a snapshot: what can be counted is counted in one machine, which has room for a process of 1 GiB.
+bench-fork-cost: rig vm-payload-6.12 $(BENCH_PROGS)
+	$(call icount,guest-fork-cost.sh,900,$(B)/bench/fork-cost.txt,--mem 2304)
+
+bench-fork: bench-fork-cost
+	tests/bench/fork.sh > $(B)/bench/fork.tmp
+	mv $(B)/bench/fork.tmp $(B)/bench/fork.txt
+	@$(MAKE) --no-print-directory bench-fork-table
+
+.PHONY: bench-fork-table bench-fork-docs
+bench-fork-table:
+	tests/bench/fork-table.py $(B)/bench/fork-cost.txt $(B)/bench/fork.txt $(B)/bench/fork.md
+	@cat $(B)/bench/fork.md
+
 # What was measured last becomes what docs/bench shows.
 bench-docs: bench-table
 	cp $(B)/bench/two-machines.md $(B)/bench/two-machines.svg docs/bench/
+bench-fork-docs: bench-fork-table
+	cp $(B)/bench/fork.md docs/bench/
