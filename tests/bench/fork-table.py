@@ -93,9 +93,13 @@ table("", children, [
     ("pages read over the link", lambda v, r: v[r + ".pages_read"], "%d", None),
     ("faults that waited for a page", lambda v, r: v[r + ".faults_read"], "%d", None),
 ])
-print("\n2nd to 4th child, ratio to the first, from criu's start to the answer: " + ", ".join(
-    "%.2f at %d MB" % (within("total", "start")(fork, "%d.next" % mb) / within("total", "start")(fork, "%d.first" % mb), mb)
-    for mb in (64, 256)) + ".", file=out)
+def ratios(which):
+    return ", ".join("%.2f at %d MB" % (within("total", "start")(fork, "%d.%s" % (mb, which)) /
+                                        within("total", "start")(fork, "%d.first" % mb), mb) for mb in (64, 256))
+
+
+print("\nThe first is recorded, the others have its record (mitosis-cli record, --prefetch recorded). From criu's start to the answer, ratio to the first: "
+      "2nd to 4th %s; after all have ended, when none of their pages is kept any more, %s." % (ratios("next"), ratios("alone")), file=out)
 
 print("\n## An idle child's memory, KiB", file=out)
 idle = [("%d MB" % mb, fork, "%d.idle" % mb) for mb in (64, 256)]
