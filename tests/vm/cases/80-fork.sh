@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Snapshots of a process that runs on, and their children.
 
-for c in local remote eager follow lease limit chain foreign quota; do
+for c in local remote eager follow lease limit drained chain foreign quota; do
 	add "fork-$c" 180 on a "/root/t/fork.sh $c"
 done
 add fork-prefetch 300 on a "/root/t/fork.sh prefetch"

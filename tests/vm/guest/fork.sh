@@ -678,7 +678,7 @@ cmd_limit_there() {
 	local file unmapped
 	unmapped=$(stat_of cache_unmapped)
 	mkdir -p "$1" && echo 6M > "$1/memory.max" && echo 0 > "$1/memory.swap.max" && echo "$2" > "$1/cgroup.procs" || fail "the cgroup cannot be made"
-	touch $T/reader.go
+	touch $T/reader.log.again $T/reader.go
 	until_true 90 grep -sqE '^(PASS|FAIL)' $T/reader.log || fail "no verdict: $(grep oom_kill "$1/memory.events" | paste -s)"
 	grep -q ^PASS $T/reader.log || fail "$(grep ^FAIL $T/reader.log)"
 	file=$(sed -n 's/^file //p' "$1/memory.stat")
@@ -807,6 +807,29 @@ cmd_record() {
 	refused "notes what it touches" record t --on "$PEER"
 	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
 	end_all
+}
+
+# drained: a child, and its own child, that read what they share while it is drained, and when memory is short afterwards.
+cmd_drained() {
+	prog_start reader
+	prepare
+	resume -n 1 --on "$PEER"
+	on_peer "/root/t/fork.sh drained_there $SNAPSHOT" || exit 1
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released: children have all"
+	on_peer "/root/t/fork.sh end $(inits)" || fail "the child does not end"
+	end_all
+}
+
+cmd_drained_there() {
+	touch $T/reader.go
+	until_true 60 grep -sqE '^(read|FAIL)' $T/reader.log || fail "the child does not read"
+	[ "$(most_mapped)" -ge 2048 ] || fail "the child shares only $(most_mapped) pages"
+	$BIN/ctl drain "$1"
+	until_true 60 idle_links || fail "it is not drained: $(mitosis-cli list)"
+	echo 3 > /proc/sys/vm/drop_caches
+	touch $T/reader.log.again
+	until_true 60 grep -sqE '^(PASS|FAIL)' $T/reader.log || fail "no verdict"
+	grep -q ^PASS $T/reader.log || fail "$(grep ^FAIL $T/reader.log)"
 }
 
 counted() {
