@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 	CHECK(!pthread_create(&reader, NULL, read_on, NULL), "no thread can be started");
 	if (child)
 		say("read");
-	while (access(again, F_OK))
+	while (!prog_now && access(again, F_OK))
 		prog_sleep_ms(20);
 	CHECK_CONTENT(area, LEN, 1, "what was only read, later");
 	stop = true;
