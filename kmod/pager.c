@@ -197,7 +197,7 @@ void notrace pager_zap(struct vm_area_struct *vma, unsigned long address, unsign
 {
 	struct attach *at = vma->vm_private_data;
 
-	/* what pager_unmap() takes is still to be had */
+	/* what is taken out of page tables is still to be had */
 	if (vma->vm_ops != &pager_vm_ops || READ_ONCE(at->unmapping) == current)
 		return;
 	pager_dead(at, vma, pager_pg(vma, address),
@@ -873,6 +873,11 @@ static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned lo
 	return 0;
 }
 
+bool pager_maps_shared(const struct attach *at, pte_t pte)
+{
+	return pte_present(pte) && !pte_special(pte) && cache_keeps(&at->link->cache, pte_page(pte));
+}
+
 struct pager_entry {
 	struct attach *at;
 	bool present, shared;
@@ -881,10 +886,9 @@ struct pager_entry {
 static int pager_look(pte_t *ptep, unsigned long addr, void *arg)
 {
 	struct pager_entry *e = arg;
-	pte_t pte = *ptep;
 
 	e->present = true;
-	e->shared = pte_present(pte) && !pte_special(pte) && cache_keeps(&e->at->link->cache, pte_page(pte));
+	e->shared = pager_maps_shared(e->at, *ptep);
 	return 0;
 }
 

@@ -179,6 +179,8 @@ bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
 u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
 /* Whether the source's content is what @vma must show for page @pg, and is not here as the process's own yet. */
 bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg);
+/* Whether a page table entry maps a page of the node's cache. */
+bool pager_maps_shared(const struct attach *at, pte_t pte);
 /*
  * First pending page at or after *pg and before @end; returns how many follow it in the same block, at most
  * @max. @vma: only pages that belong there. NULL: all.

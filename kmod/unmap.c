@@ -45,7 +45,7 @@ static int unmap_look(pte_t *ptep, unsigned long addr, void *arg)
 	pte_t pte = *ptep;
 
 	u->seen = true;
-	if (!pte_present(pte) || pte_special(pte) || !cache_keeps(&u->at->link->cache, pte_page(pte)))
+	if (!pager_maps_shared(u->at, pte))
 		return 0;
 	/* the entry is read-only: this bit is all that the processor may set meanwhile, and then the page goes although it is used */
 	if (pte_young(pte))
