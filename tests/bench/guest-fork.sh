@@ -17,15 +17,6 @@ DESTINATION=(mitosis:link_open mitosis:link_add mitosis:pager_arm)
 # shellcheck source=guest-watch.sh
 . $BIN/guest-watch.sh
 
-fail() {
-	echo "guest-fork.sh: $*" >&2
-	exit 1
-}
-
-on_b() {
-	ssh -o ControlMaster=auto -o ControlPath=/run/bench.ctl -o ControlPersist=3600 b "$@"
-}
-
 # put NAME VALUE
 put() {
 	echo "$RUN.$1 $2"

@@ -17,15 +17,6 @@ DATA=10.77.0.1
 # shellcheck source=guest-watch.sh
 . $BIN/guest-watch.sh
 
-fail() {
-	echo "guest-migrate.sh: $*" >&2
-	exit 1
-}
-
-on_b() {
-	ssh -o ControlMaster=auto -o ControlPath=/run/bench.ctl -o ControlPersist=3600 b "$@"
-}
-
 # put NAME VALUE
 put() {
 	echo "$WAY.$MB.$1 $2"

@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# What the kernel saw, and when: sourced by those that run in the machines. A trace instance of our own, with the monotonic clock.
+# What the scripts that run in the machines share; above all what the kernel saw, and when. A trace instance of our own, with the monotonic clock.
 
 TRACE=/sys/kernel/tracing/instances/bench
 WATCHED=-1
+
+fail() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+on_b() {
+	ssh -o ControlMaster=auto -o ControlPath=/run/bench.ctl -o ControlPersist=3600 b "$@"
+}
 
 # watch_calls FUNCTION...: calls of these, and their ends, are noted. MODULE:FUNCTION for a module's.
 watch_calls() {
