@@ -336,24 +336,18 @@ static int child_start(const struct child_opts *o, unsigned int index, struct ch
 /* The pid here of what its namespace calls @inner. */
 static pid_t child_outer_pid(pid_t init, pid_t inner)
 {
-	char path[64], *text, *p, *end, want[32];
+	char path[64], *text, *p, *end;
 	pid_t found = 0;
 
-	snprintf(want, sizeof(want), "\t%d\n", inner);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", init, init);
 	text = cli_read_file(path);
 	for (p = text; p && *p && !found; p = end) {
 		pid_t pid = strtol(p, &end, 10);
-		char *status, *ns;
 
 		if (end == p)
 			break;
-		snprintf(path, sizeof(path), "/proc/%d/status", pid);
-		status = cli_read_file(path);
-		ns = status ? strstr(status, "\nNSpid:") : NULL;
-		if (ns && strstr(ns, want) && strstr(ns, want) < strchr(ns + 1, '\n') + 1)
+		if (mitosis_proc_inner_pid(pid) == (uint32_t)inner)
 			found = pid;
-		free(status);
 	}
 	free(text);
 	return found;

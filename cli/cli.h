@@ -63,6 +63,8 @@ int cmd_prepare(int argc, char **argv);
 int cmd_extend(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_record(int argc, char **argv);
+/* A descriptor may stand before the options, too: takes it out of the arguments; NULL: there is none. */
+char *cli_first_word(int *argc, char ***argv);
 bool cli_name_is_good(const char *name);	/* of a snapshot: a part of a path */
 
 /* util.c */

@@ -56,6 +56,15 @@ static bool parse_lease(const char *text, uint32_t *seconds)
 	return true;
 }
 
+char *cli_first_word(int *argc, char ***argv)
+{
+	if (*argc < 2 || *(*argv)[1] == '-')
+		return NULL;
+	++*argv;
+	--*argc;
+	return **argv;
+}
+
 bool cli_name_is_good(const char *name)
 {
 	return *name && *name != '.' && !strchr(name, '/') && strlen(name) < MITOSIS_NAME_LEN;
@@ -146,24 +155,6 @@ static void prepare_stdio(struct prepare *p)
 	json_object_object_add(p->stdio, "shell_job", json_object_new_boolean(getsid(p->pid) != p->pid));
 }
 
-/* What the pid namespace of the process itself calls it; 0: it is in ours. */
-static pid_t namespaced_pid(pid_t pid)
-{
-	char path[64], *text, *ns, *end;
-	pid_t inner = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	text = cli_read_file(path);
-	ns = text ? strstr(text, "\nNSpid:") : NULL;
-	if (ns) {
-		strtol(ns + 7, &end, 10);
-		while (*end == '\t')
-			inner = strtol(end, &end, 10);
-	}
-	free(text);
-	return inner;
-}
-
 static bool same_file(const char *a, const char *b)
 {
 	struct stat x, y;
@@ -185,7 +176,7 @@ static pid_t namespace_init(pid_t pid)
 {
 	char path[64], *text, *ppid;
 
-	while (pid > 1 && namespaced_pid(pid) != 1) {
+	while (pid > 1 && mitosis_proc_inner_pid(pid) != 1) {
 		snprintf(path, sizeof(path), "/proc/%d/status", pid);
 		text = cli_read_file(path);
 		ppid = text ? strstr(text, "\nPPid:") : NULL;
@@ -262,7 +253,7 @@ static int prepare_criu(struct prepare *p)
 {
 	char pid[16], outer[16], lease[16], *argv[CLI_CRIU_ARGS];
 	int n, i, status = 0, ret;
-	pid_t criu, inner = namespaced_pid(p->pid);
+	pid_t criu, inner = mitosis_proc_inner_pid(p->pid);
 
 	n = prepare_enter(p, inner, argv, outer, sizeof(outer));
 	if (n < 0)
@@ -817,12 +808,7 @@ int cmd_resume(int argc, char **argv)
 	int c;
 
 	signal(SIGPIPE, SIG_IGN);
-	/* the descriptor stands before the options, or after them */
-	if (argc > 1 && *argv[1] != '-') {
-		what = argv[1];
-		argv++;
-		argc--;
-	}
+	what = cli_first_word(&argc, &argv);
 	while ((c = getopt_long(argc, argv, "+n:", options, NULL)) != -1) {
 		switch (c) {
 		case 'n':

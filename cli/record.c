@@ -119,12 +119,7 @@ int cmd_record(int argc, char **argv)
 	int c, dirfd, ret;
 
 	signal(SIGPIPE, SIG_IGN);
-	/* the descriptor stands before the options, or after them */
-	if (argc > 1 && *argv[1] != '-') {
-		what = argv[1];
-		argv++;
-		argc--;
-	}
+	what = cli_first_word(&argc, &argv);
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'o' && wire_host_is_good(optarg))
 			host = optarg;

@@ -215,6 +215,9 @@ MITOSIS_API const char *mitosis_link_state_name(unsigned int state);
  */
 MITOSIS_API int mitosis_proc_get(pid_t pid, struct mitosis_proc *proc, int *pidfd);
 
+/* What a process's own pid namespace calls it, and so CRIU's images do; 0: it has gone. */
+MITOSIS_API uint32_t mitosis_proc_inner_pid(pid_t pid);
+
 /* Field 22 of the text of a /proc/PID/stat; -EINVAL when it is none. */
 MITOSIS_API int mitosis_proc_parse_start_time(const char *stat, uint64_t *start_time);
 

@@ -464,12 +464,6 @@ struct hold_quota {
 	uint64_t pages;		/* in other snapshots of the user */
 };
 
-static int hold_quota_uid(const struct mitosis_hold_info *hold, void *arg)
-{
-	((struct hold_quota *)arg)->uid = hold->uid;
-	return 0;
-}
-
 static int hold_quota_add(const struct mitosis_hold_info *hold, void *arg)
 {
 	struct hold_quota *q = arg;
@@ -482,15 +476,17 @@ static int hold_quota_add(const struct mitosis_hold_info *hold, void *arg)
 /* The module's sentence cannot say which user, and how much that is. */
 static int hold_over_quota(struct mitosis *ctl, uint64_t snapshot, const char *what)
 {
-	struct hold_quota q = { .snapshot = snapshot, .uid = UINT32_MAX };
+	struct hold_quota q = { .snapshot = snapshot };
 	FILE *f = fopen(HOLD_USER_LIMIT, "re");
+	struct mitosis_hold_info hold = { .uid = UINT32_MAX };
 	unsigned long limit = 0;
 
 	if (f && fscanf(f, "%lu", &limit) != 1)
 		limit = 0;
 	if (f)
 		fclose(f);
-	mitosis_hold_get(ctl, snapshot, hold_quota_uid, &q);
+	mitosis_hold_find(ctl, snapshot, &hold);
+	q.uid = hold.uid;
 	mitosis_hold_get(ctl, 0, hold_quota_add, &q);
 	return netlink_fail(ctl, -EDQUOT,
 			    "%s: user %u would hold more than %lu MiB, %.1f MiB of it in other snapshots: release one, see mitosis-cli list, or raise "

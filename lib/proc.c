@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -83,4 +84,26 @@ out:
 	else
 		*pidfd = pfd.fd;
 	return ret;
+}
+
+uint32_t mitosis_proc_inner_pid(pid_t pid)
+{
+	char path[64], line[512], *last;
+	unsigned long n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "NSpid:", 6))
+			continue;
+		last = strrchr(line, '\t');
+		if (last)
+			n = strtoul(last + 1, NULL, 10);
+		break;
+	}
+	fclose(f);
+	return n > INT_MAX ? 0 : (uint32_t)n;
 }

@@ -305,7 +305,7 @@ int dump_checkpoint(pid_t pid)
 
 	if (!dump.img)
 		return 0;
-	mm = plugin_image_pid(pid);
+	mm = mitosis_proc_inner_pid(pid);
 	if (!mm) {
 		plugin_say("process %d has gone: try again", pid);
 		return -ESRCH;

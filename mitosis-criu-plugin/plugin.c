@@ -2,7 +2,6 @@
 #include "mitosis-criu-plugin/plugin.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,28 +108,6 @@ static int plugin_conf_read(void)
 	free(line);
 	fclose(f);
 	return ret;
-}
-
-uint32_t plugin_image_pid(pid_t pid)
-{
-	char path[64], line[512], *last;
-	unsigned long n = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "NSpid:", 6))
-			continue;
-		last = strrchr(line, '\t');
-		if (last)
-			n = strtoul(last + 1, NULL, 10);
-		break;
-	}
-	fclose(f);
-	return n > INT_MAX ? 0 : (uint32_t)n;
 }
 
 static int plugin_init(int stage)

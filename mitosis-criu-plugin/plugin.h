@@ -43,8 +43,6 @@ void plugin_say(const char *fmt, ...);
 const char *plugin_setting(const char *name);
 int plugin_setting_u32(const char *name, uint32_t *value);
 
-/* The innermost pid of a process, which is what CRIU's images call it; 0: it has gone. */
-uint32_t plugin_image_pid(pid_t pid);
 
 int dump_init(void);
 void dump_fini(int ret);

@@ -116,13 +116,11 @@ static void restore_pagemaps_remove(void)
 }
 
 /* They stay open until our socket is closed, and then as long as somebody reads from them. */
-static int restore_parents_open(void)
+static int restore_parents_open(uint32_t give_up)
 {
-	uint32_t give_up;
+	int ret = 0;
 	size_t i;
-	int ret;
 
-	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up);
 	for (i = 0; i < restore.img->nparents && !ret; i++) {
 		const struct mitosis_image_parent *p = &restore.img->parents[i];
 
@@ -152,12 +150,12 @@ static int restore_link_open(void)
 					img->port, NULL, give_up);
 		/* The children of one source on a node share a link. */
 		if (ret == -EEXIST)
-			return restore_parents_open();
+			return restore_parents_open(give_up);
 	}
 	restore.link = !ret;
 	if (ret)
 		plugin_say("%s", mitosis_error(restore.ctl));
-	return ret ? ret : restore_parents_open();
+	return ret ? ret : restore_parents_open(give_up);
 }
 
 static void restore_end(void)
@@ -499,7 +497,7 @@ static int restore_attach(pid_t pid)
 	size_t nruns;
 	int ret;
 
-	mm = mitosis_image_find_mm(restore.img, plugin_image_pid(pid));
+	mm = mitosis_image_find_mm(restore.img, mitosis_proc_inner_pid(pid));
 	if (!mm) {
 		plugin_say("restored process %d is not in " MITOSIS_IMAGE_NAME ": dump again", pid);
 		return -ESRCH;

@@ -144,7 +144,7 @@ static pid_t snapshot_clone_find(pid_t pid, uint32_t inner)
 	if (!f)
 		return 0;
 	while (fscanf(f, "%d", &child) == 1) {
-		if (plugin_image_pid(child) != inner)
+		if (mitosis_proc_inner_pid(child) != inner)
 			continue;
 		fclose(f);
 		return child;
