@@ -55,6 +55,12 @@ struct mitosis_image *mitosis_image_new(void)
 	return img;
 }
 
+static void image_free_pages(struct mitosis_image_pages *pages)
+{
+	free(pages->runs);
+	free(pages->regions);
+}
+
 void mitosis_image_free(struct mitosis_image *img)
 {
 	size_t i, j;
@@ -64,12 +70,10 @@ void mitosis_image_free(struct mitosis_image *img)
 	for (i = 0; i < img->naddrs; i++)
 		free(img->addrs[i]);
 	for (i = 0; i < img->nmms; i++) {
-		for (j = 0; j < img->mms[i].ninherited; j++) {
-			free(img->mms[i].inherited[j].runs);
-			free(img->mms[i].inherited[j].regions);
-		}
+		for (j = 0; j < img->mms[i].ninherited; j++)
+			image_free_pages(&img->mms[i].inherited[j].pages);
 		free(img->mms[i].inherited);
-		free(img->mms[i].regions);
+		image_free_pages(&img->mms[i].pages);
 		free(img->mms[i].pagemap);
 	}
 	for (i = 0; i < img->nparents; i++) {
@@ -206,13 +210,13 @@ static int image_check_addrs(const struct mitosis_image *img, char *err, size_t 
 	return 0;
 }
 
-static int image_check_regions(uint32_t pid, const struct mitosis_region *regions, size_t nregions, char *err, size_t errlen)
+static int image_check_regions(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
 {
 	uint64_t end = 0;
 	size_t i;
 
-	for (i = 0; i < nregions; i++) {
-		const struct mitosis_region *r = &regions[i];
+	for (i = 0; i < pages->nregions; i++) {
+		const struct mitosis_region *r = &pages->regions[i];
 		uint64_t in_block = (r->start & ((1ULL << MITOSIS_REGION_SHIFT) - 1)) / 4096;
 
 		if (r->start & 4095)
@@ -233,20 +237,37 @@ static int image_check_regions(uint32_t pid, const struct mitosis_region *region
 	return 0;
 }
 
-/* A run of which no region can be read would be zeros after a restore. */
-static int image_check_cover(uint32_t pid, const struct mitosis_region *regions, size_t nregions, const struct mitosis_run *runs,
-			     size_t nruns, char *err, size_t errlen)
+/* Adjacent runs are refused, as the file does not tell them apart. */
+static int image_check_runs(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
 {
+	uint64_t end = 0;
+	size_t i;
+
+	for (i = 0; i < pages->nruns; i++) {
+		const struct mitosis_run *run = &pages->runs[i];
+
+		if (run->start & 4095 || (i && run->start <= end) || !run->npages || run->start >= MITOSIS_IMAGE_ADDR_END ||
+		    run->npages > (MITOSIS_IMAGE_ADDR_END - run->start) / 4096)
+			return image_refuse(err, errlen, "process %u: run %zu is out of order or of user space", pid, i);
+		end = run->start + run->npages * 4096;
+	}
+	return 0;
+}
+
+/* A run of which no region can be read would be zeros after a restore. */
+static int image_check_cover(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
+{
+	const struct mitosis_region *regions = pages->regions;
 	size_t i, r = 0;
 
-	for (i = 0; i < nruns; i++) {
-		uint64_t pos = runs[i].start, end = pos + runs[i].npages * 4096;
+	for (i = 0; i < pages->nruns; i++) {
+		uint64_t pos = pages->runs[i].start, end = pos + pages->runs[i].npages * 4096;
 
 		while (pos < end) {
-			while (r < nregions &&
+			while (r < pages->nregions &&
 			       regions[r].start + regions[r].npages * 4096ULL <= pos)
 				r++;
-			if (r == nregions || regions[r].start > pos)
+			if (r == pages->nregions || regions[r].start > pos)
 				return image_refuse(err, errlen,
 						    "process %u: the page at %#" PRIx64 " is in no region",
 						    pid, pos);
@@ -254,6 +275,18 @@ static int image_check_cover(uint32_t pid, const struct mitosis_region *regions,
 		}
 	}
 	return 0;
+}
+
+static int image_check_pages(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
+{
+	int ret;
+
+	ret = image_check_regions(pid, pages, err, errlen);
+	if (!ret)
+		ret = image_check_runs(pid, pages, err, errlen);
+	if (!ret)
+		ret = image_check_cover(pid, pages, err, errlen);
+	return ret;
 }
 
 static int image_check_pagemap(const struct mitosis_image_mm *mm, char *err, size_t errlen)
@@ -268,9 +301,8 @@ static int image_check_pagemap(const struct mitosis_image_mm *mm, char *err, siz
 		return image_no_memory(err, errlen);
 	if (ret)
 		return image_refuse(err, errlen, "process %u: its pagemap is damaged", mm->pid);
-	ret = image_check_cover(mm->pid, mm->regions, mm->nregions, runs, nruns, err, errlen);
 	free(runs);
-	return ret;
+	return nruns ? image_refuse(err, errlen, "process %u: its pagemap has lazy pages", mm->pid) : 0;
 }
 
 static int image_check_inherited(const struct mitosis_image *img, const struct mitosis_image_mm *mm, char *err, size_t errlen)
@@ -280,7 +312,6 @@ static int image_check_inherited(const struct mitosis_image *img, const struct m
 
 	for (i = 0; i < mm->ninherited && !ret; i++) {
 		const struct mitosis_image_inherited *in = &mm->inherited[i];
-		uint64_t end = 0;
 
 		if (in->parent >= img->nparents)
 			return image_refuse(err, errlen, "process %u inherits from parent %zu of %zu", mm->pid, in->parent,
@@ -288,18 +319,7 @@ static int image_check_inherited(const struct mitosis_image *img, const struct m
 		for (j = 0; j < i; j++)
 			if (mm->inherited[j].parent == in->parent)
 				return image_refuse(err, errlen, "process %u inherits from parent %zu twice", mm->pid, in->parent);
-		for (j = 0; j < in->nruns; j++) {
-			const struct mitosis_run *run = &in->runs[j];
-
-			if (run->start & 4095 || run->start < end || !run->npages || run->start >= MITOSIS_IMAGE_ADDR_END ||
-			    run->npages > (MITOSIS_IMAGE_ADDR_END - run->start) / 4096)
-				return image_refuse(err, errlen, "process %u: inherited run %zu is out of order or of user space",
-						    mm->pid, j);
-			end = run->start + run->npages * 4096;
-		}
-		ret = image_check_regions(mm->pid, in->regions, in->nregions, err, errlen);
-		if (!ret)
-			ret = image_check_cover(mm->pid, in->regions, in->nregions, in->runs, in->nruns, err, errlen);
+		ret = image_check_pages(mm->pid, &in->pages, err, errlen);
 	}
 	return ret;
 }
@@ -336,12 +356,12 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 		if (mm->pid <= pid || mm->pid > INT32_MAX)
 			return image_refuse(err, errlen, "process %u is out of order", mm->pid);
 		pid = mm->pid;
-		if (sealed != !!mm->pagemap_len || (!sealed && (mm->nregions || mm->ninherited)))
+		if (sealed != !!mm->pagemap_len || (!sealed && (mm->pages.nregions || mm->pages.nruns || mm->ninherited)))
 			return image_refuse(err, errlen, "process %u has %s", pid,
 					    sealed ? "no pagemap" : "pages before it is sealed");
 		if (!sealed)
 			continue;
-		ret = image_check_regions(mm->pid, mm->regions, mm->nregions, err, errlen);
+		ret = image_check_pages(mm->pid, &mm->pages, err, errlen);
 		if (!ret)
 			ret = image_check_pagemap(mm, err, errlen);
 		if (!ret)
@@ -352,70 +372,115 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 	return 0;
 }
 
-/* Three arrays that run in parallel, as they are in the file. */
-struct image_regions {
-	size_t n;
-	uint64_t *page;
-	uint32_t *npages, *rkey;
-};
-
-static int image_unpack_regions(uint32_t pid, const struct image_regions *from, struct mitosis_region **regions, size_t *nregions,
-				char *err, size_t errlen)
+/* Bytes that say which pages of a region are lazy: none when all are, or no one is. */
+static size_t image_bits_len(uint32_t npages, uint32_t nlazy)
 {
-	struct mitosis_region *r;
-	size_t i;
+	return nlazy && nlazy < npages ? (npages + 7) / 8 : 0;
+}
 
-	if (!from->n)
-		return 0;
-	r = calloc(from->n, sizeof(*r));
-	if (!r)
-		return image_no_memory(err, errlen);
-	*regions = r;
-	for (i = 0; i < from->n; i++) {
-		if (from->page[i] > UINT64_MAX / 4096)
-			return image_refuse(err, errlen, "process %u: region %zu is not in user space", pid, i);
-		r[i].start = from->page[i] * 4096;
-		r[i].npages = from->npages[i];
-		r[i].rkey = from->rkey[i];
+static bool image_bit(const uint8_t *bits, uint32_t page)
+{
+	return bits[page / 8] & 1U << page % 8;
+}
+
+static int image_add_run(struct mitosis_image_pages *pages, size_t *room, uint64_t start, uint64_t npages)
+{
+	struct mitosis_run *more;
+
+	if (pages->nruns) {
+		struct mitosis_run *last = &pages->runs[pages->nruns - 1];
+
+		if (last->start + last->npages * 4096 == start) {
+			last->npages += npages;
+			return 0;
+		}
 	}
-	*nregions = from->n;
+	if (pages->nruns == *room) {
+		*room = *room ? 2 * *room : 64;
+		more = reallocarray(pages->runs, *room, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		pages->runs = more;
+	}
+	pages->runs[pages->nruns++] = (struct mitosis_run){ start, npages };
 	return 0;
 }
 
-static int image_unpack_inherited(uint32_t pid, struct mitosis_image_inherited *in, const Mitosis__Inherited *pb, char *err,
-				  size_t errlen)
+/* The lazy pages of a region; @bits is NULL when it is all of them or none. -EINVAL: they are not @nlazy, or a bit is of no page. */
+static int image_add_lazy(struct mitosis_image_pages *pages, size_t *room, const struct mitosis_region *r, uint32_t nlazy,
+			  const uint8_t *bits)
 {
-	struct image_regions regions = { pb->n_region_page, pb->region_page, pb->region_npages, pb->region_rkey };
-	size_t i;
+	uint32_t page, n = 0;
+	int ret = 0;
 
-	if (pb->n_region_npages != pb->n_region_page || pb->n_region_rkey != pb->n_region_page || pb->n_run_npages != pb->n_run_page)
-		return image_refuse(err, errlen, "process %u: the inherited parts differ in number", pid);
-	in->parent = pb->parent;
-	if (pb->n_run_page) {
-		in->runs = calloc(pb->n_run_page, sizeof(*in->runs));
-		if (!in->runs)
-			return image_no_memory(err, errlen);
-	}
-	for (i = 0; i < pb->n_run_page; i++) {
-		if (pb->run_page[i] > UINT64_MAX / 4096)
-			return image_refuse(err, errlen, "process %u: inherited run %zu is not in user space", pid, i);
-		in->runs[i].start = pb->run_page[i] * 4096;
-		in->runs[i].npages = pb->run_npages[i];
-	}
-	in->nruns = pb->n_run_page;
-	return image_unpack_regions(pid, &regions, &in->regions, &in->nregions, err, errlen);
+	if (!bits)
+		return nlazy ? image_add_run(pages, room, r->start, nlazy) : 0;
+	for (page = 0; page < r->npages && !ret; page++)
+		if (image_bit(bits, page)) {
+			ret = image_add_run(pages, room, r->start + page * 4096ULL, 1);
+			n++;
+		}
+	if (ret)
+		return ret;
+	for (; page % 8; page++)
+		if (image_bit(bits, page))
+			return -EINVAL;
+	return n == nlazy ? 0 : -EINVAL;
 }
 
-static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, char *err,
+/* @max_runs: what is left for all of the file. */
+static int image_unpack_pages(uint32_t pid, struct mitosis_image_pages *pages, const Mitosis__Pages *pb, size_t *max_runs,
+			      char *err, size_t errlen)
+{
+	size_t i, len, pos = 0, room = 0;
+	int ret;
+
+	if (pb->n_region_npages != pb->n_region_page || pb->n_region_rkey != pb->n_region_page ||
+	    pb->n_region_nlazy != pb->n_region_page)
+		return image_refuse(err, errlen, "process %u: the regions' parts differ in number", pid);
+	if (pb->n_region_page) {
+		pages->regions = calloc(pb->n_region_page, sizeof(*pages->regions));
+		if (!pages->regions)
+			return image_no_memory(err, errlen);
+	}
+	for (i = 0; i < pb->n_region_page; i++) {
+		uint32_t nlazy = pb->region_nlazy[i];
+		struct mitosis_region *r = &pages->regions[i];
+
+		if (pb->region_page[i] > UINT64_MAX / 4096)
+			return image_refuse(err, errlen, "process %u: region %zu is not in user space", pid, i);
+		r->start = pb->region_page[i] * 4096;
+		r->npages = pb->region_npages[i];
+		r->rkey = pb->region_rkey[i];
+		pages->nregions++;
+		/* Before its bits are looked at: it says how many there are. */
+		if (r->npages > REGION_PAGES || nlazy > r->npages)
+			return image_refuse(err, errlen, "process %u: region %zu has %u lazy pages of %u", pid, i, nlazy, r->npages);
+		len = image_bits_len(r->npages, nlazy);
+		if (len > pb->lazy.len - pos)
+			return image_refuse(err, errlen, "process %u: the bits of lazy pages end at region %zu", pid, i);
+		ret = image_add_lazy(pages, &room, r, nlazy, len ? pb->lazy.data + pos : NULL);
+		if (ret == -EINVAL)
+			return image_refuse(err, errlen, "process %u: region %zu has not %u lazy pages", pid, i, nlazy);
+		if (ret)
+			return image_no_memory(err, errlen);
+		if (pages->nruns > *max_runs)
+			return image_refuse(err, errlen, "it has more than %u runs of pages", MITOSIS_IMAGE_MAX_RUNS);
+		pos += len;
+	}
+	if (pos != pb->lazy.len)
+		return image_refuse(err, errlen, "process %u: there are bits of lazy pages of no region", pid);
+	*max_runs -= pages->nruns;
+	return 0;
+}
+
+static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, size_t *max_runs, char *err,
 			   size_t errlen)
 {
-	struct image_regions regions = { pb->n_region_page, pb->region_page, pb->region_npages, pb->region_rkey };
 	struct mitosis_image_mm *mm;
 	size_t i;
 	int ret;
 
-	if (pb->n_region_npages != pb->n_region_page || pb->n_region_rkey != pb->n_region_page)
-		return image_refuse(err, errlen, "process %u: the regions' parts differ in number", pb->pid);
 	if (pb->n_inherited > MITOSIS_MAX_PARENTS)
 		return image_refuse(err, errlen, "process %u inherits from %zu snapshots", pb->pid, pb->n_inherited);
 	/* Checked here too, as finding the place for each of many would take quadratic time. */
@@ -424,7 +489,7 @@ static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, cha
 	mm = mitosis_image_add_mm(img, pb->pid);
 	if (!mm)
 		return image_no_memory(err, errlen);
-	ret = image_unpack_regions(pb->pid, &regions, &mm->regions, &mm->nregions, err, errlen);
+	ret = image_unpack_pages(pb->pid, &mm->pages, pb->pages, max_runs, err, errlen);
 	if (ret)
 		return ret;
 	if (pb->has_pagemap && pb->pagemap.len) {
@@ -440,8 +505,10 @@ static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, cha
 			return image_no_memory(err, errlen);
 		mm->ninherited = pb->n_inherited;
 	}
-	for (i = 0; i < pb->n_inherited && !ret; i++)
-		ret = image_unpack_inherited(pb->pid, &mm->inherited[i], pb->inherited[i], err, errlen);
+	for (i = 0; i < pb->n_inherited && !ret; i++) {
+		mm->inherited[i].parent = pb->inherited[i]->parent;
+		ret = image_unpack_pages(pb->pid, &mm->inherited[i].pages, pb->inherited[i]->pages, max_runs, err, errlen);
+	}
 	return ret;
 }
 
@@ -470,7 +537,7 @@ static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image 
 static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, char *err,
 			size_t errlen)
 {
-	size_t i;
+	size_t i, max_runs = MITOSIS_IMAGE_MAX_RUNS;
 	int ret;
 
 	if (pb->key.len != MITOSIS_KEY_LEN)
@@ -499,7 +566,7 @@ static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, cha
 	if (ret)
 		return ret;
 	for (i = 0; i < pb->n_mm; i++) {
-		ret = image_unpack_mm(img, pb->mm[i], err, errlen);
+		ret = image_unpack_mm(img, pb->mm[i], &max_runs, err, errlen);
 		if (ret)
 			return ret;
 	}
@@ -546,47 +613,73 @@ int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **out,
 	return ret;
 }
 
-static int image_pack_regions(const struct mitosis_region *regions, size_t n, uint64_t **page, uint32_t **npages, uint32_t **rkey)
+/* Sets the bits of the lazy pages of @r, from run *@i on, and returns how many they are. *@i ends at the last run that begins in @r. */
+static uint32_t image_mark_lazy(const struct mitosis_image_pages *pages, const struct mitosis_region *r, size_t *i, uint8_t *bits)
 {
-	size_t i;
+	uint64_t end = r->start + r->npages * 4096ULL;
+	uint32_t n = 0;
 
-	*page = calloc(n, sizeof(**page));
-	*npages = calloc(n, sizeof(**npages));
-	*rkey = calloc(n, sizeof(**rkey));
-	if (n && (!*page || !*npages || !*rkey))
+	memset(bits, 0, REGION_PAGES / 8);
+	for (; *i < pages->nruns && pages->runs[*i].start < end; (*i)++) {
+		const struct mitosis_run *run = &pages->runs[*i];
+		uint64_t run_end = run->start + run->npages * 4096;
+		uint64_t pos = run->start > r->start ? run->start : r->start;
+
+		for (; pos < run_end && pos < end; pos += 4096, n++)
+			bits[(pos - r->start) / 4096 / 8] |= 1U << (pos - r->start) / 4096 % 8;
+		if (run_end > end)
+			break;
+	}
+	return n;
+}
+
+static int image_pack_pages(const struct mitosis_image_pages *pages, Mitosis__Pages *pb)
+{
+	size_t i, run = 0, n = pages->nregions;
+
+	mitosis__pages__init(pb);
+	pb->region_page = calloc(n, sizeof(*pb->region_page));
+	pb->region_npages = calloc(n, sizeof(*pb->region_npages));
+	pb->region_rkey = calloc(n, sizeof(*pb->region_rkey));
+	pb->region_nlazy = calloc(n, sizeof(*pb->region_nlazy));
+	pb->lazy.data = calloc(n, REGION_PAGES / 8);
+	if (n && (!pb->region_page || !pb->region_npages || !pb->region_rkey || !pb->region_nlazy || !pb->lazy.data))
 		return -ENOMEM;
 	for (i = 0; i < n; i++) {
-		(*page)[i] = regions[i].start / 4096;
-		(*npages)[i] = regions[i].npages;
-		(*rkey)[i] = regions[i].rkey;
+		const struct mitosis_region *r = &pages->regions[i];
+
+		pb->region_page[i] = r->start / 4096;
+		pb->region_npages[i] = r->npages;
+		pb->region_rkey[i] = r->rkey;
+		pb->region_nlazy[i] = image_mark_lazy(pages, r, &run, pb->lazy.data + pb->lazy.len);
+		pb->lazy.len += image_bits_len(r->npages, pb->region_nlazy[i]);
 	}
+	pb->has_lazy = pb->lazy.len != 0;
+	pb->n_region_page = n;
+	pb->n_region_npages = n;
+	pb->n_region_rkey = n;
+	pb->n_region_nlazy = n;
 	return 0;
+}
+
+static void image_free_packed_pages(Mitosis__Pages *pb)
+{
+	free(pb->region_page);
+	free(pb->region_npages);
+	free(pb->region_rkey);
+	free(pb->region_nlazy);
+	free(pb->lazy.data);
+	free(pb);
 }
 
 static int image_pack_inherited(const struct mitosis_image_inherited *in, Mitosis__Inherited *pb)
 {
-	size_t i;
-
 	pb->parent = (uint32_t)in->parent;
-	pb->run_page = calloc(in->nruns, sizeof(*pb->run_page));
-	pb->run_npages = calloc(in->nruns, sizeof(*pb->run_npages));
-	if (in->nruns && (!pb->run_page || !pb->run_npages))
-		return -ENOMEM;
-	for (i = 0; i < in->nruns; i++) {
-		pb->run_page[i] = in->runs[i].start / 4096;
-		pb->run_npages[i] = in->runs[i].npages;
-	}
-	pb->n_run_page = in->nruns;
-	pb->n_run_npages = in->nruns;
-	if (image_pack_regions(in->regions, in->nregions, &pb->region_page, &pb->region_npages, &pb->region_rkey))
-		return -ENOMEM;
-	pb->n_region_page = in->nregions;
-	pb->n_region_npages = in->nregions;
-	pb->n_region_rkey = in->nregions;
-	return 0;
+	pb->pages = calloc(1, sizeof(*pb->pages));
+	return pb->pages ? image_pack_pages(&in->pages, pb->pages) : -ENOMEM;
 }
 
-/* The arrays of pb are the caller's to free, filled or not; the rest belongs to mm. */
+/* What pb points to is the caller's to free, filled or not; the pagemap belongs to mm. */
 static int image_pack_mm(const struct mitosis_image_mm *mm, Mitosis__Mm *pb)
 {
 	size_t i;
@@ -595,11 +688,9 @@ static int image_pack_mm(const struct mitosis_image_mm *mm, Mitosis__Mm *pb)
 	pb->has_pagemap = mm->pagemap_len != 0;
 	pb->pagemap.data = mm->pagemap;
 	pb->pagemap.len = mm->pagemap_len;
-	if (image_pack_regions(mm->regions, mm->nregions, &pb->region_page, &pb->region_npages, &pb->region_rkey))
+	pb->pages = calloc(1, sizeof(*pb->pages));
+	if (!pb->pages || image_pack_pages(&mm->pages, pb->pages))
 		return -ENOMEM;
-	pb->n_region_page = mm->nregions;
-	pb->n_region_npages = mm->nregions;
-	pb->n_region_rkey = mm->nregions;
 	pb->inherited = calloc(mm->ninherited, sizeof(*pb->inherited));
 	if (mm->ninherited && !pb->inherited)
 		return -ENOMEM;
@@ -620,17 +711,33 @@ static void image_free_packed(Mitosis__Mm *pb)
 	size_t i;
 
 	for (i = 0; i < pb->n_inherited; i++) {
-		free(pb->inherited[i]->run_page);
-		free(pb->inherited[i]->run_npages);
-		free(pb->inherited[i]->region_page);
-		free(pb->inherited[i]->region_npages);
-		free(pb->inherited[i]->region_rkey);
+		if (pb->inherited[i]->pages)
+			image_free_packed_pages(pb->inherited[i]->pages);
 		free(pb->inherited[i]);
 	}
 	free(pb->inherited);
-	free(pb->region_page);
-	free(pb->region_npages);
-	free(pb->region_rkey);
+	if (pb->pages)
+		image_free_packed_pages(pb->pages);
+}
+
+static int image_too_big(char *err, size_t errlen, size_t n, const char *what, unsigned int max)
+{
+	snprintf(err, errlen,
+		 MITOSIS_IMAGE_NAME " would have %zu %s, more than the limit of %u: the process's memory is too scattered, move it with plain criu",
+		 n, what, max);
+	return -EFBIG;
+}
+
+static size_t image_count_runs(const struct mitosis_image *img)
+{
+	size_t i, j, n = 0;
+
+	for (i = 0; i < img->nmms; i++) {
+		n += img->mms[i].pages.nruns;
+		for (j = 0; j < img->mms[i].ninherited; j++)
+			n += img->mms[i].inherited[j].pages.nruns;
+	}
+	return n;
 }
 
 static int image_serialize(const Mitosis__Image *pb, void **buf, size_t *len, char *err,
@@ -643,12 +750,8 @@ static int image_serialize(const Mitosis__Image *pb, void **buf, size_t *len, ch
 	};
 	uint8_t *out;
 
-	if (n > MITOSIS_IMAGE_MAX_LEN - sizeof(head)) {
-		snprintf(err, errlen,
-			 MITOSIS_IMAGE_NAME " would have %zu bytes, more than the limit of %u: the process's memory is too scattered, move it with plain criu",
-			 n, MITOSIS_IMAGE_MAX_LEN);
-		return -EFBIG;
-	}
+	if (n > MITOSIS_IMAGE_MAX_LEN - sizeof(head))
+		return image_too_big(err, errlen, n, "bytes", MITOSIS_IMAGE_MAX_LEN);
 	out = malloc(sizeof(head) + n);
 	if (!out)
 		return image_no_memory(err, errlen);
@@ -674,6 +777,8 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 	ret = mitosis_image_check(img, err, errlen);
 	if (ret)
 		return ret;
+	if (image_count_runs(img) > MITOSIS_IMAGE_MAX_RUNS)
+		return image_too_big(err, errlen, image_count_runs(img), "runs of pages", MITOSIS_IMAGE_MAX_RUNS);
 	pb.snapshot = img->snapshot;
 	pb.key.data = (uint8_t *)img->key;
 	pb.key.len = MITOSIS_KEY_LEN;

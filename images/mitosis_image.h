@@ -15,10 +15,11 @@
 #include "mitosis.h"
 
 #define MITOSIS_IMAGE_NAME	"mitosis.img"
-#define MITOSIS_IMAGE_VERSION	2U
+#define MITOSIS_IMAGE_VERSION	3U
 #define MITOSIS_IMAGE_MAX_LEN	(64U << 20)	/* bytes of a file */
 #define MITOSIS_IMAGE_MAX_ADDRS	16
 #define MITOSIS_IMAGE_MAX_MMS	65536
+#define MITOSIS_IMAGE_MAX_RUNS	(16U << 20)	/* all runs of lazy pages of a file; 256 MiB here */
 #define MITOSIS_IMAGE_MAX_HOST	256		/* bytes, final NUL included */
 
 /* First byte that no process of x86-64 can map, five-level page tables included. */
@@ -29,13 +30,18 @@ enum mitosis_image_state {
 	MITOSIS_IMAGE_SEALED = 2,
 };
 
+/* Pages at one source. Arrays are owned. */
+struct mitosis_image_pages {
+	struct mitosis_run *runs;	/* what a restore reads: ascending, not adjacent, each page in a region */
+	size_t nruns;
+	struct mitosis_region *regions;	/* ascending, not overlapping */
+	size_t nregions;
+};
+
 /* Pages of one parent that the process had not got yet when it was dumped. */
 struct mitosis_image_inherited {
 	size_t parent;			/* index into image->parents */
-	struct mitosis_run *runs;	/* ascending, each page in a region; owned */
-	size_t nruns;
-	struct mitosis_region *regions;	/* as those of an mm; owned */
-	size_t nregions;
+	struct mitosis_image_pages pages;
 };
 
 /* Another snapshot that pages come from. */
@@ -48,9 +54,8 @@ struct mitosis_image_parent {
 
 struct mitosis_image_mm {
 	uint32_t pid;			/* as CRIU's images name the process: N of pagemap-N.img */
-	struct mitosis_region *regions;	/* ascending, not overlapping; owned */
-	size_t nregions;
-	uint8_t *pagemap;		/* original pagemap-N.img; owned; NULL in an open image */
+	struct mitosis_image_pages pages;
+	uint8_t *pagemap;		/* pagemap-N.img without lazy pages; owned; NULL in an open image */
 	size_t pagemap_len;		/* bytes */
 	struct mitosis_image_inherited *inherited;	/* at most one of each parent; owned */
 	size_t ninherited;
@@ -91,8 +96,8 @@ struct mitosis_image_inherited *mitosis_image_add_inherited(struct mitosis_image
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid);
 
 /*
- * Looks at everything that can be judged without the source: numbers, order, limits, and for a
- * sealed image that each page which CRIU left out of its images is in a region. -EINVAL with the
+ * Looks at everything that can be judged without the source: numbers, order, limits, and that
+ * each page which is to be read is in a region. -EINVAL with the
  * first fault found.
  */
 int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errlen);

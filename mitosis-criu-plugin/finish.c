@@ -88,39 +88,47 @@ static int finish_check_held(int dirfd, const struct mitosis_image *img, char *e
 	return -EPROTO;
 }
 
-static int finish_read_pagemap(int dirfd, struct mitosis_image_mm *mm, struct mitosis_run **runs,
-			       size_t *nruns, char *err, size_t errlen)
+/* Lazy pages become runs, and the rest is what a restore gives to criu. */
+static int finish_read_pagemap(int dirfd, struct mitosis_image_mm *mm, char *err, size_t errlen)
 {
 	char name[PAGEMAP_NAME_LEN];
-	void *buf;
+	void *buf, *rest;
+	size_t len;
 	int ret;
 
 	pagemap_name(mm->pid, name);
-	ret = mitosis_file_read(dirfd, name, MITOSIS_IMAGE_MAX_LEN, &buf, &mm->pagemap_len, err,
-				errlen);
+	ret = mitosis_file_read(dirfd, name, MITOSIS_IMAGE_MAX_LEN, &buf, &len, err, errlen);
 	if (ret)
 		return ret;
-	mm->pagemap = buf;
-	return pagemap_lazy_runs(mm->pagemap, mm->pagemap_len, runs, nruns, err, errlen);
+	ret = pagemap_lazy_runs(buf, len, &mm->pages.runs, &mm->pages.nruns, err, errlen);
+	if (!ret)
+		ret = pagemap_strip(buf, len, &rest, &mm->pagemap_len, err, errlen);
+	if (!ret)
+		mm->pagemap = rest;
+	free(buf);
+	return ret;
 }
 
-static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm,
-		     uint64_t *pages, char *err, size_t errlen)
+static uint64_t finish_count(const struct mitosis_image_mm *mm)
 {
-	struct mitosis_run *runs;
-	size_t nruns, i;
+	uint64_t pages = 0;
+	size_t i;
+
+	for (i = 0; i < mm->pages.nruns; i++)
+		pages += mm->pages.runs[i].npages;
+	return pages;
+}
+
+static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm, char *err, size_t errlen)
+{
 	int ret;
 
-	ret = finish_read_pagemap(dirfd, mm, &runs, &nruns, err, errlen);
-	if (ret)
+	ret = finish_read_pagemap(dirfd, mm, err, errlen);
+	if (ret || !mm->pages.nruns)
 		return ret;
-	for (i = 0; i < nruns; i++)
-		*pages += runs[i].npages;
-	if (nruns)
-		ret = mitosis_hold_pages(ctl, snapshot, mm->pid, runs, nruns);
+	ret = mitosis_hold_pages(ctl, snapshot, mm->pid, mm->pages.runs, mm->pages.nruns);
 	if (ret)
 		snprintf(err, errlen, "%s", mitosis_error(ctl));
-	free(runs);
 	return ret;
 }
 
@@ -159,7 +167,7 @@ static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions
 {
 	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, pid);
 
-	return mm ? finish_append_regions(&mm->regions, &mm->nregions, regions, n) : -EPROTO;
+	return mm ? finish_append_regions(&mm->pages.regions, &mm->pages.nregions, regions, n) : -EPROTO;
 }
 
 static int finish_add_inherited(const struct mitosis_inherit_info *info, void *arg)
@@ -177,9 +185,9 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 	if (!in)
 		return -ENOMEM;
 	if (info->nruns)
-		ret = finish_append_runs(&in->runs, &in->nruns, info->runs, info->nruns);
+		ret = finish_append_runs(&in->pages.runs, &in->pages.nruns, info->runs, info->nruns);
 	if (!ret && info->nregions)
-		ret = finish_append_regions(&in->regions, &in->nregions, info->regions, info->nregions);
+		ret = finish_append_regions(&in->pages.regions, &in->pages.nregions, info->regions, info->nregions);
 	return ret;
 }
 
@@ -221,24 +229,6 @@ static int finish_write(int dirfd, const struct mitosis_image *img, char *err, s
 	return mitosis_image_write(dirfd, img, err, errlen);
 }
 
-static int finish_count(const struct mitosis_image *img, uint64_t *pages, char *err, size_t errlen)
-{
-	struct mitosis_run *runs;
-	size_t i, j, n;
-	int ret;
-
-	for (i = 0; i < img->nmms; i++) {
-		ret = pagemap_lazy_runs(img->mms[i].pagemap, img->mms[i].pagemap_len, &runs, &n,
-					err, errlen);
-		if (ret)
-			return ret;
-		for (j = 0; j < n; j++)
-			*pages += runs[j].npages;
-		free(runs);
-	}
-	return 0;
-}
-
 int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *info, char *err,
 			size_t errlen)
 {
@@ -252,13 +242,13 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 		return ret;
 	done.snapshot = img->snapshot;
 	done.mms = img->nmms;
-	if (img->state == MITOSIS_IMAGE_SEALED) {
-		ret = finish_count(img, &done.pages, err, errlen);
+	if (img->state == MITOSIS_IMAGE_SEALED)
 		goto out;
-	}
 	ret = finish_check_held(dirfd, img, err, errlen);
-	for (i = 0; i < img->nmms && !ret; i++)
-		ret = finish_mm(ctl, dirfd, img->snapshot, &img->mms[i], &done.pages, err, errlen);
+	for (i = 0; i < img->nmms && !ret; i++) {
+		ret = finish_mm(ctl, dirfd, img->snapshot, &img->mms[i], err, errlen);
+		done.pages += finish_count(&img->mms[i]);
+	}
 	if (!ret && !img->nmms) {
 		snprintf(err, errlen, "no process of the tree has memory, so it has ended: there is nothing to move");
 		ret = -ENODATA;
@@ -282,16 +272,14 @@ out:
 static int finish_spoil(int dirfd, uint32_t pid, void *arg)
 {
 	struct mitosis_image_mm mm = { .pid = pid };
-	struct mitosis_run *runs = NULL;
 	char name[PAGEMAP_NAME_LEN], err[MITOSIS_ERROR_LEN];
-	size_t nruns = 0;
 
-	if (finish_read_pagemap(dirfd, &mm, &runs, &nruns, err, sizeof(err)) || nruns) {
+	if (finish_read_pagemap(dirfd, &mm, err, sizeof(err)) || mm.pages.nruns) {
 		pagemap_name(pid, name);
 		unlinkat(dirfd, name, 0);
 	}
 	free(mm.pagemap);
-	free(runs);
+	free(mm.pages.runs);
 	return 0;
 }
 

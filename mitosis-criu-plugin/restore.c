@@ -68,8 +68,7 @@ static int restore_pagemaps_make(void)
 {
 	char err[MITOSIS_ERROR_LEN], name[PAGEMAP_NAME_LEN];
 	int dirfd = criu_get_image_dir(), ret = 0;
-	size_t i, len;
-	void *buf;
+	size_t i;
 
 	restore.lock = openat(dirfd, MITOSIS_IMAGE_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (restore.lock < 0 || flock(restore.lock, LOCK_SH)) {
@@ -82,12 +81,8 @@ static int restore_pagemaps_make(void)
 	for (i = 0; i < restore.img->nmms && !ret; i++) {
 		const struct mitosis_image_mm *mm = &restore.img->mms[i];
 
-		ret = pagemap_strip(mm->pagemap, mm->pagemap_len, &buf, &len, err, sizeof(err));
-		if (ret)
-			break;
 		pagemap_name(mm->pid, name);
-		ret = mitosis_file_write(dirfd, name, buf, len, false, err, sizeof(err));
-		free(buf);
+		ret = mitosis_file_write(dirfd, name, mm->pagemap, mm->pagemap_len, false, err, sizeof(err));
 	}
 	if (ret)
 		plugin_say("%s", err);
@@ -449,8 +444,13 @@ static int restore_add_record(uint32_t mm)
 	return ret;
 }
 
-static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struct mitosis_run *runs,
-		       size_t nruns)
+static int restore_add_pages(uint32_t mm, uint64_t parent, const struct mitosis_image_pages *pages)
+{
+	return mitosis_attach_add(restore.ctl, restore.img->snapshot, mm, parent, pages->runs, pages->nruns, pages->regions,
+				  pages->nregions);
+}
+
+static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm)
 {
 	uint64_t snapshot = restore.img->snapshot;
 	struct mitosis_arm arm = restore.policy;
@@ -471,12 +471,9 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm, const struc
 	arm.neager = r.neager;
 	arm.keep = r.keep;
 	arm.nkeep = r.nkeep;
-	ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, 0, runs, nruns, mm->regions,
-				 mm->nregions);
+	ret = restore_add_pages(mm->pid, 0, &mm->pages);
 	for (i = 0; i < mm->ninherited && !ret; i++)
-		ret = mitosis_attach_add(restore.ctl, snapshot, mm->pid, restore.img->parents[mm->inherited[i].parent].snapshot,
-					 mm->inherited[i].runs, mm->inherited[i].nruns, mm->inherited[i].regions,
-					 mm->inherited[i].nregions);
+		ret = restore_add_pages(mm->pid, restore.img->parents[mm->inherited[i].parent].snapshot, &mm->inherited[i].pages);
 	if (!ret)
 		ret = restore_add_record(mm->pid);
 	if (!ret)
@@ -491,26 +488,14 @@ out:
 
 static int restore_attach(pid_t pid)
 {
-	char err[MITOSIS_ERROR_LEN];
 	struct mitosis_image_mm *mm;
-	struct mitosis_run *runs;
-	size_t nruns;
-	int ret;
 
 	mm = mitosis_image_find_mm(restore.img, mitosis_proc_inner_pid(pid));
 	if (!mm) {
 		plugin_say("restored process %d is not in " MITOSIS_IMAGE_NAME ": dump again", pid);
 		return -ESRCH;
 	}
-	ret = pagemap_lazy_runs(mm->pagemap, mm->pagemap_len, &runs, &nruns, err, sizeof(err));
-	if (ret) {
-		plugin_say("%s", err);
-		return ret;
-	}
-	if (nruns || mm->ninherited)
-		ret = restore_arm(pid, mm, runs, nruns);
-	free(runs);
-	return ret;
+	return mm->pages.nruns || mm->ninherited ? restore_arm(pid, mm) : 0;
 }
 
 static int restore_cgroup_write(const char *dir, const char *file, const char *text)

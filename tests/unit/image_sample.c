@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "images/pagemap.h"
+
 static void sample_u32(struct sample *s, uint32_t v)
 {
 	memcpy(s->buf + s->len, &v, 4);
@@ -142,25 +144,6 @@ static struct mitosis_image *sample_begin(void)
 	return img;
 }
 
-static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sample_entry *e,
-		       size_t n, const struct mitosis_region *r, size_t nr)
-{
-	struct mitosis_image_mm *mm = mitosis_image_add_mm(img, pid);
-	static struct sample s;
-
-	sample_pagemap(&s, e, n, pid & 1);
-	if (!mm)
-		abort();
-	mm->pagemap = malloc(s.len);
-	mm->regions = calloc(nr, sizeof(*r));
-	if (!mm->pagemap || !mm->regions)
-		abort();
-	memcpy(mm->pagemap, s.buf, s.len);
-	mm->pagemap_len = s.len;
-	memcpy(mm->regions, r, nr * sizeof(*r));
-	mm->nregions = nr;
-}
-
 static void *sample_copy(const void *from, size_t len)
 {
 	void *copy = malloc(len);
@@ -168,6 +151,23 @@ static void *sample_copy(const void *from, size_t len)
 	if (!copy)
 		abort();
 	return memcpy(copy, from, len);
+}
+
+static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sample_entry *e,
+		       size_t n, const struct mitosis_region *r, size_t nr)
+{
+	struct mitosis_image_mm *mm = mitosis_image_add_mm(img, pid);
+	static struct sample s;
+	char err[256];
+	void *rest;
+
+	sample_pagemap(&s, e, n, pid & 1);
+	if (!mm || pagemap_lazy_runs(s.buf, s.len, &mm->pages.runs, &mm->pages.nruns, err, sizeof(err)) ||
+	    pagemap_strip(s.buf, s.len, &rest, &mm->pagemap_len, err, sizeof(err)))
+		abort();
+	mm->pagemap = rest;
+	mm->pages.regions = sample_copy(r, nr * sizeof(*r));
+	mm->pages.nregions = nr;
 }
 
 /* Two runs of one region of another snapshot. */
@@ -180,10 +180,10 @@ static void sample_inherit(struct mitosis_image *img, struct mitosis_image_mm *m
 
 	if (!in)
 		abort();
-	in->runs = sample_copy(runs, sizeof(runs));
-	in->nruns = 2;
-	in->regions = sample_copy(&region, sizeof(region));
-	in->nregions = 1;
+	in->pages.runs = sample_copy(runs, sizeof(runs));
+	in->pages.nruns = 2;
+	in->pages.regions = sample_copy(&region, sizeof(region));
+	in->pages.nregions = 1;
 }
 
 struct mitosis_image *sample_image(void)
@@ -220,22 +220,33 @@ struct mitosis_image *sample_open_image(void)
 	return img;
 }
 
-struct mitosis_image *sample_big_image(unsigned int mib)
+struct mitosis_image *sample_big_image(unsigned int mib, unsigned int every)
 {
 	struct mitosis_image *img = sample_begin();
-	struct mitosis_region *r = calloc(mib / 2, sizeof(*r));
+	size_t n = mib / 2, nruns = mib * 256ULL / every, i;
+	struct mitosis_region *r = calloc(n, sizeof(*r));
 	struct sample_entry e[] = {
 		{ 0x7f0000000000, mib * 256ULL, SAMPLE_LAZY }, { 0x7fff00000000, 1, SAMPLE_PRESENT },
 	};
-	unsigned int i;
+	struct mitosis_image_pages *pages;
 
 	img->state = MITOSIS_IMAGE_SEALED;
-	for (i = 0; i < mib / 2; i++) {
+	for (i = 0; i < n; i++) {
 		r[i].start = e[0].start + ((uint64_t)i << MITOSIS_REGION_SHIFT);
 		r[i].npages = 512;
-		r[i].rkey = 0x80000000u + i;
+		r[i].rkey = 0x80000000u + (uint32_t)i;
 	}
-	sample_add(img, 99, e, 2, r, mib / 2);
+	sample_add(img, 99, e, 2, r, n);
 	free(r);
+	if (every == 1)
+		return img;
+	pages = &img->mms[0].pages;
+	free(pages->runs);
+	pages->runs = calloc(nruns, sizeof(*pages->runs));
+	if (!pages->runs)
+		abort();
+	pages->nruns = nruns;
+	for (i = 0; i < nruns; i++)
+		pages->runs[i] = (struct mitosis_run){ e[0].start + i * every * 4096, 1 };
 	return img;
 }

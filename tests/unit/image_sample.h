@@ -32,9 +32,9 @@ void sample_files(struct sample *s, const uint32_t *flags, size_t n, int sizes);
 /* As CRIU writes tty-info.img, of these types; external ones are of a session and of a user, or not. */
 void sample_ttys(struct sample *s, const uint32_t *types, size_t n, int of_session);
 
-/* Sealed, with two processes; open, with two processes; sealed, with one process of that size. */
+/* Sealed, with two processes; open, with two processes; sealed, with one process of that size of which one page in @every is lazy. */
 struct mitosis_image *sample_image(void);
 struct mitosis_image *sample_open_image(void);
-struct mitosis_image *sample_big_image(unsigned int mib);
+struct mitosis_image *sample_big_image(unsigned int mib, unsigned int every);
 
 #endif /* TESTS_IMAGE_SAMPLE_H */

@@ -13,8 +13,9 @@
 #include "images/files.h"
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
-#include "images/tty.h"
 #include "images/record.h"
+#include "images/tty.h"
+#include "mitosis.pb-c.h"
 #include "tests/unit/image_sample.h"
 
 static char err[256];
@@ -329,9 +330,9 @@ static void image_bad_processes(void)
 static void image_bad_regions(void)
 {
 	struct mitosis_image *img = sample_image();
-	struct mitosis_region *r = img->mms[0].regions, keep0 = r[0], keep1 = r[1];
+	struct mitosis_region *r = img->mms[0].pages.regions, keep0 = r[0], keep1 = r[1];
 
-	CU_ASSERT_FATAL(img->mms[0].nregions >= 2);
+	CU_ASSERT_FATAL(img->mms[0].pages.nregions >= 2);
 	r[0].start += 8;
 	refused(img, "within a page");
 	r[0] = keep0;
@@ -363,8 +364,8 @@ static void image_region_across_blocks(void)
 {
 	struct mitosis_image *img = sample_image();
 
-	img->mms[0].regions[1].start = 0x7ff000;
-	img->mms[0].regions[1].npages = 2;
+	img->mms[0].pages.regions[1].start = 0x7ff000;
+	img->mms[0].pages.regions[1].npages = 2;
 	refused(img, "2 MiB");
 	mitosis_image_free(img);
 }
@@ -374,23 +375,25 @@ static void image_page_in_no_region(void)
 	struct mitosis_image *img = sample_image();
 	struct mitosis_image_mm *mm = &img->mms[0];
 
-	mm->regions[0].npages--;
+	mm->pages.regions[0].npages--;
 	refused(img, "no region");
-	mm->regions[0].npages++;
-	mm->regions[0].start += 4096;
-	mm->regions[0].npages--;
+	mm->pages.regions[0].npages++;
+	mm->pages.regions[0].start += 4096;
+	mm->pages.regions[0].npages--;
 	refused(img, "no region");
-	mm->regions[0].start -= 4096;
-	mm->regions[0].npages++;
-	mm->nregions--;
+	mm->pages.regions[0].start -= 4096;
+	mm->pages.regions[0].npages++;
+	mm->pages.nregions--;
 	refused(img, "no region");
-	mm->nregions = 0;
+	mm->pages.nregions = 0;
 	refused(img, "no region");
 	mitosis_image_free(img);
 }
 
 static void image_bad_pagemap(void)
 {
+	static const struct sample_entry e[] = { { 0x400000, 1, SAMPLE_LAZY }, { 0x900000, 1, SAMPLE_PRESENT } };
+	static struct sample s;
 	struct mitosis_image *img = sample_image();
 
 	img->mms[0].pagemap[0] ^= 0xff;
@@ -400,6 +403,13 @@ static void image_bad_pagemap(void)
 	refused(img, "pagemap");
 	img->mms[0].pagemap_len = 0;
 	refused(img, "pagemap");
+	mitosis_image_free(img);
+	img = sample_image();
+	sample_pagemap(&s, e, 2, 0);
+	img->mms[0].pagemap = realloc(img->mms[0].pagemap, s.len);
+	memcpy(img->mms[0].pagemap, s.buf, s.len);
+	img->mms[0].pagemap_len = s.len;
+	refused(img, "its pagemap has lazy pages");
 	mitosis_image_free(img);
 }
 
@@ -436,19 +446,19 @@ static void image_bad_inheritance(void)
 	in->parent = 1;
 	refused(img, "parent 1 of 1");
 	in->parent = 0;
-	in->runs[1].start = in->runs[0].start;
-	refused(img, "inherited run 1");
-	in->runs[1].start = in->runs[0].start + 8 * 4096;
-	in->runs[1].npages = 2;
+	in->pages.runs[1].start = in->pages.runs[0].start;
+	refused(img, "run 1 is out of order");
+	in->pages.runs[1].start = in->pages.runs[0].start + 8 * 4096;
+	in->pages.runs[1].npages = 2;
 	refused(img, "in no region");
-	in->runs[1].npages = UINT64_MAX / 4096;
-	refused(img, "inherited run 1");
-	in->runs[1].npages = 0;
-	refused(img, "inherited run 1");
-	in->runs[1].npages = 1;
-	in->regions[0].npages = 513;
+	in->pages.runs[1].npages = UINT64_MAX / 4096;
+	refused(img, "run 1 is out of order");
+	in->pages.runs[1].npages = 0;
+	refused(img, "run 1 is out of order");
+	in->pages.runs[1].npages = 1;
+	in->pages.regions[0].npages = 513;
 	refused(img, "block of 2 MiB");
-	in->regions[0].npages = 9;
+	in->pages.regions[0].npages = 9;
 	img->parents[0].snapshot = img->snapshot;
 	refused(img, "wrong snapshot");
 	img->parents[0].snapshot = 0xabcdef;
@@ -494,6 +504,13 @@ static void image_mms_are_sorted(void)
 
 /* --- mitosis.img: the file ---------------------------------------------------------------------------- */
 
+static void pages_are_equal(const struct mitosis_image_pages *a, const struct mitosis_image_pages *b)
+{
+	CU_ASSERT_FATAL(a->nruns == b->nruns && a->nregions == b->nregions);
+	CU_ASSERT(!a->nruns || !memcmp(a->runs, b->runs, a->nruns * sizeof(*a->runs)));
+	CU_ASSERT(!a->nregions || !memcmp(a->regions, b->regions, a->nregions * sizeof(*a->regions)));
+}
+
 static void images_are_equal(const struct mitosis_image *a, const struct mitosis_image *b)
 {
 	size_t i, j;
@@ -512,19 +529,16 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 		const struct mitosis_image_mm *m = &a->mms[i], *n = &b->mms[i];
 
 		CU_ASSERT_EQUAL(m->pid, n->pid);
-		CU_ASSERT(m->nregions == n->nregions && m->pagemap_len == n->pagemap_len);
-		if (m->nregions && m->nregions == n->nregions)
-			CU_ASSERT(
-				!memcmp(m->regions, n->regions, m->nregions * sizeof(*m->regions)));
+		pages_are_equal(&m->pages, &n->pages);
+		CU_ASSERT_EQUAL(m->pagemap_len, n->pagemap_len);
 		if (m->pagemap_len && m->pagemap_len == n->pagemap_len)
 			CU_ASSERT(!memcmp(m->pagemap, n->pagemap, m->pagemap_len));
 		CU_ASSERT_EQUAL_FATAL(m->ninherited, n->ninherited);
 		for (j = 0; j < m->ninherited; j++) {
 			const struct mitosis_image_inherited *p = &m->inherited[j], *q = &n->inherited[j];
 
-			CU_ASSERT_FATAL(p->parent == q->parent && p->nruns == q->nruns && p->nregions == q->nregions);
-			CU_ASSERT(!memcmp(p->runs, q->runs, p->nruns * sizeof(*p->runs)));
-			CU_ASSERT(!memcmp(p->regions, q->regions, p->nregions * sizeof(*p->regions)));
+			CU_ASSERT_EQUAL(p->parent, q->parent);
+			pages_are_equal(&p->pages, &q->pages);
 		}
 	}
 	CU_ASSERT_EQUAL_FATAL(a->nparents, b->nparents);
@@ -552,15 +566,35 @@ static void image_survives_the_file(void)
 	}
 }
 
+/* All pages, or one in so many: 64 KiB a GiB is what is promised. */
 static void image_is_small(void)
 {
-	struct mitosis_image *img = sample_big_image(1024);
+	static const unsigned int every[] = { 1, 2, 3, 16, 512 };
+	struct mitosis_image *img, *out;
+	size_t len, i;
+	void *buf;
+
+	for (i = 0; i < sizeof(every) / sizeof(every[0]); i++) {
+		img = sample_big_image(1024, every[i]);
+		CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &buf, &len, err, sizeof(err)), 0);
+		CU_ASSERT(len < 64 * 1024);
+		CU_ASSERT_EQUAL_FATAL(mitosis_image_parse(buf, len, &out, err, sizeof(err)), 0);
+		images_are_equal(img, out);
+		mitosis_image_free(out);
+		mitosis_image_free(img);
+		free(buf);
+	}
+}
+
+static void image_of_too_many_runs(void)
+{
+	struct mitosis_image *img = sample_big_image(2 * MITOSIS_IMAGE_MAX_RUNS / 256 + 2, 2);
 	void *buf;
 	size_t len;
 
-	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &buf, &len, err, sizeof(err)), 0);
-	CU_ASSERT(len < 64 * 1024);
-	free(buf);
+	CU_ASSERT_EQUAL(mitosis_image_format(img, &buf, &len, err, sizeof(err)), -EFBIG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "scattered"));
+	sentence_is_fit();
 	mitosis_image_free(img);
 }
 
@@ -586,6 +620,15 @@ static void parse_refused(const void *buf, size_t len, int want)
 	CU_ASSERT_EQUAL(ret, want);
 	CU_ASSERT_PTR_NULL(img);
 	sentence_is_fit();
+}
+
+static void header_write(uint8_t *buf, uint32_t len)
+{
+	const uint32_t version = MITOSIS_IMAGE_VERSION;
+
+	memcpy(buf, "MITOSIS\n", 8);
+	memcpy(buf + 8, &version, 4);
+	memcpy(buf + 12, &len, 4);
 }
 
 static void image_truncated_at_every_byte(void)
@@ -657,7 +700,7 @@ static void image_unknown_version(void)
 	buf = p;
 	buf[8] = MITOSIS_IMAGE_VERSION + 1;
 	parse_refused(buf, len, -EPROTONOSUPPORT);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 3"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "version 4"));
 	buf[8] = 0;
 	parse_refused(buf, len, -EPROTONOSUPPORT);
 	free(buf);
@@ -686,12 +729,10 @@ static void image_bomb(void)
 	uint8_t *buf = malloc(len);
 	uint32_t le = (uint32_t)(len - 16);
 
-	memcpy(buf, "MITOSIS\n\2\0\0", 12);
-	memcpy(buf + 12, &le, 4);
-	for (i = 16; i < len; i += 2) {	/* field 7, empty mm */
-		buf[i] = 0x3a;
-		buf[i + 1] = 0;
-	}
+	memset(buf, 0, len);
+	header_write(buf, le);
+	for (i = 16; i + 6 <= len; i += 6)	/* field 7, an mm with a pid and empty pages */
+		memcpy(buf + i, "\x3a\4\x08\1\x12", 6);
 	parse_refused(buf, len, -EINVAL);
 	for (i = 16; i < len; i += 2) {	/* field 15, unknown, empty */
 		buf[i] = 0x7a;
@@ -701,21 +742,103 @@ static void image_bomb(void)
 	free(buf);
 }
 
-static void image_counts_that_differ(void)
+/* An image of one process whose pages are these bytes. */
+static void pages_refused(const char *pages, size_t n, const char *why)
 {
-	/*
-	 * snapshot, key, address, port, flags, state, and one mm with a page number but no length
-	 */
+	/* snapshot, key, address, port, flags, state */
 	static const uint8_t msg[] = {
 		0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x12, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-		0x1a, 3, ':', ':', '1', 0x20, 1, 0x28, 0, 0x30, 1, 0x3a, 5, 0x08, 1, 0x12, 1, 7,
+		0x1a, 3, ':', ':', '1', 0x20, 1, 0x28, 0, 0x30, 2,
 	};
-	uint8_t buf[16 + sizeof(msg)] = "MITOSIS\n\2";
+	const uint8_t mm[] = { 0x3a, (uint8_t)(n + 4), 0x08, 1, 0x12, (uint8_t)n };
+	uint8_t buf[256];
+	size_t len = 16;
 
-	buf[12] = sizeof(msg);
-	memcpy(buf + 16, msg, sizeof(msg));
-	parse_refused(buf, sizeof(buf), -EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err, "differ"));
+	memcpy(buf + len, msg, sizeof(msg));
+	len += sizeof(msg);
+	memcpy(buf + len, mm, sizeof(mm));
+	len += sizeof(mm);
+	memcpy(buf + len, pages, n);
+	len += n;
+	header_write(buf, (uint32_t)len - 16);
+	parse_refused(buf, len, -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, why));
+}
+
+#define PAGES_REFUSED(pages, why)	pages_refused(pages, sizeof(pages) - 1, why)
+#define ONE_REGION(npages, nlazy)	"\x0a\1\7\x12\1" npages "\x1a\4\1\2\3\4\x22\1" nlazy
+
+static void image_counts_that_differ(void)
+{
+	PAGES_REFUSED("\x0a\1\7", "differ");
+	PAGES_REFUSED("\x0a\1\7\x12\1\3\x1a\4\1\2\3\4", "differ");
+}
+
+static void image_bits_that_lie(void)
+{
+	PAGES_REFUSED(ONE_REGION("\3", "\4"), "4 lazy pages of 3");
+	PAGES_REFUSED(ONE_REGION("\3", "\1"), "end at region 0");
+	PAGES_REFUSED(ONE_REGION("\x0b", "\1") "\x2a\1\1", "end at region 0");
+	PAGES_REFUSED(ONE_REGION("\3", "\1") "\x2a\1\3", "has not 1 lazy");
+	PAGES_REFUSED(ONE_REGION("\3", "\2") "\x2a\1\1", "has not 2 lazy");
+	PAGES_REFUSED(ONE_REGION("\3", "\1") "\x2a\1\x08", "has not 1 lazy");
+	PAGES_REFUSED(ONE_REGION("\3", "\2") "\x2a\2\3\1", "no region");
+	PAGES_REFUSED(ONE_REGION("\3", "\3") "\x2a\1\7", "no region");
+	PAGES_REFUSED(ONE_REGION("\3", "\0") "\x2a\1\0", "no region");
+	/* As it should be: what is missing then is the pagemap. */
+	PAGES_REFUSED(ONE_REGION("\3", "\2") "\x2a\1\5", "no pagemap");
+}
+
+/* Few bytes in the file can be many runs. */
+static void image_bomb_of_runs(void)
+{
+	size_t n = MITOSIS_IMAGE_MAX_RUNS / 256 + 1, len, i;
+	Mitosis__Pages pages = MITOSIS__PAGES__INIT;
+	Mitosis__Image image = MITOSIS__IMAGE__INIT;
+	Mitosis__Mm mm = MITOSIS__MM__INIT, *mms = &mm;
+	char address[] = "::1", *addresses = address;
+	uint8_t key[16] = {}, *buf;
+
+	pages.region_page = calloc(n, sizeof(*pages.region_page));
+	pages.region_npages = calloc(n, sizeof(*pages.region_npages));
+	pages.region_rkey = calloc(n, sizeof(*pages.region_rkey));
+	pages.region_nlazy = calloc(n, sizeof(*pages.region_nlazy));
+	pages.lazy.data = malloc(n * 64);
+	memset(pages.lazy.data, 0x55, n * 64);
+	for (i = 0; i < n; i++) {
+		pages.region_page[i] = i * 512;
+		pages.region_npages[i] = 512;
+		pages.region_nlazy[i] = 256;
+	}
+	pages.n_region_page = n;
+	pages.n_region_npages = n;
+	pages.n_region_rkey = n;
+	pages.n_region_nlazy = n;
+	pages.has_lazy = 1;
+	pages.lazy.len = n * 64;
+	mm.pid = 1;
+	mm.pages = &pages;
+	image.snapshot = 1;
+	image.key.data = key;
+	image.key.len = sizeof(key);
+	image.address = &addresses;
+	image.n_address = 1;
+	image.port = 1;
+	image.state = MITOSIS__STATE__SEALED;
+	image.mm = &mms;
+	image.n_mm = 1;
+	len = mitosis__image__get_packed_size(&image);
+	buf = malloc(16 + len);
+	mitosis__image__pack(&image, buf + 16);
+	header_write(buf, (uint32_t)len);
+	parse_refused(buf, 16 + len, -EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "runs of pages"));
+	free(buf);
+	free(pages.region_page);
+	free(pages.region_npages);
+	free(pages.region_rkey);
+	free(pages.region_nlazy);
+	free(pages.lazy.data);
 }
 
 /* --- the directory ------------------------------------------------------------------------------------ */
@@ -962,13 +1085,16 @@ static CU_TestInfo check_tests[] = {
 static CU_TestInfo format_tests[] = {
 	{ "survives the file", image_survives_the_file },
 	{ "below 64 KiB a GiB", image_is_small },
+	{ "too many runs of pages", image_of_too_many_runs },
 	{ "not written when bad", image_not_written_when_bad },
 	{ "truncated at every byte", image_truncated_at_every_byte },
 	{ "changed at every bit", image_changed_at_every_bit },
 	{ "unknown version", image_unknown_version },
 	{ "with a tail", image_with_a_tail },
 	{ "bomb", image_bomb },
+	{ "bomb of runs", image_bomb_of_runs },
 	{ "counts that differ", image_counts_that_differ },
+	{ "bits of lazy pages that lie", image_bits_that_lie },
 	CU_TEST_INFO_NULL,
 };
 
