@@ -170,7 +170,7 @@ enum mitosis_attr {
 	MITOSIS_A_PAGES_SHARED,		/* u64, mapped from the node's cache by a fault that reads; of PENDING until drained */
 	MITOSIS_A_PARENT,		/* u64, snapshot that pages are inherited from */
 	MITOSIS_A_UID,			/* u32, whose snapshot it is, in the initial user namespace; absent before HOLD_MM */
-	/* u64[], faults that waited for a page (FAULTS_READ): element i, for less than 2^i ns and not for less than half of that; the last, for longer, too */
+	/* u64[], the times of FAULTS_READ: element i, for less than 2^i ns and not for less than half of that; the last, for longer, too */
 	MITOSIS_A_LATENCY,
 	MITOSIS_A_PREFETCH,		/* u32, enum mitosis_prefetch; absent: none */
 	MITOSIS_A_WINDOW,		/* u32, pages: a power of two, at most MITOSIS_WINDOW_MAX; absent: MITOSIS_WINDOW_DEFAULT, but MAX if sequential */
@@ -266,8 +266,8 @@ enum mitosis_stat {
 	MITOSIS_STAT_LINKS,		/* now */
 	MITOSIS_STAT_ATTACHED,		/* now */
 	MITOSIS_STAT_FAULTS,		/* faults in armed mappings */
-	MITOSIS_STAT_FAULTS_READ,	/* of these, waited for a page */
-	MITOSIS_STAT_FAULT_NS,		/* sum of their waits */
+	MITOSIS_STAT_FAULTS_READ,	/* of these, for a page of the source, over the link or from the cache */
+	MITOSIS_STAT_FAULT_NS,		/* sum of the times these took */
 	MITOSIS_STAT_FAULTS_ZERO,	/* of FAULTS, answered with a zero page */
 	MITOSIS_STAT_FAULTS_NORETRY,	/* of FAULTS, read under the mmap lock */
 	MITOSIS_STAT_PAGES_READ,	/* pages read over a link */
