@@ -52,6 +52,10 @@ def within(whole, *parts):
     return lambda v, run: ms(whole)(v, run) - ms(*parts)(v, run)
 
 
+def ms_of_service(v, run):
+    return v["service.%s.answer_us" % run] / 1000
+
+
 print("## Prepare, ms", file=out)
 table("", COLUMNS, [
     ("the kernel's own fork()", ms("fork"), "%.1f", None),
@@ -91,7 +95,7 @@ table("", children, [
     ("its first answer: 2048 pages read, 256 of them written", within("total", "receive"), "%.0f", None),
     ("**from criu's start to the answer**", within("total", "start"), "%.0f", None),
     ("pages read over the link", lambda v, r: v[r + ".pages_read"], "%d", None),
-    ("faults that waited for a page", lambda v, r: v[r + ".faults_read"], "%d", None),
+    ("faults that waited for a page", lambda v, r: v[r + ".faults_waited"], "%d", None),
 ])
 def ratios(which):
     return ", ".join("%.2f at %d MB" % (within("total", "start")(fork, "%d.%s" % (mb, which)) /
@@ -100,6 +104,20 @@ def ratios(which):
 
 print("\nThe first is recorded, the others have its record (mitosis-cli record, --prefetch recorded). From criu's start to the answer, ratio to the first: "
       "2nd to 4th %s; after all have ended, when none of their pages is kept any more, %s." % (ratios("next"), ratios("alone")), file=out)
+
+POLICIES = ["none", "window=4", "window=8", "window=16", "window=32", "sequential", "recorded"]
+print("\n## Policies of --prefetch, b holds nothing of the snapshot", file=out)
+policies = [(p, fork, p) for p in POLICIES]
+table("2048 of 16384 pages, at random", policies, [
+    ("from criu's start to the answer, ms", lambda v, r: within("total", "start")(v, "random." + r), "%.0f", None),
+    ("faults that waited for a page", lambda v, r: v["random." + r + ".faults_waited"], "%d", None),
+    ("pages read over the link", lambda v, r: v["random." + r + ".pages_read"], "%d", None),
+])
+table("a Python service's first three answers", policies, [
+    ("the first answer, ms after it runs", ms_of_service, "%.0f", None),
+    ("faults that waited for a page", lambda v, r: v["service." + r + ".faults_waited"], "%d", None),
+    ("pages read over the link", lambda v, r: v["service." + r + ".pages_read"], "%d", None),
+])
 
 print("\n## An idle child's memory, KiB", file=out)
 idle = [("%d MB" % mb, fork, "%d.idle" % mb) for mb in (64, 256)]

@@ -4,6 +4,7 @@
 #
 #	guest-fork.sh cost	in a machine whose clock counts instructions, beside the kernel's own fork() and registration of memory
 #	guest-fork.sh run MB	in machine a, with children on b: clocks, and what a child takes of b's memory
+#	guest-fork.sh policies	the same, of the policies of --prefetch: a child that touches pages at random, and the service of the fork demo
 #
 # A child's working set is WORK pages (parent.c).
 set -eu -o pipefail
@@ -11,6 +12,7 @@ BIN=/root/t/bin
 export TEST_DIR=/tmp/mt
 WORK=2048
 IDLE=8
+POLICIES=(none window=4 window=8 window=16 window=32 sequential recorded)
 PREPARED=/run/mitosis/prepared/t
 SOURCE=(kernel_clone mitosis:hold_create mitosis:hold_add_mm mitosis:hold_add_pages mitosis:xprt_expose_region mitosis:hold_seal)
 DESTINATION=(mitosis:link_open mitosis:link_add mitosis:pager_arm)
@@ -110,7 +112,7 @@ cmd_expect() {
 	mkdir -p $TEST_DIR
 	echo "$1 $TRACE/trace_marker" > $TEST_DIR/parent.work
 	$BIN/ctl stat pages_read > /run/bench.pages_read
-	$BIN/ctl stat faults_read > /run/bench.faults_read
+	$BIN/ctl stat faults_waited > /run/bench.faults_waited
 	[ -d $TRACE/events/bench ] || watch_calls "${DESTINATION[@]}"
 	watch_begin
 }
@@ -130,8 +132,14 @@ cmd_answer() {
 	put_us criu exec-criu exit-criu
 	put_us receive exec-mitosis-cli exit-criu
 	put_us total exec-mitosis-cli answer
+	cmd_reads "$RUN"
+}
+
+# What has been read since.
+cmd_reads() {
+	RUN=$1
 	put pages_read "$(($($BIN/ctl stat pages_read) - $(cat /run/bench.pages_read)))"
-	put faults_read "$(($($BIN/ctl stat faults_read) - $(cat /run/bench.faults_read)))"
+	put faults_waited "$(($($BIN/ctl stat faults_waited) - $(cat /run/bench.faults_waited)))"
 }
 
 # child RUN WORK ARGUMENTS...: here, or with --on on the other machine
@@ -241,6 +249,53 @@ cmd_run() {
 	put pss "$(on_b $BIN/guest-fork.sh pss "$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/bench.resume | paste -s -d ' ')")"
 	put pss_init "$(on_b $BIN/guest-fork.sh pss "$(sed -n 's/.*"init": *\([0-9]*\).*/\1/p' /run/bench.resume | paste -s -d ' ')")"
 	children_end on_b
+	end
+}
+
+# prefetch POLICY: as options. The first child is recorded.
+prefetch() {
+	local recorded=()
+	[ "$1" != none ] || recorded=(--record)
+	echo --prefetch "$1" "${recorded[@]}"
+}
+
+# policies CALL ARGUMENTS...: with each policy, its name behind the last argument; nothing is kept of the others' children.
+policies() {
+	local p
+	for p in "${POLICIES[@]}"; do
+		# shellcheck disable=SC2046 # options
+		"$1" "${@:2}.$p" $(prefetch "$p")
+		[ "$p" != none ] || mitosis-cli record t --on b > /dev/null || fail "what the first child has touched cannot be had"
+		children_end on_b
+	done
+}
+
+service_child() {
+	local pid answer
+	on_b $BIN/guest-fork.sh expect 0
+	RUN=$1
+	mitosis-cli resume t --json --on b --netns "${@:2}" > /run/bench.resume || fail "resume ${*:2}"
+	sed -n 's/.*"init": *\([0-9]*\).*/\1/p' /run/bench.resume >> /run/bench.inits
+	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/bench.resume)
+	answer=$(on_b $BIN/fork_guest.sh first_answer "$pid" 0 b) || fail "the service's child does not answer"
+	put answer_us "$(awk '{print $2 * 1000}' <<< "$answer")"
+	on_b $BIN/guest-fork.sh reads "$RUN"
+}
+
+random_child() {
+	child "$1" $WORK --on b "${@:2}"
+}
+
+cmd_policies() {
+	rm -f /run/bench.inits
+	MB=64 RUN=64
+	prepare 1
+	policies random_child random
+	end
+	$BIN/fork_guest.sh start 30000 > /dev/null
+	PID=$(cat /run/warm.ready)
+	mitosis-cli prepare --pid "$PID" --name t --json > /run/bench.prepare || fail "prepare of the service"
+	policies service_child service
 	end
 }
 
