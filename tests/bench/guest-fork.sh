@@ -259,12 +259,12 @@ prefetch() {
 	echo --prefetch "$1" "${recorded[@]}"
 }
 
-# policies CALL ARGUMENTS...: with each policy, its name behind the last argument; nothing is kept of the others' children.
+# policies CALL NAME: with each policy, as NAME.POLICY; nothing is kept of the others' children.
 policies() {
 	local p
 	for p in "${POLICIES[@]}"; do
 		# shellcheck disable=SC2046 # options
-		"$1" "${@:2}.$p" $(prefetch "$p")
+		"$1" "$2.$p" $(prefetch "$p")
 		[ "$p" != none ] || mitosis-cli record t --on b > /dev/null || fail "what the first child has touched cannot be had"
 		children_end on_b
 	done
