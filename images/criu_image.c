@@ -48,6 +48,16 @@ int criu_image_next(struct criu_image *ci, const uint8_t **p, size_t *n)
 	return 1;
 }
 
+bool criu_image_repacks(const ProtobufCMessage *msg)
+{
+	size_t i;
+
+	for (i = 0; i < msg->n_unknown_fields; i++)
+		if (!msg->unknown_fields[i].tag)
+			return false;
+	return true;
+}
+
 int criu_image_rewrite(const void *buf, size_t len, uint32_t magic, const char *name, criu_image_entry entry,
 		       void **out, size_t *outlen, char *err, size_t errlen)
 {

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <protobuf-c/protobuf-c.h>
+
 struct criu_image {
 	const uint8_t *buf;	/* the caller's */
 	size_t len;
@@ -24,6 +26,9 @@ int criu_image_next(struct criu_image *ci, const uint8_t **p, size_t *n);
 
 /* Writes a record anew to @to, which has room for @n bytes; -EINVAL: it is none. */
 typedef int (*criu_image_entry)(const uint8_t *p, size_t n, uint8_t *to, size_t *written);
+
+/* Whether what protobuf-c does not know of @msg is written as it was read: a field without a number is not. */
+bool criu_image_repacks(const ProtobufCMessage *msg);
 
 /*
  * The image @name with each of its records written anew. *out is the caller's. Returns and err as in mitosis_image.h.

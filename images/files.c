@@ -18,6 +18,7 @@ static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 	struct bounded_alloc ba;
 	Criu__FileEntry *fe;
 	bool change;
+	int ret = 0;
 
 	bounded_alloc_init(&ba, 4096 + 4 * n);
 	fe = criu__file_entry__unpack(&ba.pb, n, p);
@@ -27,14 +28,16 @@ static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 	if (change) {
 		fe->reg->has_size = 0;
 		*written = criu__file_entry__get_packed_size(fe);
-		if (*written <= n)
+		if (*written > n || !criu_image_repacks(&fe->base) || !criu_image_repacks(&fe->reg->base))
+			ret = -EINVAL;
+		else
 			criu__file_entry__pack(fe, to);
 	} else {
 		memcpy(to, p, n);
 		*written = n;
 	}
 	criu__file_entry__free_unpacked(fe, &ba.pb);
-	return *written <= n ? 0 : -EINVAL;
+	return ret;
 }
 
 int files_forget_sizes(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)

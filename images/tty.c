@@ -28,7 +28,7 @@ static int tty_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 		tie->has_gid = 0;
 	}
 	*written = criu__tty_info_entry__get_packed_size(tie);
-	ret = *written > n ? -EINVAL : 0;
+	ret = *written > n || !criu_image_repacks(&tie->base) ? -EINVAL : 0;
 	if (!ret)
 		criu__tty_info_entry__pack(tie, to);
 	criu__tty_info_entry__free_unpacked(tie, &ba.pb);

@@ -1040,8 +1040,22 @@ static void ttys_truncated(void)
 	CU_ASSERT_EQUAL(whole, 2);
 }
 
+/* The number's 0 takes two bytes; it would be written in one, which cannot be read. */
+static void ttys_fields_without_a_number(void)
+{
+	static const uint8_t image[] = {
+		0x19, 0x43, 0x56, 0x54, 0x36, 0x30, 0x45, 0x59, 11, 0, 0, 0, 0x08, 1, 0x10, 5, 0x30, 7, 0x38, 8, 0x80, 0, 0,
+	};
+	void *out;
+	size_t n;
+
+	CU_ASSERT_EQUAL(tty_forget_sessions(image, sizeof(image), &out, &n, err, sizeof(err)), -EINVAL);
+	sentence_is_fit();
+}
+
 static CU_TestInfo tty_tests[] = {
 	{ "external terminals lose session and owner", ttys_lose_sessions },
+	{ "fields without a number", ttys_fields_without_a_number },
 	{ "truncated at every byte", ttys_truncated },
 	CU_TEST_INFO_NULL,
 };
