@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Completion and event queues. */
+#include "mlx5.h"
+#include <infiniband/mlx5dv.h>
+#include "hw/pci/msix.h"
+
+#define SYNDROME_FILE 3
+#define EQE_SIZE 64
+#define EQE_DATA 32
+#define COMP_CQN 24			/* in an event's data */
+#define OBJECT_KIND 20
+#define OBJECT_N 24
+#define CQ_ERR_SYNDROME 11
+#define CQ_OVERRUN 1
+
+enum { MODIFY_CQ_MODERATION = 0, MODIFY_CQ_RESIZE = 1 };
+
+/* Where the consumer is, in an index of 24 bits: how far b is behind a. */
+static int32_t ahead(uint32_t a, uint32_t b)
+{
+	return (int32_t)((a - b) << 8) >> 8;
+}
+
+static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t sub_type, const void *data, uint32_t len)
+{
+	uint8_t e[EQE_SIZE] = { [1] = type, [3] = sub_type };
+	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * EQE_SIZE;
+
+	if (ahead(q->pi, q->ci) >= 1 << q->log) {
+		if (!q->overrun)
+			mlog(d, "EQ %u is full: events are lost", q->o.n);
+		q->overrun = true;
+		return;
+	}
+	memcpy(e + EQE_DATA, data, len);
+	e[EQE_SIZE - 1] = (q->pi >> q->log) & 1;
+	ring_put(d, &q->ring, at, e, EQE_SIZE - 1);
+	smp_wmb();
+	ring_put(d, &q->ring, at + EQE_SIZE - 1, e + EQE_SIZE - 1, 1);
+	q->pi++;
+	if (q->armed) {
+		q->armed = false;
+		msix_notify(&d->parent_obj, q->vector);
+	}
+}
+
+void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data, uint32_t len)
+{
+	uint32_t i;
+
+	for (i = 0; i < d->eqs.size; i++) {
+		struct eq *q = d->eqs.p[i];
+
+		if (q && q->mask[type / 64] & (1ull << type % 64)) {
+			eq_put(d, q, type, sub_type, data, len);
+			return;
+		}
+	}
+	mlog(d, "event 0x%x: nobody wants it", type);
+}
+
+void eq_event_object(struct mdev *d, enum event_type type, uint32_t n, uint8_t kind)
+{
+	uint8_t data[28] = { [OBJECT_KIND] = kind };
+
+	stl_be_p(data + OBJECT_N, n);
+	eq_event(d, type, 0, data, sizeof(data));
+}
+
+void eq_doorbell(struct mdev *d, uint32_t page, uint32_t value, bool arm)
+{
+	struct eq *q = table_get(&d->eqs, value >> 24);
+
+	if (!q || q->uar != page) {
+		mlog(d, "doorbell of EQ %u in UAR 0x%x, which is not its own", value >> 24, page);
+		return;
+	}
+	q->ci = value & 0xffffff;
+	if (!arm)
+		return;
+	q->armed = true;
+	if (ahead(q->pi, q->ci)) {
+		q->armed = false;
+		msix_notify(&d->parent_obj, q->vector);
+	}
+}
+
+void eq_free(void *p)
+{
+	struct eq *q = p;
+
+	ring_free(&q->ring);
+	g_free(q);
+}
+
+const struct field create_eq_fields[] = {
+	F(create_eq_in, eq_context_entry.page_offset), F(create_eq_in, eq_context_entry.log_eq_size),
+	F(create_eq_in, eq_context_entry.uar_page), F(create_eq_in, eq_context_entry.intr),
+	F(create_eq_in, eq_context_entry.log_page_size), F(create_eq_in, event_bitmask), {}
+};
+
+int cmd_create_eq(struct cmd *c)
+{
+	struct mdev *d = c->d;
+	uint8_t *x = ADDR(create_eq_in, c->in, eq_context_entry);
+	uint32_t log = GET(eqc, x, log_eq_size), uar = GET(eqc, x, uar_page), vector = GET(eqc, x, intr), i;
+	struct eq *q;
+	int err;
+
+	if (!uar_valid(d, uar))
+		return refuse(c, STAT_BAD_RES, "UAR 0x%x", uar);
+	if (vector >= NUM_VECTORS)
+		return refuse(c, STAT_BAD_PARAM, "interrupt vector %u", vector);
+	if (log > GET(cmd_hca_cap, d->caps_cur, log_max_eq_sz))
+		return refuse(c, STAT_BAD_PARAM, "2^%u entries", log);
+	q = g_new0(struct eq, 1);
+	q->log = log;
+	q->uar = uar;
+	q->vector = vector;
+	for (i = 0; i < 4; i++)
+		q->mask[i] = ldq_be_p(ADDR(create_eq_in, c->in, event_bitmask) + 8 * i);
+	err = ring_init(c, &q->ring, (uint64_t)EQE_SIZE << log, GET(eqc, x, log_page_size), GET(eqc, x, page_offset),
+			c->in + SZ(create_eq_in));
+	if (err) {
+		g_free(q);
+		return err;
+	}
+	q->o.n = table_add(&d->eqs, q);
+	if (!q->o.n) {
+		eq_free(q);
+		return refuse(c, STAT_NO_RES, "all EQs are in use");
+	}
+	SET(create_eq_out, c->out, eq_number, q->o.n);
+	snprintf(c->why, sizeof(c->why), "EQ %u, vector %u", q->o.n, vector);
+	return STAT_OK;
+}
+
+int cmd_destroy_eq(struct cmd *c)
+{
+	uint32_t n = GET(destroy_eq_in, c->in, eq_number);
+	struct eq *q = table_get(&c->d->eqs, n);
+
+	if (!q)
+		return refuse(c, STAT_BAD_RES, "EQ %u", n);
+	if (q->o.refs)
+		return refuse(c, STAT_RES_BUSY, "EQ %u has %d CQs", n, q->o.refs);
+	table_remove(&c->d->eqs, n);
+	eq_free(q);
+	return STAT_OK;
+}
+
+int cmd_query_eq(struct cmd *c)
+{
+	uint32_t n = GET(query_eq_in, c->in, eq_number);
+	struct eq *q = table_get(&c->d->eqs, n);
+	uint8_t *x = ADDR(query_eq_out, c->out, eq_context_entry);
+
+	if (!q)
+		return refuse(c, STAT_BAD_RES, "EQ %u", n);
+	SET(eqc, x, st, q->armed ? MLX5_EQC_ST_ARMED : MLX5_EQC_ST_FIRED);
+	SET(eqc, x, log_eq_size, q->log);
+	SET(eqc, x, uar_page, q->uar);
+	SET(eqc, x, intr, q->vector);
+	SET(eqc, x, log_page_size, q->ring.log_page - 12);
+	SET(eqc, x, consumer_counter, q->ci);
+	SET(eqc, x, producer_counter, q->pi);
+	return STAT_OK;
+}
+
+static void cq_notify(struct mdev *d, struct cq *q)
+{
+	uint8_t data[28] = { 0 };
+
+	q->armed = CQ_NOT_ARMED;
+	stl_be_p(data + COMP_CQN, q->o.n);
+	eq_put(d, q->eq, EVENT_COMP, 0, data, sizeof(data));
+}
+
+static void cq_put(struct mdev *d, struct cq *q, uint8_t *cqe)
+{
+	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * q->cqe_size + q->cqe_size - 64;
+
+	/* In its place an error has its syndrome. */
+	if (cqe[63] >> 4 != MLX5_CQE_REQ_ERR && cqe[63] >> 4 != MLX5_CQE_RESP_ERR)
+		stq_be_p(cqe + offsetof(struct mlx5_cqe64, timestamp), qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
+	cqe[63] |= (q->pi >> q->log) & 1;
+	ring_put(d, &q->ring, at, cqe, 63);
+	smp_wmb();
+	ring_put(d, &q->ring, at + 63, cqe + 63, 1);
+	q->pi = (q->pi + 1) & 0xffffff;
+}
+
+static void cq_set_overrun(struct mdev *d, struct cq *q)
+{
+	uint8_t data[28] = { [CQ_ERR_SYNDROME] = CQ_OVERRUN };
+
+	mlog(d, "CQ 0x%x is full: overrun", q->o.n);
+	q->overrun = true;
+	d->cnt.cq_overflow++;
+	stl_be_p(data, q->o.n);
+	eq_event(d, EVENT_CQ_ERROR, 0, data, sizeof(data));
+}
+
+/* An entry without its owner's bit, and whether who waits for solicited events only is told as well. */
+void cq_push(struct mdev *d, struct cq *q, uint8_t *cqe, bool solicited)
+{
+	if (q->overrun)
+		return;
+	if (!q->ignore_overrun && ahead(q->pi, dma_get_be32(d, q->dbr) & 0xffffff) >= 1 << q->log) {
+		cq_set_overrun(d, q);
+		return;
+	}
+	cq_put(d, q, cqe);
+	if (solicited)
+		q->last_solicited = q->pi;
+	if (q->armed == CQ_ARMED || (q->armed == CQ_ARMED_SOLICITED && solicited))
+		cq_notify(d, q);
+}
+
+void cq_doorbell(struct mdev *d, uint32_t page, uint32_t cmd_ci, uint32_t cqn)
+{
+	struct cq *q = table_get(&d->cqs, cqn);
+	uint32_t ci = cmd_ci & 0xffffff;
+	bool pending;
+
+	if (!q || q->uar != page) {
+		mlog(d, "doorbell of CQ 0x%x in UAR 0x%x, which is not its own", cqn, page);
+		return;
+	}
+	if (cmd_ci & MLX5_CQ_DB_REQ_NOT_SOL) {
+		q->armed = CQ_ARMED_SOLICITED;
+		pending = ahead(q->last_solicited, ci) > 0;
+	} else {
+		q->armed = CQ_ARMED;
+		pending = ahead(q->pi, ci) > 0;
+	}
+	if (pending)
+		cq_notify(d, q);
+}
+
+void cq_free(void *p)
+{
+	struct cq *q = p;
+
+	q->eq->o.refs--;
+	ring_free(&q->ring);
+	g_free(q);
+}
+
+const struct field create_cq_fields[] = {
+	F(create_cq_in, cq_context.cqe_sz), F(create_cq_in, cq_context.oi), F(create_cq_in, cq_context.page_offset),
+	F(create_cq_in, cq_context.log_cq_size), F(create_cq_in, cq_context.uar_page),
+	F(create_cq_in, cq_context.c_eqn_or_apu_element), F(create_cq_in, cq_context.log_page_size),
+	F(create_cq_in, cq_context.dbr_addr), {}
+};
+
+static int cq_ring_init(struct cmd *c, struct ring *r, const uint8_t *x, const uint8_t *pas)
+{
+	uint32_t log = GET(cqc, x, log_cq_size), size = GET(cqc, x, cqe_sz);
+
+	if (!log || log > GET(cmd_hca_cap, c->d->caps_cur, log_max_cq_sz))
+		return refuse(c, STAT_BAD_PARAM, "2^%u entries", log);
+	if (size > MLX5_CQC_CQE_SZ_128_BYTES)
+		return refuse(c, STAT_BAD_PARAM, "cqe_sz %u", size);
+	return ring_init(c, r, 64ull << (log + size), GET(cqc, x, log_page_size), GET(cqc, x, page_offset), pas);
+}
+
+int cmd_create_cq(struct cmd *c)
+{
+	struct mdev *d = c->d;
+	uint8_t *x = ADDR(create_cq_in, c->in, cq_context);
+	uint32_t uar = GET(cqc, x, uar_page), eqn = GET(cqc, x, c_eqn_or_apu_element);
+	struct eq *eq = table_get(&d->eqs, eqn);
+	struct cq *q;
+	int err;
+
+	if (!uar_valid(d, uar))
+		return refuse(c, STAT_BAD_RES, "UAR 0x%x", uar);
+	if (!eq)
+		return refuse(c, STAT_BAD_RES, "EQ %u", eqn);
+	if (GET(cqc, x, dbr_addr) % 8)
+		return refuse(c, STAT_BAD_PARAM, "doorbell record at 0x%" PRIx64, GET(cqc, x, dbr_addr));
+	q = g_new0(struct cq, 1);
+	err = cq_ring_init(c, &q->ring, x, c->in + SZ(create_cq_in));
+	if (err) {
+		g_free(q);
+		return err;
+	}
+	memcpy(q->context, x, sizeof(q->context));
+	q->eq = eq;
+	q->uar = uar;
+	q->log = GET(cqc, x, log_cq_size);
+	q->cqe_size = 64 << GET(cqc, x, cqe_sz);
+	q->dbr = GET(cqc, x, dbr_addr);
+	q->ignore_overrun = GET(cqc, x, oi);
+	eq->o.refs++;
+	q->o.n = table_add(&d->cqs, q);
+	if (!q->o.n) {
+		cq_free(q);
+		return refuse(c, STAT_NO_RES, "all CQs are in use");
+	}
+	SET(create_cq_out, c->out, cqn, q->o.n);
+	snprintf(c->why, sizeof(c->why), "CQ 0x%x of EQ %u", q->o.n, eqn);
+	return STAT_OK;
+}
+
+int cmd_destroy_cq(struct cmd *c)
+{
+	uint32_t n = GET(destroy_cq_in, c->in, cqn);
+	struct cq *q = table_get(&c->d->cqs, n);
+
+	if (!q)
+		return refuse(c, STAT_BAD_RES, "CQ 0x%x", n);
+	if (q->o.refs)
+		return refuse(c, STAT_RES_BUSY, "CQ 0x%x has %d users", n, q->o.refs);
+	table_remove(&c->d->cqs, n);
+	cq_free(q);
+	snprintf(c->why, sizeof(c->why), "CQ 0x%x", n);
+	return STAT_OK;
+}
+
+int cmd_query_cq(struct cmd *c)
+{
+	uint32_t n = GET(query_cq_in, c->in, cqn);
+	struct cq *q = table_get(&c->d->cqs, n);
+	uint8_t *x = ADDR(query_cq_out, c->out, cq_context);
+
+	if (!q)
+		return refuse(c, STAT_BAD_RES, "CQ 0x%x", n);
+	memcpy(x, q->context, sizeof(q->context));
+	SET(cqc, x, status, q->overrun ? MLX5_CQC_STATUS_CQ_OVERFLOW : MLX5_CQC_STATUS_OK);
+	SET(cqc, x, st, q->armed == CQ_ARMED ? MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED :
+	    q->armed == CQ_ARMED_SOLICITED ? MLX5_CQC_ST_SOLICITED_NOTIFICATION_REQUEST_ARMED : MLX5_CQC_ST_FIRED);
+	SET(cqc, x, consumer_counter, dma_get_be32(c->d, q->dbr));
+	SET(cqc, x, producer_counter, q->pi);
+	return STAT_OK;
+}
+
+const struct field modify_cq_fields[] = {
+	F(modify_cq_in, cqn), F(modify_cq_in, modify_field_select_resize_field_select), F(modify_cq_in, cq_context.cqe_sz),
+	F(modify_cq_in, cq_context.page_offset), F(modify_cq_in, cq_context.log_cq_size),
+	F(modify_cq_in, cq_context.log_page_size), {}
+};
+
+/* The old ring ends with an entry that says so, which uses up an index: what comes then stands in the new one. */
+int cmd_modify_cq(struct cmd *c)
+{
+	struct mdev *d = c->d;
+	uint32_t n = GET(modify_cq_in, c->in, cqn);
+	uint8_t *x = ADDR(modify_cq_in, c->in, cq_context), cqe[64] = { [63] = MLX5_CQE_RESIZE_CQ << 4 };
+	struct cq *q = table_get(&d->cqs, n);
+	struct ring r;
+	int err;
+
+	if (!q)
+		return refuse(c, STAT_BAD_RES, "CQ 0x%x", n);
+	if (c->op_mod != MODIFY_CQ_RESIZE)
+		return refuse(c, STAT_BAD_PARAM, "only resizing is implemented");
+	if (q->overrun)
+		return refuse(c, STAT_BAD_RES_STATE, "CQ 0x%x has overrun", n);
+	err = cq_ring_init(c, &r, x, c->in + SZ(modify_cq_in));
+	if (err)
+		return err;
+	cq_put(d, q, cqe);
+	ring_free(&q->ring);
+	q->ring = r;
+	q->log = GET(cqc, x, log_cq_size);
+	q->cqe_size = 64 << GET(cqc, x, cqe_sz);
+	SET(cqc, q->context, log_cq_size, q->log);
+	SET(cqc, q->context, cqe_sz, GET(cqc, x, cqe_sz));
+	SET(cqc, q->context, log_page_size, GET(cqc, x, log_page_size));
+	SET(cqc, q->context, page_offset, GET(cqc, x, page_offset));
+	return STAT_OK;
+}
