@@ -88,6 +88,17 @@ static int cmd_check(struct cmd *c)
 	return check_fields(c);
 }
 
+static void cmd_trace(const struct cmd *c, int status)
+{
+	GString *line = g_string_new(NULL);
+
+	g_string_printf(line, "cmd %04x %02x ", c->op, status);
+	trace_hex(line, c->in, c->in_len);
+	g_string_append_c(line, ' ');
+	trace_hex(line, c->out, c->out_len);
+	trace_write(c->d, line);
+}
+
 static void cmd_run(struct cmd *c)
 {
 	struct mdev *d = c->d;
@@ -108,6 +119,8 @@ static void cmd_run(struct cmd *c)
 	}
 	bits_set(c->out, 0, 8, status);
 	stl_be_p(c->out + 4, c->syndrome);
+	if (d->trace >= 0)
+		cmd_trace(c, status);
 }
 
 static int mailbox_in(struct cmd *c, uint64_t ptr, uint8_t token)

@@ -33,6 +33,13 @@ static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t s
 		return;
 	}
 	memcpy(e + EQE_DATA, data, len);
+	if (d->trace >= 0) {
+		GString *line = g_string_new(NULL);
+
+		g_string_printf(line, "evt %02x ", type);
+		trace_hex(line, e + EQE_DATA, EQE_SIZE - EQE_DATA - 4);
+		trace_write(d, line);
+	}
 	e[EQE_SIZE - 1] = (q->pi >> q->log) & 1;
 	ring_put(d, &q->ring, at, e, EQE_SIZE - 1);
 	smp_wmb();

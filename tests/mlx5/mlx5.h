@@ -355,7 +355,11 @@ struct mdev {
 	char *wire, *log_name;
 	uint32_t ack_timeout_min_ms;
 
+	bool loopback_wire;
+
 	FILE *log;
+	char *trace_name;
+	int trace;
 
 	/* initialization segment */
 	uint32_t cmdq_h, cmdq_l, nic_interface, health_counter;
@@ -429,6 +433,8 @@ extern const struct cmd_def device_cmds[], object_cmds[], qp_cmds[], mkey_cmds[]
 
 /* pci.c */
 void mlog(struct mdev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+void trace_write(struct mdev *d, GString *line);
+void trace_hex(GString *line, const void *p, uint32_t len);
 void dma_get(struct mdev *d, uint64_t addr, void *p, uint64_t len);
 void dma_put(struct mdev *d, uint64_t addr, const void *p, uint64_t len);
 uint32_t dma_get_be32(struct mdev *d, uint64_t addr);

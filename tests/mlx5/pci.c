@@ -51,6 +51,47 @@ void mlog(struct mdev *d, const char *fmt, ...)
 	putc('\n', d->log);
 }
 
+/* Another program reads the trace while it grows: each line is written in one go. */
+void trace_write(struct mdev *d, GString *line)
+{
+	g_string_append_c(line, '\n');
+	if (write(d->trace, line->str, line->len) != (ssize_t)line->len)
+		mlog(d, "trace: a line could not be written: %s", strerror(errno));
+	g_string_free(line, true);
+}
+
+void trace_hex(GString *line, const void *p, uint32_t len)
+{
+	const uint8_t *b = p;
+
+	while (len--)
+		g_string_append_printf(line, "%02x", *b++);
+}
+
+static char *trace_get(Object *o, Error **errp)
+{
+	return g_strdup(MDEV(o)->trace_name ? MDEV(o)->trace_name : "");
+}
+
+static void trace_set(Object *o, const char *name, Error **errp)
+{
+	struct mdev *d = MDEV(o);
+	int fd = -1;
+
+	if (*name) {
+		fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+		if (fd < 0) {
+			error_setg_errno(errp, errno, "mlx5-model: trace %s cannot be written", name);
+			return;
+		}
+	}
+	if (d->trace >= 0)
+		close(d->trace);
+	d->trace = fd;
+	g_free(d->trace_name);
+	d->trace_name = g_strdup(name);
+}
+
 void dma_get(struct mdev *d, uint64_t addr, void *p, uint64_t len)
 {
 	if (pci_dma_read(&d->parent_obj, addr, p, len) != MEMTX_OK) {
@@ -259,8 +300,16 @@ static void model_exit(PCIDevice *pci)
 	msix_uninit_exclusive_bar(pci);
 	pcie_cap_exit(pci);
 	g_free(d->pages);
+	if (d->trace >= 0)
+		close(d->trace);
+	g_free(d->trace_name);
 	if (d->log)
 		fclose(d->log);
+}
+
+static void model_init(Object *o)
+{
+	MDEV(o)->trace = -1;
 }
 
 static Property model_properties[] = {
@@ -268,6 +317,7 @@ static Property model_properties[] = {
 	DEFINE_PROP_UINT64("guid", struct mdev, guid, 0),
 	DEFINE_PROP_STRING("wire", struct mdev, wire),
 	DEFINE_PROP_STRING("log", struct mdev, log_name),
+	DEFINE_PROP_BOOL("loopback-wire", struct mdev, loopback_wire, false),
 	DEFINE_PROP_UINT32("ack-timeout-min-ms", struct mdev, ack_timeout_min_ms, 500),
 	DEFINE_PROP_END_OF_LIST()
 };
@@ -294,6 +344,7 @@ static void model_class_init(ObjectClass *c, void *data)
 	dev->desc = "model of an mlx5 InfiniBand adapter, for tests";
 	dev->vmsd = &model_vmstate;
 	device_class_set_props(dev, model_properties);
+	object_class_property_add_str(c, "trace", trace_get, trace_set);
 	faults_class_init(c);
 }
 
@@ -303,6 +354,7 @@ static const TypeInfo model_type = {
 	.name = TYPE_MLX5_MODEL,
 	.parent = TYPE_PCI_DEVICE,
 	.instance_size = sizeof(struct mdev),
+	.instance_init = model_init,
 	.class_init = model_class_init,
 	.interfaces = (InterfaceInfo *)model_interfaces,
 };

@@ -169,7 +169,7 @@ static void packet_route(struct mdev *d, struct packet *k)
 {
 	struct peer *p;
 
-	if (k->h.dlid == d->lid) {
+	if (k->h.dlid == d->lid && !(d->loopback_wire && d->wire)) {
 		QTAILQ_INSERT_TAIL(&d->loop, k, list);
 		qemu_bh_schedule(d->work);
 		return;
@@ -209,7 +209,7 @@ void wire_slow_timer(void *opaque)
 /* Whether more to this LID would only queue up. Who holds back is called again by transport_resume(). */
 bool wire_congested(struct mdev *d, uint16_t dlid)
 {
-	bool full = d->nslow >= QUEUE_MAX || (dlid != d->lid && d->wire && peer_get(d, dlid)->nout >= QUEUE_MAX);
+	bool full = d->nslow >= QUEUE_MAX || (d->wire && peer_get(d, dlid)->nout >= QUEUE_MAX);
 
 	d->congested |= full;
 	return full;

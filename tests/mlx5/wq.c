@@ -181,6 +181,15 @@ static uint8_t wqe_parse(struct qp *q, struct wr *w, const uint8_t *p, uint32_t 
 	return 0;
 }
 
+static void wqe_trace(const struct qp *q, const struct wr *w, const uint8_t *b, uint32_t len)
+{
+	GString *line = g_string_new(NULL);
+
+	g_string_printf(line, "wqe %06x %u ", q->o.n, w->index);
+	trace_hex(line, b, len);
+	trace_write(q->d, line);
+}
+
 /* The next request of the send queue, NULL: nothing is posted. One that is broken has its syndrome set. */
 struct wr *sq_fetch(struct qp *q)
 {
@@ -212,6 +221,8 @@ struct wr *sq_fetch(struct qp *q)
 	for (i = 1; i < n; i++)
 		ring_get(q->d, &q->ring, q->sq_offset + (uint64_t)((q->fetched + i) & (size - 1)) * BB, b + i * BB, BB);
 	q->fetched += n;
+	if (q->d->trace >= 0)
+		wqe_trace(q, w, b, ds * SEG);
 	w->syndrome = wqe_parse(q, w, b + SEG, ds * SEG - SEG);
 	if (w->syndrome)
 		mlog(q->d, "QP 0x%x: request 0x%x with opcode 0x%x, ds %u: syndrome 0x%x", q->o.n, w->index, w->opcode, ds,
