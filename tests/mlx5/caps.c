@@ -14,6 +14,7 @@ void caps_init(struct mdev *d)
 	CAP(local_ca_ack_delay, 16);
 	/* transports */
 	CAP(rc, 1);
+	CAP(uc, 1);
 	CAP(ud, 1);
 	CAP(xrc, 1);
 	CAP(dct, 1);
@@ -44,9 +45,9 @@ void caps_init(struct mdev *d)
 	CAP(out_of_seq_cnt, 1);
 	CAP(retransmission_q_counters, 1);
 	CAP(enhanced_error_q_counters, 1);
-	CAP(max_wqe_sz_sq, 512);
+	CAP(max_wqe_sz_sq, MAX_WQE);
 	CAP(max_wqe_sz_rq, 512);
-	CAP(max_wqe_sz_sq_dc, 512);
+	CAP(max_wqe_sz_sq_dc, MAX_WQE);
 	CAP(basic_cyclic_rcv_wqe, 1);
 	CAP(cqe_version, 1);
 	CAP(cq_resize, 1);

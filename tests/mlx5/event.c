@@ -357,7 +357,7 @@ int cmd_modify_cq(struct cmd *c)
 	uint8_t *x = ADDR(modify_cq_in, c->in, cq_context), cqe[64] = { [63] = MLX5_CQE_RESIZE_CQ << 4 };
 	struct cq *q = table_get(&d->cqs, n);
 	struct ring r;
-	int err;
+	int err, used;
 
 	if (!q)
 		return refuse(c, STAT_BAD_RES, "CQ 0x%x", n);
@@ -365,6 +365,9 @@ int cmd_modify_cq(struct cmd *c)
 		return refuse(c, STAT_BAD_PARAM, "only resizing is implemented");
 	if (q->overrun)
 		return refuse(c, STAT_BAD_RES_STATE, "CQ 0x%x has overrun", n);
+	used = ahead(q->pi, dma_get_be32(d, q->dbr) & 0xffffff);
+	if (used >= 1 << GET(cqc, x, log_cq_size))
+		return refuse(c, STAT_BAD_PARAM, "CQ 0x%x has %d entries to be read", n, used);
 	err = cq_ring_init(c, &r, x, c->in + SZ(modify_cq_in));
 	if (err)
 		return err;

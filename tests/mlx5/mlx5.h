@@ -179,6 +179,8 @@ struct responder {
 	uint32_t psn;			/* expected next */
 	bool nak_sent;			/* what follows a packet that is missing is not complained of again */
 	bool failed;			/* nothing more is taken once the peer has been told */
+	bool skip;			/* unreliable: the rest of a message that is lost */
+	bool held;			/* an entry to receive into has been taken, and not used up */
 	/* the message that has begun */
 	uint8_t op;			/* 0: none */
 	uint32_t got, len, rkey;
@@ -243,6 +245,7 @@ struct qp {
 	uint32_t psn, una, nwrs, nreads;
 	uint8_t retries, rnr_retries;
 	bool rnr_wait;
+	bool asked_again;		/* for what is missing; later answers show no more than that */
 	uint32_t conn, conn_psn;	/* DC: the connection, 0: none, and its first packet */
 	struct av conn_av;
 	QEMUTimer *timer;

@@ -41,13 +41,13 @@ static const struct change to_rtr[] = {
 	{ NO_OPT, Q(log_rra_max) }, { NO_OPT, Q(min_rnr_nak) }, { NO_OPT, PATH(grh) }, { NO_OPT, PATH(mlid) },
 	{ NO_OPT, PATH(rlid) }, { NO_OPT, PATH(src_addr_index) }, { NO_OPT, PATH(stat_rate) }, { NO_OPT, PATH(hop_limit) },
 	{ NO_OPT, PATH(tclass) }, { NO_OPT, PATH(flow_label) }, { NO_OPT, PATH(rgid_rip) }, { NO_OPT, PATH(sl) },
-	{ NO_OPT, PATH(fl) }, { NO_OPT, PATH(vhca_port_num) }, { NO_OPT, PATH(ack_timeout) }, { OPT_PKEY, PATH(pkey_index) },
+	{ NO_OPT, PATH(fl) }, { KEEP, PATH(vhca_port_num) }, { KEEP, PATH(ack_timeout) }, { OPT_PKEY, PATH(pkey_index) },
 	{ OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) }, { OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) }, {}
 };
 
 static const struct change to_rts[] = {
 	COMMON_CHANGES,
-	{ NO_OPT, Q(next_send_psn) }, { NO_OPT, PATH(ack_timeout) }, { NO_OPT, PATH(vhca_port_num) }, { NO_OPT, Q(retry_count) },
+	{ NO_OPT, Q(next_send_psn) }, { NO_OPT, PATH(ack_timeout) }, { KEEP, PATH(vhca_port_num) }, { NO_OPT, Q(retry_count) },
 	{ NO_OPT, Q(rnr_retry) }, { NO_OPT, Q(log_sra_max) }, { OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) },
 	{ OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) }, { OPT_RNR_TIMER, Q(min_rnr_nak) }, { OPT_PKEY, PATH(pkey_index) }, {}
 };
@@ -57,7 +57,7 @@ static const struct change in_state[] = {
 	{ OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) }, { OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) },
 	{ OPT_PKEY, PATH(pkey_index) }, { OPT_PORT, PATH(vhca_port_num) }, { OPT_RNR_TIMER, Q(min_rnr_nak) },
 	{ OPT_ACK_TIMEOUT, PATH(ack_timeout) }, { OPT_RETRY, Q(retry_count) }, { OPT_RNR_RETRY, Q(rnr_retry) },
-	{ OPT_SRA_MAX, Q(log_sra_max) }, { OPT_RRA_MAX, Q(log_rra_max) }, { NO_OPT, PATH(vhca_port_num) }, {}
+	{ OPT_SRA_MAX, Q(log_sra_max) }, { OPT_RRA_MAX, Q(log_rra_max) }, { KEEP, PATH(vhca_port_num) }, {}
 };
 
 #define OPT_ALL (1u << OPT_RRE | 1u << OPT_RAE | 1u << OPT_RWE | 1u << OPT_PKEY | 1u << OPT_QKEY | 1u << OPT_RNR_TIMER | \
@@ -163,7 +163,7 @@ void qp_set_error(struct qp *q)
 
 static bool st_known(uint32_t st)
 {
-	return st == MLX5_QPC_ST_RC || st == MLX5_QPC_ST_UD || st == MLX5_QPC_ST_XRC || st == MLX5_QPC_ST_DCI ||
+	return st == MLX5_QPC_ST_RC || st == MLX5_QPC_ST_UC || st == MLX5_QPC_ST_UD || st == MLX5_QPC_ST_XRC || st == MLX5_QPC_ST_DCI ||
 	       st == MLX5_QPC_ST_QP0 || st == MLX5_QPC_ST_QP1 || st == MLX5_QPC_ST_REG_UMR;
 }
 
@@ -354,7 +354,7 @@ static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 
 static bool connected(const struct qp *q)
 {
-	return q->st == MLX5_QPC_ST_RC || q->st == MLX5_QPC_ST_XRC;
+	return q->st == MLX5_QPC_ST_RC || q->st == MLX5_QPC_ST_UC || q->st == MLX5_QPC_ST_XRC;
 }
 
 static int cmd_rst2init(struct cmd *c)

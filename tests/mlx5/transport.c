@@ -39,6 +39,11 @@ static bool is_local(const struct wr *w)
 	return w->opcode == MLX5_OPCODE_NOP || w->opcode == MLX5_OPCODE_UMR;
 }
 
+static bool is_unreliable(const struct qp *q)
+{
+	return q->st == MLX5_QPC_ST_UC;
+}
+
 static bool is_datagram(const struct qp *q)
 {
 	return q->st == MLX5_QPC_ST_UD || q->st == MLX5_QPC_ST_QP1 || q->st == MLX5_QPC_ST_QP0;
@@ -111,6 +116,7 @@ static void progress(struct qp *q)
 {
 	q->retries = QPC(q, retry_count);
 	q->rnr_retries = QPC(q, rnr_retry);
+	q->asked_again = false;
 	timer_restart(q);
 }
 
@@ -136,6 +142,7 @@ void requester_reset(struct qp *q)
 	q->fetched = 0;
 	q->conn = 0;
 	q->rnr_wait = false;
+	q->asked_again = false;
 }
 
 static void requester_fail(struct qp *q, struct wr *w, uint8_t syndrome)
@@ -371,16 +378,21 @@ static enum step requester_step(struct qp *q, struct wr *w)
 		q->nreads += has_answer(w);
 	}
 	dlid = q->st == MLX5_QPC_ST_DCI ? q->conn_av.dlid : QPC(q, primary_address_path.rlid);
-	if (wire_congested(q->d, dlid) || (!has_answer(w) && psn_diff(w->psn + w->next, q->una) >= WINDOW))
+	if (wire_congested(q->d, dlid) || (!has_answer(w) && !is_unreliable(q) && psn_diff(w->psn + w->next, q->una) >= WINDOW))
 		return STEP_BLOCKED;
 	if (!send_request(q, w)) {
 		w->syndrome = MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
 		return STEP_MORE;
 	}
-	if (!timer_pending(q->timer))
-		timer_restart(q);
-	if (w->next == w->npsn)
+	if (w->next == w->npsn) {
 		q->tx = QTAILQ_NEXT(w, list);
+		if (is_unreliable(q)) {
+			w->done = true;
+			retire(q);
+		}
+	}
+	if (!is_unreliable(q) && !timer_pending(q->timer))
+		timer_restart(q);
 	return STEP_MORE;
 }
 
@@ -474,6 +486,7 @@ void requester_timer(void *opaque)
 		qp_kick(q);
 		return;
 	}
+	q->asked_again = false;
 	if (first_outstanding(q)) {
 		q->d->cnt.local_ack_timeout++;
 		mlog(q->d, "QP 0x%x: no answer in time, %u tries left", q->o.n, q->retries);
@@ -494,8 +507,10 @@ static bool acked(struct qp *q, uint32_t psn)
 		if (has_answer(w)) {
 			if ((int32_t)w->got > psn_diff(psn, w->psn))
 				break;
-			q->d->cnt.implied_nak++;
-			try_again(q);
+			if (!q->asked_again) {
+				q->d->cnt.implied_nak++;
+				q->asked_again = try_again(q);
+			}
 			return false;
 		}
 		if (psn_diff(psn, w->psn + w->npsn - 1) < 0)
@@ -730,7 +745,8 @@ static struct answer *answer_add(const struct ctx *c, uint8_t op, uint8_t syndro
 
 static void ack(const struct ctx *c, uint8_t syndrome, uint32_t psn)
 {
-	answer_add(c, PKT_ACK, syndrome, psn);
+	if (!c->q || !is_unreliable(c->q))
+		answer_add(c, PKT_ACK, syndrome, psn);
 }
 
 /* The peer is told behind all answers that it waits for; then a queue pair is in error, and a connection over. */
@@ -739,6 +755,12 @@ static void responder_fail(const struct ctx *c, uint8_t nak, uint32_t psn, const
 	mlog(c->d, "QP 0x%x: request from LID %u, QP 0x%x is refused: %s", c->n, c->peer_lid, c->peer_qpn, why);
 	c->d->cnt.resp_remote_access += nak == NAK_REMOTE_ACCESS;
 	c->d->cnt.resp_remote_invalid += nak == NAK_INVALID_REQUEST;
+	if (c->q && is_unreliable(c->q)) {
+		/* The message is dropped, and nobody told. */
+		c->r->op = 0;
+		c->r->skip = true;
+		return;
+	}
 	c->r->failed = true;
 	ack(c, nak, psn);
 }
@@ -751,6 +773,7 @@ static void recv_fail(const struct ctx *c, uint8_t syndrome, uint8_t nak, uint32
 	     c->r->recv.index, c->srq ? "SRQ" : "QP", c->srq ? c->srq->o.n : c->n, sge_len(c->r->recv.sge, c->r->recv.nsge),
 	     c->r->recv.nsge, c->r->recv.sge[0].lkey);
 	cqe_resp_error(c->d, c->cq, c->user_index, c->n, c->r->recv.index, syndrome);
+	c->r->held = false;
 	responder_fail(c, nak, psn, "it does not fit into what is posted to receive it");
 }
 
@@ -759,14 +782,19 @@ static bool recv_take(const struct ctx *c, const struct pkt *h)
 {
 	struct faults *f = &c->d->faults;
 
+	/* For a message that got lost on the way. */
+	if (c->r->held)
+		return true;
 	if (f->rnr_next) {
 		f->rnr_next--;
 		mlog(c->d, "fault: QP 0x%x is not ready to receive", c->n);
 	} else if (rq_take(c->d, c->q, c->srq, &c->r->recv)) {
+		c->r->held = true;
 		return true;
 	}
 	c->d->cnt.out_of_buffer++;
 	c->r->nak_sent = true;
+	c->r->skip = true;
 	ack(c, ACK_RNR, h->psn);
 	return false;
 }
@@ -813,6 +841,7 @@ static void rx_send(const struct ctx *c, const struct pkt *h, const uint8_t *dat
 			}
 		}
 		cqe_resp(c->d, c->cq, c->user_index, c->n, h, op, r->got + h->data_len, r->recv.index, h->flags & PKT_SOLICITED);
+		r->held = false;
 	}
 	message_packet_done(c, h);
 }
@@ -856,9 +885,11 @@ static void rx_write(const struct ctx *c, const struct pkt *h, const uint8_t *da
 		return;
 	}
 	c->d->cnt.rx_write += !!(h->flags & PKT_FIRST);
-	if (h->flags & PKT_IMM)
+	if (h->flags & PKT_IMM) {
 		cqe_resp(c->d, c->cq, c->user_index, c->n, h, MLX5_CQE_RESP_WR_IMM, r->len, r->recv.index,
 			 h->flags & PKT_SOLICITED);
+		r->held = false;
+	}
 	message_packet_done(c, h);
 }
 
@@ -892,7 +923,8 @@ static void rx_atomic(const struct ctx *c, const struct pkt *h)
 
 	if (!c->rae || h->va % 8 || !remote_allows(c, h->rkey, h->va, 8, ACCESS_A)) {
 		responder_fail(c, h->va % 8 ? NAK_INVALID_REQUEST : NAK_REMOTE_ACCESS, h->psn,
-			       "an atomic operation that is not allowed, or not on 8 aligned bytes");
+			       !c->rae ? "atomics are not allowed" : h->va % 8 ? "an atomic on memory that is not aligned" :
+			       "an atomic with a key that does not open this memory for it");
 		return;
 	}
 	/* To whom it is a write it is a read, too. */
@@ -908,6 +940,28 @@ static void rx_atomic(const struct ctx *c, const struct pkt *h)
 	answer_add(c, PKT_ATOMIC_ACK, 0, h->psn)->old = v;
 }
 
+static void answer_remove(struct responder *r, struct answer *a)
+{
+	r->nreads -= a->op != PKT_ACK;
+	QTAILQ_REMOVE(&r->answers, a, list);
+	g_free(a);
+}
+
+/* The peer asks once more for all from psn on: what is not sent of that waits for its turn. */
+static void answers_cut(struct responder *r, uint32_t psn)
+{
+	struct answer *a, *next;
+
+	QTAILQ_FOREACH_SAFE(a, &r->answers, list, next) {
+		int32_t before = psn_diff(psn, a->psn);
+
+		if (before > 0)
+			a->npsn = MIN(a->npsn, (uint32_t)before);
+		if (before <= 0 || a->next >= a->npsn)
+			answer_remove(r, a);
+	}
+}
+
 /* Sent once more: its answer was lost, or is on its way. */
 static void rx_duplicate(const struct ctx *c, const struct pkt *h)
 {
@@ -917,8 +971,7 @@ static void rx_duplicate(const struct ctx *c, const struct pkt *h)
 	c->d->cnt.duplicate++;
 	switch (h->op) {
 	case PKT_READ:
-		/* The peer asks again for all that follows. */
-		responder_clear(r);
+		answers_cut(r, h->psn);
 		rx_read(c, h, true);
 		break;
 	case PKT_CMP_SWAP:
@@ -943,6 +996,18 @@ static void responder_receive(const struct ctx *c, const struct pkt *h, const ui
 
 	if (r->failed)
 		return;
+	if (c->q && is_unreliable(c->q)) {
+		/* What is lost stays lost, with the rest of its message. */
+		r->skip |= diff != 0;
+		if (begins) {
+			r->skip = false;
+			r->op = 0;
+		}
+		if (r->skip)
+			return;
+		r->psn = h->psn;
+		diff = 0;
+	}
 	if (diff > 0) {
 		if (!r->nak_sent) {
 			r->nak_sent = true;
@@ -1032,9 +1097,7 @@ static bool responder_run(const struct ctx *c)
 		}
 		if (a->next < a->npsn)
 			continue;
-		r->nreads -= a->op != PKT_ACK;
-		QTAILQ_REMOVE(&r->answers, a, list);
-		g_free(a);
+		answer_remove(r, a);
 	}
 	return !QTAILQ_EMPTY(&r->answers);
 }
@@ -1164,7 +1227,7 @@ static void rx_request(struct mdev *d, const struct pkt *h, const uint8_t *data)
 	struct qp *q = qp_get(d, h->dqpn);
 	struct ctx c;
 
-	if (!q || (q->st != MLX5_QPC_ST_RC && q->st != MLX5_QPC_ST_XRC) || !!(h->flags & PKT_XRC) != (q->st == MLX5_QPC_ST_XRC) ||
+	if (!q || (q->st != MLX5_QPC_ST_RC && q->st != MLX5_QPC_ST_UC && q->st != MLX5_QPC_ST_XRC) || !!(h->flags & PKT_XRC) != (q->st == MLX5_QPC_ST_XRC) ||
 	    (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
 		return;
 	ctx_qp(&c, q);

@@ -48,9 +48,10 @@ static bool op_allowed(const struct qp *q, uint8_t op)
 	case MLX5_OPCODE_SEND:
 	case MLX5_OPCODE_SEND_IMM:
 		return q->st != MLX5_QPC_ST_REG_UMR;
-	case MLX5_OPCODE_SEND_INVAL:
 	case MLX5_OPCODE_RDMA_WRITE:
 	case MLX5_OPCODE_RDMA_WRITE_IMM:
+		return !is_datagram(q) && q->st != MLX5_QPC_ST_REG_UMR;
+	case MLX5_OPCODE_SEND_INVAL:
 	case MLX5_OPCODE_RDMA_READ:
 	case MLX5_OPCODE_ATOMIC_CS:
 	case MLX5_OPCODE_ATOMIC_FA:
