@@ -179,6 +179,7 @@ static void cq_notify(struct mdev *d, struct cq *q)
 	uint8_t data[28] = { 0 };
 
 	q->armed = CQ_NOT_ARMED;
+	q->notified = q->pi;
 	stl_be_p(data + COMP_CQN, q->o.n);
 	eq_put(d, q->eq, EVENT_COMP, 0, data, sizeof(data));
 }
@@ -227,19 +228,22 @@ void cq_push(struct mdev *d, struct cq *q, uint8_t *cqe, bool solicited)
 void cq_doorbell(struct mdev *d, uint32_t page, uint32_t cmd_ci, uint32_t cqn)
 {
 	struct cq *q = table_get(&d->cqs, cqn);
-	uint32_t ci = cmd_ci & 0xffffff;
+	uint32_t seen = cmd_ci & 0xffffff;
 	bool pending;
 
 	if (!q || q->uar != page) {
 		mlog(d, "doorbell of CQ 0x%x in UAR 0x%x, which is not its own", cqn, page);
 		return;
 	}
+	/* There is one event for an entry, also where its reader arms before it reads. */
+	if (ahead(q->notified, seen) > 0)
+		seen = q->notified;
 	if (cmd_ci & MLX5_CQ_DB_REQ_NOT_SOL) {
 		q->armed = CQ_ARMED_SOLICITED;
-		pending = ahead(q->last_solicited, ci) > 0;
+		pending = ahead(q->last_solicited, seen) > 0;
 	} else {
 		q->armed = CQ_ARMED;
-		pending = ahead(q->pi, ci) > 0;
+		pending = ahead(q->pi, seen) > 0;
 	}
 	if (pending)
 		cq_notify(d, q);
@@ -338,6 +342,8 @@ int cmd_query_cq(struct cmd *c)
 	SET(cqc, x, status, q->overrun ? MLX5_CQC_STATUS_CQ_OVERFLOW : MLX5_CQC_STATUS_OK);
 	SET(cqc, x, st, q->armed == CQ_ARMED ? MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED :
 	    q->armed == CQ_ARMED_SOLICITED ? MLX5_CQC_ST_SOLICITED_NOTIFICATION_REQUEST_ARMED : MLX5_CQC_ST_FIRED);
+	SET(cqc, x, last_notified_index, q->notified);
+	SET(cqc, x, last_solicit_index, q->last_solicited);
 	SET(cqc, x, consumer_counter, dma_get_be32(c->d, q->dbr));
 	SET(cqc, x, producer_counter, q->pi);
 	return STAT_OK;

@@ -95,7 +95,7 @@ struct cq {
 	struct obj o;
 	struct ring ring;
 	struct eq *eq;
-	uint32_t log, pi, uar, cqe_size, last_solicited;
+	uint32_t log, pi, uar, cqe_size, last_solicited, notified;
 	uint64_t dbr;
 	enum cq_arm armed;
 	bool ignore_overrun, overrun;
@@ -168,6 +168,7 @@ struct wr {
 struct answer {
 	QTAILQ_ENTRY(answer) list;
 	uint8_t op, syndrome;
+	bool counted;			/* among the requests that the peer may have outstanding */
 	uint32_t psn, npsn, next, len, rkey, mtu;
 	uint64_t va, old;
 };

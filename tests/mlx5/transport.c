@@ -735,6 +735,8 @@ static struct answer *answer_add(const struct ctx *c, uint8_t op, uint8_t syndro
 	a->syndrome = syndrome;
 	a->psn = psn & PSN_MASK;
 	a->npsn = 1;
+	a->counted = op != PKT_ACK;
+	c->r->nreads += a->counted;
 	QTAILQ_INSERT_TAIL(&c->r->answers, a, list);
 	if (c->q)
 		qp_kick(c->q);
@@ -909,7 +911,6 @@ static void rx_read(const struct ctx *c, const struct pkt *h, bool again)
 	a->rkey = h->rkey;
 	a->mtu = mtu;
 	a->npsn = MAX(1, DIV_ROUND_UP(h->len, mtu));
-	c->r->nreads++;
 	c->d->cnt.rx_read++;
 	if (!again)
 		c->r->psn = (c->r->psn + a->npsn) & PSN_MASK;
@@ -936,13 +937,12 @@ static void rx_atomic(const struct ctx *c, const struct pkt *h)
 	r->atomic_old[i] = v;
 	r->psn = (r->psn + 1) & PSN_MASK;
 	c->d->cnt.rx_atomic++;
-	r->nreads++;
 	answer_add(c, PKT_ATOMIC_ACK, 0, h->psn)->old = v;
 }
 
 static void answer_remove(struct responder *r, struct answer *a)
 {
-	r->nreads -= a->op != PKT_ACK;
+	r->nreads -= a->counted;
 	QTAILQ_REMOVE(&r->answers, a, list);
 	g_free(a);
 }
@@ -955,8 +955,11 @@ static void answers_cut(struct responder *r, uint32_t psn)
 	QTAILQ_FOREACH_SAFE(a, &r->answers, list, next) {
 		int32_t before = psn_diff(psn, a->psn);
 
-		if (before > 0)
-			a->npsn = MIN(a->npsn, (uint32_t)before);
+		if (before > 0 && (uint32_t)before < a->npsn) {
+			a->npsn = before;
+			r->nreads -= a->counted;
+			a->counted = false;
+		}
 		if (before <= 0 || a->next >= a->npsn)
 			answer_remove(r, a);
 	}
@@ -977,10 +980,8 @@ static void rx_duplicate(const struct ctx *c, const struct pkt *h)
 	case PKT_CMP_SWAP:
 	case PKT_FETCH_ADD:
 		for (i = 0; i < MIN(r->natomics, NUM_ATOMICS); i++)
-			if (r->atomic_psn[i] == h->psn) {
-				r->nreads++;
+			if (r->atomic_psn[i] == h->psn)
 				answer_add(c, PKT_ATOMIC_ACK, 0, h->psn)->old = r->atomic_old[i];
-			}
 		break;
 	default:
 		if (h->flags & PKT_LAST)
