@@ -99,14 +99,23 @@ static uint64_t ack_timeout_ns(const struct qp *q)
 	return t ? MAX(4096ull << t, (uint64_t)q->d->ack_timeout_min_ms * SCALE_MS) : 0;
 }
 
+static struct wr *first_outstanding(struct qp *q)
+{
+	struct wr *w;
+
+	QTAILQ_FOREACH(w, &q->wrs, list)
+		if (!w->done)
+			return w->begun ? w : NULL;
+	return NULL;
+}
+
 static void timer_restart(struct qp *q)
 {
-	const struct wr *w = QTAILQ_FIRST(&q->wrs);
 	uint64_t ns = ack_timeout_ns(q);
 
 	if (q->rnr_wait)
 		return;
-	if (!w || !w->begun || w->done || !ns)
+	if (!ns || !first_outstanding(q))
 		timer_del(q->timer);
 	else
 		timer_mod(q->timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + ns);
@@ -445,38 +454,20 @@ static void go_back(struct qp *q, struct wr *w, uint32_t from)
 	qp_kick(q);
 }
 
-static struct wr *first_outstanding(struct qp *q)
-{
-	struct wr *w;
-
-	QTAILQ_FOREACH(w, &q->wrs, list)
-		if (!w->done)
-			return w->begun ? w : NULL;
-	return NULL;
-}
-
-/* Again from the oldest packet that is not acknowledged; false: it has been tried often enough. */
-static bool try_again(struct qp *q)
+/* Again from the oldest packet that is not acknowledged. */
+static void ask_again(struct qp *q)
 {
 	struct wr *w = first_outstanding(q);
-	int32_t from;
 
-	if (!w)
-		return true;
-	if (!q->retries) {
-		requester_fail(q, w, MLX5_CQE_SYNDROME_TRANSPORT_RETRY_EXC_ERR);
-		return false;
-	}
-	q->retries--;
-	from = psn_diff(q->una, w->psn);
-	go_back(q, w, has_answer(w) ? w->got : MAX(from, 0));
+	if (w)
+		go_back(q, w, has_answer(w) ? w->got : MAX(psn_diff(q->una, w->psn), 0));
 	timer_restart(q);
-	return true;
 }
 
 void requester_timer(void *opaque)
 {
 	struct qp *q = opaque;
+	struct wr *w;
 
 	if (q->state != MLX5_QPC_STATE_RTS)
 		return;
@@ -487,11 +478,17 @@ void requester_timer(void *opaque)
 		return;
 	}
 	q->asked_again = false;
-	if (first_outstanding(q)) {
-		q->d->cnt.local_ack_timeout++;
-		mlog(q->d, "QP 0x%x: no answer in time, %u tries left", q->o.n, q->retries);
-		try_again(q);
+	w = first_outstanding(q);
+	if (!w)
+		return;
+	q->d->cnt.local_ack_timeout++;
+	mlog(q->d, "QP 0x%x: no answer in time, %u tries left", q->o.n, q->retries);
+	if (!q->retries) {
+		requester_fail(q, w, MLX5_CQE_SYNDROME_TRANSPORT_RETRY_EXC_ERR);
+		return;
 	}
+	q->retries--;
+	ask_again(q);
 }
 
 /* All up to psn has come. False: an answer is missing before, which is asked for once more. */
@@ -509,7 +506,8 @@ static bool acked(struct qp *q, uint32_t psn)
 				break;
 			if (!q->asked_again) {
 				q->d->cnt.implied_nak++;
-				q->asked_again = try_again(q);
+				q->asked_again = true;
+				ask_again(q);
 			}
 			return false;
 		}
@@ -584,7 +582,7 @@ static void rx_ack(struct qp *q, const struct pkt *h)
 	case NAK_SEQUENCE:
 		q->d->cnt.packet_seq_err++;
 		if (acked(q, h->psn - 1))
-			try_again(q);
+			ask_again(q);
 		break;
 	default:
 		if (h->syndrome >= G_N_ELEMENTS(syndromes) || !acked(q, h->psn - 1))
