@@ -227,6 +227,7 @@ void cmd_doorbell(struct mdev *d, uint32_t vector)
 			mlog(d, "refused: command entry %d: delivery status 0x%x", i, delivery);
 		dma_put(d, at + ENT_OUT, e + ENT_OUT, ENT_INLINE);
 		e[ENT_STATUS_OWN] = delivery << 1;
+		/* The owner's bit is the last that the driver sees. */
 		smp_wmb();
 		dma_put(d, at + ENT_STATUS_OWN, e + ENT_STATUS_OWN, 1);
 		stl_be_p(done, 1u << i);

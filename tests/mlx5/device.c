@@ -16,6 +16,8 @@ enum {
 	REG_HOST_ENDIANNESS = 0x7004,
 };
 
+#define PPCNT_INFINIBAND 0x20
+
 static int cmd_enable_hca(struct cmd *c)
 {
 	if (GET(enable_hca_in, c->in, function_id))
@@ -307,6 +309,11 @@ static int cmd_access_reg(struct cmd *c)
 		SET(ptys_reg, data, ib_proto_capability, 1 << 5);	/* EDR */
 		SET(ptys_reg, data, ib_proto_admin, 1 << 5);
 		SET(ptys_reg, data, ib_proto_oper, 1 << 5);
+		break;
+	case REG_PPCNT << 1:
+		/* Errors of the link, of which there are none. */
+		if (GET(ppcnt_reg, data, grp) != PPCNT_INFINIBAND)
+			return refuse(c, STAT_BAD_PARAM, "port counters of group 0x%x", (int)GET(ppcnt_reg, data, grp));
 		break;
 	case REG_PVLC << 1:
 		SET(pvlc_reg, data, vl_hw_cap, 4);

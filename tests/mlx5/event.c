@@ -42,6 +42,7 @@ static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t s
 	}
 	e[EQE_SIZE - 1] = (q->pi >> q->log) & 1;
 	ring_put(d, &q->ring, at, e, EQE_SIZE - 1);
+	/* The owner's bit is the last that the driver sees. */
 	smp_wmb();
 	ring_put(d, &q->ring, at + EQE_SIZE - 1, e + EQE_SIZE - 1, 1);
 	q->pi++;
@@ -193,6 +194,7 @@ static void cq_put(struct mdev *d, struct cq *q, uint8_t *cqe)
 		stq_be_p(cqe + offsetof(struct mlx5_cqe64, timestamp), qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
 	cqe[63] |= (q->pi >> q->log) & 1;
 	ring_put(d, &q->ring, at, cqe, 63);
+	/* The owner's bit is the last that the driver sees. */
 	smp_wmb();
 	ring_put(d, &q->ring, at + 63, cqe + 63, 1);
 	q->pi = (q->pi + 1) & 0xffffff;

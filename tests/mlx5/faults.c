@@ -81,8 +81,13 @@ static bool fatal_get(Object *o, Error **errp)
 
 static void fatal_set(Object *o, bool fatal, Error **errp)
 {
-	MDEV(o)->faults.fatal = fatal;
-	mlog(MDEV(o), "fault: fatal = %d", fatal);
+	struct mdev *d = MDEV(o);
+
+	/* One that works again has forgotten all. */
+	if (d->faults.fatal && !fatal)
+		device_reset_all(d);
+	d->faults.fatal = fatal;
+	mlog(d, "fault: fatal = %d", fatal);
 }
 
 static bool reject_silent_get(Object *o, Error **errp)

@@ -407,17 +407,21 @@ static const struct field create_xrc_srq_fields[] = {
 static const struct field xrc_srqn_fields[] = { F(destroy_xrc_srq_in, xrc_srqn), {} };
 static const struct field arm_xrc_srq_fields[] = { F(arm_xrc_srq_in, xrc_srqn), F(arm_xrc_srq_in, lwm), {} };
 
-#define OBJ_DEFS(op, name) \
-	CMD(MLX5_CMD_OP_ALLOC_##op, alloc_##name, WHEN_READY, TAIL_NONE, cmd_alloc_##name, NULL), \
-	CMD(MLX5_CMD_OP_DEALLOC_##op, dealloc_##name, WHEN_READY, TAIL_NONE, cmd_dealloc_##name, dealloc_##name##_fields)
-
 const struct cmd_def object_cmds[] = {
 	CMD(MLX5_CMD_OP_ALLOC_UAR, alloc_uar, WHEN_READY, TAIL_NONE, cmd_alloc_uar, NULL),
 	CMD(MLX5_CMD_OP_DEALLOC_UAR, dealloc_uar, WHEN_READY, TAIL_NONE, cmd_dealloc_uar, dealloc_uar_fields),
-	OBJ_DEFS(PD, pd),
-	OBJ_DEFS(XRCD, xrcd),
-	OBJ_DEFS(TRANSPORT_DOMAIN, transport_domain),
-	OBJ_DEFS(Q_COUNTER, q_counter),
+	CMD(MLX5_CMD_OP_ALLOC_PD, alloc_pd, WHEN_READY, TAIL_NONE, cmd_alloc_pd, NULL),
+	CMD(MLX5_CMD_OP_DEALLOC_PD, dealloc_pd, WHEN_READY, TAIL_NONE, cmd_dealloc_pd,
+	    dealloc_pd_fields),
+	CMD(MLX5_CMD_OP_ALLOC_XRCD, alloc_xrcd, WHEN_READY, TAIL_NONE, cmd_alloc_xrcd, NULL),
+	CMD(MLX5_CMD_OP_DEALLOC_XRCD, dealloc_xrcd, WHEN_READY, TAIL_NONE, cmd_dealloc_xrcd,
+	    dealloc_xrcd_fields),
+	CMD(MLX5_CMD_OP_ALLOC_TRANSPORT_DOMAIN, alloc_transport_domain, WHEN_READY, TAIL_NONE, cmd_alloc_transport_domain, NULL),
+	CMD(MLX5_CMD_OP_DEALLOC_TRANSPORT_DOMAIN, dealloc_transport_domain, WHEN_READY, TAIL_NONE, cmd_dealloc_transport_domain,
+	    dealloc_transport_domain_fields),
+	CMD(MLX5_CMD_OP_ALLOC_Q_COUNTER, alloc_q_counter, WHEN_READY, TAIL_NONE, cmd_alloc_q_counter, NULL),
+	CMD(MLX5_CMD_OP_DEALLOC_Q_COUNTER, dealloc_q_counter, WHEN_READY, TAIL_NONE, cmd_dealloc_q_counter,
+	    dealloc_q_counter_fields),
 	CMD(MLX5_CMD_OP_QUERY_Q_COUNTER, query_q_counter, WHEN_READY, TAIL_NONE, cmd_query_q_counter, query_q_counter_fields),
 	CMD(MLX5_CMD_OP_CREATE_EQ, create_eq, WHEN_READY, TAIL_PAS, cmd_create_eq, create_eq_fields),
 	CMD(MLX5_CMD_OP_DESTROY_EQ, destroy_eq, WHEN_READY, TAIL_NONE, cmd_destroy_eq, eqn_fields),

@@ -14,6 +14,9 @@
 #define FW_SUB 1000
 #define CMDIF_REV 5
 #define HEALTH_FATAL 0x1		/* of its syndromes: a firmware assertion */
+#define HEALTH_RESET_ME (1u << 31)
+#define NIC_DISABLED 1
+#define NIC_SW_RESET 7
 
 enum {
 	SEG_FW_REV = 0x0,
@@ -25,6 +28,7 @@ enum {
 	SEG_HEALTH = 0x200,
 	SEG_HEALTH_FW_VER = SEG_HEALTH + 0x30,
 	SEG_HEALTH_HW_ID = SEG_HEALTH + 0x34,
+	SEG_HEALTH_SEVERITY = SEG_HEALTH + 0x38,
 	SEG_HEALTH_SYNDROME = SEG_HEALTH + 0x3c,
 	SEG_TIMER_H = 0x1000,
 	SEG_TIMER_L = 0x1004,
@@ -131,6 +135,8 @@ static uint64_t segment_read(struct mdev *d, hwaddr a)
 		return FW_MAJOR << 24 | FW_MINOR << 16 | FW_SUB;
 	case SEG_HEALTH_HW_ID:
 		return 0x20d;
+	case SEG_HEALTH_SEVERITY:
+		return d->faults.fatal ? HEALTH_RESET_ME : 0;
 	case SEG_HEALTH_SYNDROME:
 		return d->faults.fatal ? HEALTH_FATAL << 16 : 0;
 	case SEG_TIMER_H:
@@ -147,7 +153,10 @@ static uint64_t segment_read(struct mdev *d, hwaddr a)
 
 static uint64_t bar_read(void *opaque, hwaddr a, unsigned int size)
 {
-	return a < 0x2000 ? segment_read(opaque, a) : 0;
+	uint64_t v = a < 0x2000 ? segment_read(opaque, a & ~3ull) : 0;
+
+	/* The health buffer has fields of a byte. */
+	return v >> 8 * (4 - (a & 3) - size) & MAKE_64BIT_MASK(0, 8 * size);
 }
 
 static void uar_write(struct mdev *d, uint32_t page, uint32_t off, uint32_t v)
@@ -182,8 +191,13 @@ static void bar_write(void *opaque, hwaddr a, uint64_t v, unsigned int size)
 {
 	struct mdev *d = opaque;
 
-	if (d->faults.fatal)
+	/* Of a firmware that has failed only the reset works. */
+	if (d->faults.fatal && a != SEG_CMDQ_L)
 		return;
+	if (size != 4) {
+		mlog(d, "%u bytes written at 0x%" PRIx64, size, (uint64_t)a);
+		return;
+	}
 	if (a >= (hwaddr)UAR_BASE_PAGE * MLX5_PAGE) {
 		uar_write(d, a / MLX5_PAGE, a % MLX5_PAGE, v);
 		return;
@@ -194,7 +208,13 @@ static void bar_write(void *opaque, hwaddr a, uint64_t v, unsigned int size)
 		break;
 	case SEG_CMDQ_L:
 		d->cmdq_l = v & ~(MLX5_PAGE - 1);
-		d->nic_interface = (v >> 8) & 3;
+		d->nic_interface = (v >> 8) & 7;
+		if (d->nic_interface == NIC_SW_RESET) {
+			mlog(d, "reset by the driver");
+			device_reset_all(d);
+			d->faults.fatal = false;
+			d->nic_interface = NIC_DISABLED;
+		}
 		break;
 	case SEG_CMD_DOORBELL:
 		cmd_doorbell(d, v);
@@ -208,8 +228,8 @@ static const MemoryRegionOps bar_ops = {
 	.read = bar_read,
 	.write = bar_write,
 	.endianness = DEVICE_BIG_ENDIAN,
-	.valid = { .min_access_size = 4, .max_access_size = 8 },
-	.impl = { .min_access_size = 4, .max_access_size = 4 },
+	.valid = { .min_access_size = 1, .max_access_size = 8 },
+	.impl = { .min_access_size = 1, .max_access_size = 4 },
 };
 
 void device_reset_all(struct mdev *d)

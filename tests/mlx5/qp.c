@@ -24,19 +24,18 @@ struct change {
 	struct field f;
 };
 
-/* Datagram queue pairs have the length of messages told in each state. */
-#define COMMON_CHANGES \
-	{ KEEP, Q(pm_state) }, { KEEP, Q(rlky) }, { KEEP, Q(log_ack_req_freq) }, { KEEP, Q(counter_set_id) }, { KEEP, Q(mtu) }, \
-	{ KEEP, Q(log_msg_max) }, { KEEP, Q(deth_sqpn) }
+/* In each state. Datagram queue pairs have the length of messages told in each. */
+static const struct change common[] = {
+	{ KEEP, Q(pm_state) }, { KEEP, Q(rlky) }, { KEEP, Q(log_ack_req_freq) }, { KEEP, Q(counter_set_id) },
+	{ KEEP, Q(mtu) }, { KEEP, Q(log_msg_max) }, { KEEP, Q(deth_sqpn) }, {}
+};
 
 static const struct change to_init[] = {
-	COMMON_CHANGES,
 	{ NO_OPT, PATH(pkey_index) }, { NO_OPT, PATH(vhca_port_num) }, { NO_OPT, Q(rre) }, { NO_OPT, Q(rwe) }, { NO_OPT, Q(rae) },
 	{ NO_OPT, Q(atomic_mode) }, { NO_OPT, Q(q_key) }, { NO_OPT, Q(dbr_addr) }, {}
 };
 
 static const struct change to_rtr[] = {
-	COMMON_CHANGES,
 	{ NO_OPT, Q(remote_qpn) }, { NO_OPT, Q(next_rcv_psn) },
 	{ NO_OPT, Q(log_rra_max) }, { NO_OPT, Q(min_rnr_nak) }, { NO_OPT, PATH(grh) }, { NO_OPT, PATH(mlid) },
 	{ NO_OPT, PATH(rlid) }, { NO_OPT, PATH(src_addr_index) }, { NO_OPT, PATH(stat_rate) }, { NO_OPT, PATH(hop_limit) },
@@ -46,14 +45,12 @@ static const struct change to_rtr[] = {
 };
 
 static const struct change to_rts[] = {
-	COMMON_CHANGES,
 	{ NO_OPT, Q(next_send_psn) }, { NO_OPT, PATH(ack_timeout) }, { KEEP, PATH(vhca_port_num) }, { NO_OPT, Q(retry_count) },
 	{ NO_OPT, Q(rnr_retry) }, { NO_OPT, Q(log_sra_max) }, { OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) },
 	{ OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) }, { OPT_RNR_TIMER, Q(min_rnr_nak) }, { OPT_PKEY, PATH(pkey_index) }, {}
 };
 
 static const struct change in_state[] = {
-	COMMON_CHANGES,
 	{ OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) }, { OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) },
 	{ OPT_PKEY, PATH(pkey_index) }, { OPT_PORT, PATH(vhca_port_num) }, { OPT_RNR_TIMER, Q(min_rnr_nak) },
 	{ OPT_ACK_TIMEOUT, PATH(ack_timeout) }, { OPT_RETRY, Q(retry_count) }, { OPT_RNR_RETRY, Q(rnr_retry) },
@@ -309,13 +306,35 @@ static int bad_state(struct cmd *c, const struct qp *q)
 	return refuse(c, STAT_BAD_QP_STATE, "QP 0x%x is in state %u", q->o.n, q->state);
 }
 
+static void change_clear(uint8_t *left, const struct change *h)
+{
+	uint32_t i;
+
+	for (; h->f.bits; h++)
+		for (i = 0; i < h->f.bits; i += 8)
+			bits_set(left, h->f.offset + i, MIN(8, h->f.bits - i), 0);
+}
+
+static void change_apply(uint8_t *context, const uint8_t *in, const struct change *h, uint32_t opt)
+{
+	uint32_t i, n;
+
+	for (; h->f.bits; h++) {
+		if (h->opt == KEEP ? !bits_get(in, h->f.offset, h->f.bits) : h->opt != NO_OPT && !(opt & 1u << h->opt))
+			continue;
+		for (i = 0; i < h->f.bits; i += 8) {
+			n = MIN(8, h->f.bits - i);
+			bits_set(context, h->f.offset + i, n, bits_get(in, h->f.offset + i, n));
+		}
+	}
+}
+
 /* Fields that this change may set go into the context; all others must be zero, or as they are where a driver repeats them. */
 static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 {
 	const uint8_t *in = ADDR(init2rtr_qp_in, c->in, qpc);
 	uint32_t opt = GET(init2rtr_qp_in, c->in, opt_param_mask), i;
 	g_autofree uint8_t *left = g_memdup2(in, SZ(qpc));
-	const struct change *h;
 	const struct field *f;
 
 	if (q->st == MLX5_QPC_ST_REG_UMR && !q->pd) {
@@ -336,19 +355,15 @@ static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 				      q->o.n, v, f->offset);
 		bits_set(left, f->offset, f->bits, 0);
 	}
-	for (h = changes; h->f.bits; h++)
-		for (i = 0; i < h->f.bits; i += 8)
-			bits_set(left, h->f.offset + i, MIN(8, h->f.bits - i), 0);
+	change_clear(left, common);
+	change_clear(left, changes);
 	for (i = 0; i < SZ(qpc); i += 4)
 		if (ldl_be_p(left + i))
 			return refuse(c, STAT_BAD_PARAM, "QP context: bits 0x%08x at 0x%x may not be set in this state", ldl_be_p(left + i), i);
 	if (q->st != MLX5_QPC_ST_QP0 && GET(qpc, in, primary_address_path.vhca_port_num) > 1)
 		return refuse(c, STAT_BAD_PARAM, "port");
-	for (h = changes; h->f.bits; h++)
-		if (h->opt == NO_OPT || (h->opt == KEEP ? bits_get(in, h->f.offset, h->f.bits) : h->opt < 32 && opt & 1u << h->opt))
-			for (i = 0; i < h->f.bits; i += 8)
-				bits_set(q->context, h->f.offset + i, MIN(8, h->f.bits - i),
-					 bits_get(in, h->f.offset + i, MIN(8, h->f.bits - i)));
+	change_apply(q->context, in, common, opt);
+	change_apply(q->context, in, changes, opt);
 	return STAT_OK;
 }
 
