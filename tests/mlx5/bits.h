@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Fields of commands and contexts, by the kernel's own layouts: mlx5_ifc.h writes one byte for each bit.
+ * Fields of commands and contexts, by the kernel's own layouts: mlx5_ifc.h writes one byte for each
+ * bit.
  */
 #ifndef MLX5_MODEL_BITS_H
 #define MLX5_MODEL_BITS_H
@@ -10,7 +11,12 @@
 
 typedef uint8_t u8;
 #ifndef DECLARE_FLEX_ARRAY
-#define DECLARE_FLEX_ARRAY(type, name) struct { struct {} __empty_##name; type name[]; }
+#define DECLARE_FLEX_ARRAY(type, name) \
+	struct {                       \
+		struct {               \
+		} __empty_##name;      \
+		type name[];           \
+	}
 #endif
 #include <linux/mlx5/mlx5_ifc.h>
 

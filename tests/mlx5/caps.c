@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the device says that it can do. A capability that is not set here the model does not have. */
+/*
+ * What the device says that it can do. A capability that is not set here the model does not have.
+ */
 #include "mlx5.h"
 
 #define CAP(f, v) SET(cmd_hca_cap, d->caps_max, f, v)
@@ -70,8 +72,8 @@ void caps_init(struct mdev *d)
 	CAP(device_frequency_mhz, 1000);
 	CAP(device_frequency_khz, 1000000);
 
-	SET(atomic_caps, d->atomic_max, atomic_operations, 3);		/* compare and swap, fetch and add */
-	SET(atomic_caps, d->atomic_max, atomic_size_qp, 1 << 3);	/* of 8 bytes */
+	SET(atomic_caps, d->atomic_max, atomic_operations, 3); /* compare and swap, fetch and add */
+	SET(atomic_caps, d->atomic_max, atomic_size_qp, 1 << 3); /* of 8 bytes */
 	SET(atomic_caps, d->atomic_max, atomic_size_dc, 1 << 3);
 	SET(atomic_caps, d->atomic_max, supported_atomic_req_8B_endianness_mode_1, 1);
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The command interface: the queue, mailboxes, and what is checked of every command before it runs. */
+/*
+ * The command interface: the queue, mailboxes, and what is checked of every command before it runs.
+ */
 #include "mlx5.h"
 
 #define SYNDROME_FILE 1
@@ -9,15 +11,30 @@
 
 /* An entry of the queue. */
 enum {
-	ENT_TYPE = 0, ENT_IN_LEN = 4, ENT_IN_PTR = 8, ENT_IN = 16, ENT_OUT = 32, ENT_OUT_PTR = 48, ENT_OUT_LEN = 56,
-	ENT_TOKEN = 60, ENT_STATUS_OWN = 63, ENT_SIZE = 64, ENT_INLINE = 16,
+	ENT_TYPE = 0,
+	ENT_IN_LEN = 4,
+	ENT_IN_PTR = 8,
+	ENT_IN = 16,
+	ENT_OUT = 32,
+	ENT_OUT_PTR = 48,
+	ENT_OUT_LEN = 56,
+	ENT_TOKEN = 60,
+	ENT_STATUS_OWN = 63,
+	ENT_SIZE = 64,
+	ENT_INLINE = 16,
 };
 
 enum { BLK_NEXT = 560, BLK_NUM = 568, BLK_TOKEN = 573 };
 
 enum {
-	DELIVERY_OK = 0x0, DELIVERY_TOKEN = 0x2, DELIVERY_BLOCK = 0x3, DELIVERY_OUT_PTR = 0x4, DELIVERY_IN_PTR = 0x5,
-	DELIVERY_IN_LEN = 0x7, DELIVERY_OUT_LEN = 0x8, DELIVERY_DESCRIPTOR = 0x10,
+	DELIVERY_OK = 0x0,
+	DELIVERY_TOKEN = 0x2,
+	DELIVERY_BLOCK = 0x3,
+	DELIVERY_OUT_PTR = 0x4,
+	DELIVERY_IN_PTR = 0x5,
+	DELIVERY_IN_LEN = 0x7,
+	DELIVERY_OUT_LEN = 0x8,
+	DELIVERY_DESCRIPTOR = 0x10,
 };
 
 int cmd_refuse(struct cmd *c, int status, uint32_t syndrome, const char *fmt, ...)
@@ -56,7 +73,7 @@ static int check_fields(struct cmd *c)
 	for (f = c->def->fields; f && f->bits; f++) {
 		uint32_t end = f->offset + f->bits, o;
 
-		for (o = f->offset; o < end && o / 8 < len; ) {
+		for (o = f->offset; o < end && o / 8 < len;) {
 			uint32_t n = MIN(end - o, 32);
 
 			bits_set(left, o, n, 0);
@@ -65,7 +82,9 @@ static int check_fields(struct cmd *c)
 	}
 	for (i = 0; i + 4 <= len; i += 4)
 		if (ldl_be_p(left + i))
-			return refuse(c, STAT_BAD_PARAM, "bits 0x%08x at 0x%x are reserved or not implemented", ldl_be_p(left + i), i);
+			return refuse(c, STAT_BAD_PARAM,
+				      "bits 0x%08x at 0x%x are reserved or not implemented",
+				      ldl_be_p(left + i), i);
 	return STAT_OK;
 }
 
@@ -78,9 +97,12 @@ static int cmd_check(struct cmd *c)
 		return refuse(c, STAT_BAD_OP, "opcode 0x%x is not implemented", c->op);
 	if (c->in_len < def->in_len || (def->tail == TAIL_NONE && c->in_len != def->in_len) ||
 	    (def->tail == TAIL_PAS && (c->in_len - def->in_len) % 8))
-		return refuse(c, STAT_BAD_INP_LEN, "%u bytes of input where %u are expected", c->in_len, def->in_len);
+		return refuse(c, STAT_BAD_INP_LEN, "%u bytes of input where %u are expected",
+			      c->in_len, def->in_len);
 	if (c->out_len < def->out_len)
-		return refuse(c, STAT_BAD_OUTP_LEN, "room for %u bytes of output where %u are needed", c->out_len, def->out_len);
+		return refuse(c, STAT_BAD_OUTP_LEN,
+			      "room for %u bytes of output where %u are needed", c->out_len,
+			      def->out_len);
 	if (def->when >= WHEN_ENABLED && !d->hca_enabled)
 		return refuse(c, STAT_BAD_SYS_STATE, "the HCA is not enabled");
 	if (def->when == WHEN_READY && !d->hca_ready)
@@ -112,10 +134,12 @@ static void cmd_run(struct cmd *c)
 		status = c->def->run(c);
 	if (status != STAT_OK) {
 		memset(c->out, 0, c->out_len);
-		mlog(d, "refused: %s (0x%x) op_mod 0x%x: status 0x%x syndrome 0x%x: %s", c->def ? c->def->name : "command",
-		     c->op, c->op_mod, status, c->syndrome, c->why);
+		mlog(d, "refused: %s (0x%x) op_mod 0x%x: status 0x%x syndrome 0x%x: %s",
+		     c->def ? c->def->name : "command", c->op, c->op_mod, status, c->syndrome,
+		     c->why);
 	} else {
-		mlog(d, "%s op_mod 0x%x%s%s", c->def->name, c->op_mod, c->why[0] ? ": " : "", c->why);
+		mlog(d, "%s op_mod 0x%x%s%s", c->def->name, c->op_mod, c->why[0] ? ": " : "",
+		     c->why);
 	}
 	bits_set(c->out, 0, 8, status);
 	stl_be_p(c->out + 4, c->syndrome);
@@ -167,7 +191,9 @@ static int mailbox_out(struct cmd *c, uint64_t ptr, uint8_t token, bool write)
 
 static int entry_run(struct mdev *d, uint8_t *e)
 {
-	struct cmd c = { .d = d, .in_len = ldl_be_p(e + ENT_IN_LEN), .out_len = ldl_be_p(e + ENT_OUT_LEN) };
+	struct cmd c = { .d = d,
+			 .in_len = ldl_be_p(e + ENT_IN_LEN),
+			 .out_len = ldl_be_p(e + ENT_OUT_LEN) };
 	uint64_t in_ptr = ldq_be_p(e + ENT_IN_PTR), out_ptr = ldq_be_p(e + ENT_OUT_PTR);
 	int delivery;
 
@@ -237,10 +263,11 @@ void cmd_doorbell(struct mdev *d, uint32_t vector)
 }
 
 /*
- * The pages behind the fixed part of the command hold a ring of so many bytes. An offset is in 64ths of a page, as the device has it for
- * rings that do not begin where a page does.
+ * The pages behind the fixed part of the command hold a ring of so many bytes. An offset is in
+ * 64ths of a page, as the device has it for rings that do not begin where a page does.
  */
-int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, uint32_t offset, const uint8_t *pas)
+int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, uint32_t offset,
+	      const uint8_t *pas)
 {
 	uint32_t have = (c->in + c->in_len - pas) / 8, i;
 	uint64_t page, need;
@@ -253,7 +280,8 @@ int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, 
 	r->bytes = bytes;
 	need = DIV_ROUND_UP(r->offset + bytes, page);
 	if (have < need)
-		return refuse(c, STAT_BAD_INP_LEN, "%u pages where %" PRIu64 " bytes need %" PRIu64, have, bytes, need);
+		return refuse(c, STAT_BAD_INP_LEN, "%u pages where %" PRIu64 " bytes need %" PRIu64,
+			      have, bytes, need);
 	r->npas = need;
 	r->pas = g_new(uint64_t, MAX(need, 1));
 	for (i = 0; i < need; i++) {

@@ -7,7 +7,7 @@
 #define SYNDROME_FILE 3
 #define EQE_SIZE 64
 #define EQE_DATA 32
-#define COMP_CQN 24			/* in an event's data */
+#define COMP_CQN 24 /* in an event's data */
 #define OBJECT_KIND 20
 #define OBJECT_N 24
 #define CQ_ERR_SYNDROME 11
@@ -21,7 +21,8 @@ static int32_t ahead(uint32_t a, uint32_t b)
 	return (int32_t)((a - b) << 8) >> 8;
 }
 
-static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t sub_type, const void *data, uint32_t len)
+static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t sub_type,
+		   const void *data, uint32_t len)
 {
 	uint8_t e[EQE_SIZE] = { [1] = type, [3] = sub_type };
 	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * EQE_SIZE;
@@ -52,7 +53,8 @@ static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t s
 	}
 }
 
-void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data, uint32_t len)
+void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data,
+	      uint32_t len)
 {
 	uint32_t i;
 
@@ -101,17 +103,20 @@ void eq_free(void *p)
 	g_free(q);
 }
 
-const struct field create_eq_fields[] = {
-	F(create_eq_in, eq_context_entry.page_offset), F(create_eq_in, eq_context_entry.log_eq_size),
-	F(create_eq_in, eq_context_entry.uar_page), F(create_eq_in, eq_context_entry.intr),
-	F(create_eq_in, eq_context_entry.log_page_size), F(create_eq_in, event_bitmask), {}
-};
+const struct field create_eq_fields[] = { F(create_eq_in, eq_context_entry.page_offset),
+					  F(create_eq_in, eq_context_entry.log_eq_size),
+					  F(create_eq_in, eq_context_entry.uar_page),
+					  F(create_eq_in, eq_context_entry.intr),
+					  F(create_eq_in, eq_context_entry.log_page_size),
+					  F(create_eq_in, event_bitmask),
+					  {} };
 
 int cmd_create_eq(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint8_t *x = ADDR(create_eq_in, c->in, eq_context_entry);
-	uint32_t log = GET(eqc, x, log_eq_size), uar = GET(eqc, x, uar_page), vector = GET(eqc, x, intr), i;
+	uint32_t log = GET(eqc, x, log_eq_size), uar = GET(eqc, x, uar_page),
+		 vector = GET(eqc, x, intr), i;
 	struct eq *q;
 	int err;
 
@@ -127,8 +132,8 @@ int cmd_create_eq(struct cmd *c)
 	q->vector = vector;
 	for (i = 0; i < 4; i++)
 		q->mask[i] = ldq_be_p(ADDR(create_eq_in, c->in, event_bitmask) + 8 * i);
-	err = ring_init(c, &q->ring, (uint64_t)EQE_SIZE << log, GET(eqc, x, log_page_size), GET(eqc, x, page_offset),
-			c->in + SZ(create_eq_in));
+	err = ring_init(c, &q->ring, (uint64_t)EQE_SIZE << log, GET(eqc, x, log_page_size),
+			GET(eqc, x, page_offset), c->in + SZ(create_eq_in));
 	if (err) {
 		g_free(q);
 		return err;
@@ -191,7 +196,8 @@ static void cq_put(struct mdev *d, struct cq *q, uint8_t *cqe)
 
 	/* In its place an error has its syndrome. */
 	if (cqe[63] >> 4 != MLX5_CQE_REQ_ERR && cqe[63] >> 4 != MLX5_CQE_RESP_ERR)
-		stq_be_p(cqe + offsetof(struct mlx5_cqe64, timestamp), qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
+		stq_be_p(cqe + offsetof(struct mlx5_cqe64, timestamp),
+			 qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
 	cqe[63] |= (q->pi >> q->log) & 1;
 	ring_put(d, &q->ring, at, cqe, 63);
 	/* The owner's bit is the last that the driver sees. */
@@ -211,7 +217,10 @@ static void cq_set_overrun(struct mdev *d, struct cq *q)
 	eq_event(d, EVENT_CQ_ERROR, 0, data, sizeof(data));
 }
 
-/* An entry without its owner's bit, and whether who waits for solicited events only is told as well. */
+/*
+ * An entry without its owner's bit, and whether who waits for solicited events only is told as
+ * well.
+ */
 void cq_push(struct mdev *d, struct cq *q, uint8_t *cqe, bool solicited)
 {
 	if (q->overrun)
@@ -260,12 +269,15 @@ void cq_free(void *p)
 	g_free(q);
 }
 
-const struct field create_cq_fields[] = {
-	F(create_cq_in, cq_context.cqe_sz), F(create_cq_in, cq_context.oi), F(create_cq_in, cq_context.page_offset),
-	F(create_cq_in, cq_context.log_cq_size), F(create_cq_in, cq_context.uar_page),
-	F(create_cq_in, cq_context.c_eqn_or_apu_element), F(create_cq_in, cq_context.log_page_size),
-	F(create_cq_in, cq_context.dbr_addr), {}
-};
+const struct field create_cq_fields[] = { F(create_cq_in, cq_context.cqe_sz),
+					  F(create_cq_in, cq_context.oi),
+					  F(create_cq_in, cq_context.page_offset),
+					  F(create_cq_in, cq_context.log_cq_size),
+					  F(create_cq_in, cq_context.uar_page),
+					  F(create_cq_in, cq_context.c_eqn_or_apu_element),
+					  F(create_cq_in, cq_context.log_page_size),
+					  F(create_cq_in, cq_context.dbr_addr),
+					  {} };
 
 static int cq_ring_init(struct cmd *c, struct ring *r, const uint8_t *x, const uint8_t *pas)
 {
@@ -275,7 +287,8 @@ static int cq_ring_init(struct cmd *c, struct ring *r, const uint8_t *x, const u
 		return refuse(c, STAT_BAD_PARAM, "2^%u entries", log);
 	if (size > MLX5_CQC_CQE_SZ_128_BYTES)
 		return refuse(c, STAT_BAD_PARAM, "cqe_sz %u", size);
-	return ring_init(c, r, 64ull << (log + size), GET(cqc, x, log_page_size), GET(cqc, x, page_offset), pas);
+	return ring_init(c, r, 64ull << (log + size), GET(cqc, x, log_page_size),
+			 GET(cqc, x, page_offset), pas);
 }
 
 int cmd_create_cq(struct cmd *c)
@@ -292,7 +305,8 @@ int cmd_create_cq(struct cmd *c)
 	if (!eq)
 		return refuse(c, STAT_BAD_RES, "EQ %u", eqn);
 	if (GET(cqc, x, dbr_addr) % 8)
-		return refuse(c, STAT_BAD_PARAM, "doorbell record at 0x%" PRIx64, GET(cqc, x, dbr_addr));
+		return refuse(c, STAT_BAD_PARAM, "doorbell record at 0x%" PRIx64,
+			      GET(cqc, x, dbr_addr));
 	q = g_new0(struct cq, 1);
 	err = cq_ring_init(c, &q->ring, x, c->in + SZ(create_cq_in));
 	if (err) {
@@ -342,8 +356,10 @@ int cmd_query_cq(struct cmd *c)
 		return refuse(c, STAT_BAD_RES, "CQ 0x%x", n);
 	memcpy(x, q->context, sizeof(q->context));
 	SET(cqc, x, status, q->overrun ? MLX5_CQC_STATUS_CQ_OVERFLOW : MLX5_CQC_STATUS_OK);
-	SET(cqc, x, st, q->armed == CQ_ARMED ? MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED :
-	    q->armed == CQ_ARMED_SOLICITED ? MLX5_CQC_ST_SOLICITED_NOTIFICATION_REQUEST_ARMED : MLX5_CQC_ST_FIRED);
+	SET(cqc, x, st,
+	    q->armed == CQ_ARMED	   ? MLX5_CQC_ST_NOTIFICATION_REQUEST_ARMED :
+	    q->armed == CQ_ARMED_SOLICITED ? MLX5_CQC_ST_SOLICITED_NOTIFICATION_REQUEST_ARMED :
+					     MLX5_CQC_ST_FIRED);
 	SET(cqc, x, last_notified_index, q->notified);
 	SET(cqc, x, last_solicit_index, q->last_solicited);
 	SET(cqc, x, consumer_counter, dma_get_be32(c->d, q->dbr));
@@ -351,18 +367,24 @@ int cmd_query_cq(struct cmd *c)
 	return STAT_OK;
 }
 
-const struct field modify_cq_fields[] = {
-	F(modify_cq_in, cqn), F(modify_cq_in, modify_field_select_resize_field_select), F(modify_cq_in, cq_context.cqe_sz),
-	F(modify_cq_in, cq_context.page_offset), F(modify_cq_in, cq_context.log_cq_size),
-	F(modify_cq_in, cq_context.log_page_size), {}
-};
+const struct field modify_cq_fields[] = { F(modify_cq_in, cqn),
+					  F(modify_cq_in, modify_field_select_resize_field_select),
+					  F(modify_cq_in, cq_context.cqe_sz),
+					  F(modify_cq_in, cq_context.page_offset),
+					  F(modify_cq_in, cq_context.log_cq_size),
+					  F(modify_cq_in, cq_context.log_page_size),
+					  {} };
 
-/* The old ring ends with an entry that says so, which uses up an index: what comes then stands in the new one. */
+/*
+ * The old ring ends with an entry that says so, which uses up an index: what comes then stands in
+ * the new one.
+ */
 int cmd_modify_cq(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint32_t n = GET(modify_cq_in, c->in, cqn);
-	uint8_t *x = ADDR(modify_cq_in, c->in, cq_context), cqe[64] = { [63] = MLX5_CQE_RESIZE_CQ << 4 };
+	uint8_t *x = ADDR(modify_cq_in, c->in, cq_context),
+		cqe[64] = { [63] = MLX5_CQE_RESIZE_CQ << 4 };
 	struct cq *q = table_get(&d->cqs, n);
 	struct ring r;
 	int err, used;

@@ -6,9 +6,12 @@
 #include "qapi/visitor.h"
 #include "qemu/main-loop.h"
 
-enum { PORT_DOWN = 1, PORT_ACTIVE = 4 };	/* sub-types of a port's event */
+enum { PORT_DOWN = 1, PORT_ACTIVE = 4 }; /* sub-types of a port's event */
 
-/* The packet is lost: with the link, as the next so many, or as every so many of those that are counted. */
+/*
+ * The packet is lost: with the link, as the next so many, or as every so many of those that are
+ * counted.
+ */
 bool faults_drop(struct mdev *d, const struct pkt *h)
 {
 	struct faults *f = &d->faults;
@@ -34,15 +37,15 @@ void port_event(struct mdev *d, bool up)
 		eq_event(d, EVENT_PORT_CHANGE, up ? PORT_ACTIVE : PORT_DOWN, data, sizeof(data));
 }
 
-#define PROP_U32(name, field)									\
-	static void name##_get(Object *o, Visitor *v, const char *n, void *opaque, Error **errp)	\
-	{											\
-		visit_type_uint32(v, n, &MDEV(o)->faults.field, errp);				\
-	}											\
-	static void name##_set(Object *o, Visitor *v, const char *n, void *opaque, Error **errp)	\
-	{											\
-		if (visit_type_uint32(v, n, &MDEV(o)->faults.field, errp))			\
-			mlog(MDEV(o), "fault: %s = %u", n, MDEV(o)->faults.field);		\
+#define PROP_U32(name, field)                                                                    \
+	static void name##_get(Object *o, Visitor *v, const char *n, void *opaque, Error **errp) \
+	{                                                                                        \
+		visit_type_uint32(v, n, &MDEV(o)->faults.field, errp);                           \
+	}                                                                                        \
+	static void name##_set(Object *o, Visitor *v, const char *n, void *opaque, Error **errp) \
+	{                                                                                        \
+		if (visit_type_uint32(v, n, &MDEV(o)->faults.field, errp))                       \
+			mlog(MDEV(o), "fault: %s = %u", n, MDEV(o)->faults.field);               \
 	}
 
 PROP_U32(drop_next, drop_next)
@@ -102,14 +105,18 @@ static void reject_silent_set(Object *o, bool silent, Error **errp)
 
 void faults_class_init(ObjectClass *c)
 {
-	object_class_property_add(c, "drop-next", "uint32", drop_next_get, drop_next_set, NULL, NULL);
-	object_class_property_add(c, "drop-every", "uint32", drop_every_get, drop_every_set, NULL, NULL);
+	object_class_property_add(c, "drop-next", "uint32", drop_next_get, drop_next_set, NULL,
+				  NULL);
+	object_class_property_add(c, "drop-every", "uint32", drop_every_get, drop_every_set, NULL,
+				  NULL);
 	object_class_property_add(c, "drop-ops", "uint32", drop_ops_get, drop_ops_set, NULL, NULL);
 	object_class_property_add(c, "dropped", "uint64", dropped_get, NULL, NULL, NULL);
 	object_class_property_add(c, "rnr-next", "uint32", rnr_next_get, rnr_next_set, NULL, NULL);
-	object_class_property_add(c, "access-error-rkey", "uint32", access_error_rkey_get, access_error_rkey_set, NULL, NULL);
+	object_class_property_add(c, "access-error-rkey", "uint32", access_error_rkey_get,
+				  access_error_rkey_set, NULL, NULL);
 	object_class_property_add(c, "delay-us", "uint32", delay_us_get, delay_us_set, NULL, NULL);
-	object_class_property_add(c, "rate-mbit", "uint32", rate_mbit_get, rate_mbit_set, NULL, NULL);
+	object_class_property_add(c, "rate-mbit", "uint32", rate_mbit_get, rate_mbit_set, NULL,
+				  NULL);
 	object_class_property_add_bool(c, "link-down", link_down_get, link_down_set);
 	object_class_property_add_bool(c, "fatal", fatal_get, fatal_set);
 	object_class_property_add_bool(c, "dc-reject-silent", reject_silent_get, reject_silent_set);

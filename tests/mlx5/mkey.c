@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Memory keys: what they open, how addresses are translated, and the work requests that change them (UMR). */
+/*
+ * Memory keys: what they open, how addresses are translated, and the work requests that change them
+ * (UMR).
+ */
 #include "mlx5.h"
 #include <infiniband/mlx5dv.h>
 
@@ -10,11 +13,36 @@
 #define MTT_WRITE 2
 
 /* A UMR work request behind its control segment. */
-enum { UMR_FLAGS = 0, UMR_OCTWORDS = 4, UMR_OFFSET = 6, UMR_MASK = 8, UMR_OFFSET_HIGH = 16, UMR_MKEY = 48, UMR_DATA = 112 };
-enum { UMR_OFFSET_EN = 1 << 4, UMR_MUST_BE_FREE = 1 << 5, UMR_MUST_BE_USED = 1 << 6, UMR_INLINE = 1 << 7 };
 enum {
-	MASK_LEN = 0, MASK_PAGE_SIZE = 1, MASK_START = 6, MASK_PD = 7, MASK_RINVAL = 8, MASK_KEY = 13, MASK_QPN = 14, MASK_LR = 17,
-	MASK_LW = 18, MASK_RR = 19, MASK_RW = 20, MASK_A = 21, MASK_SMALL_FENCE = 23, MASK_FREE = 29,
+	UMR_FLAGS = 0,
+	UMR_OCTWORDS = 4,
+	UMR_OFFSET = 6,
+	UMR_MASK = 8,
+	UMR_OFFSET_HIGH = 16,
+	UMR_MKEY = 48,
+	UMR_DATA = 112
+};
+enum {
+	UMR_OFFSET_EN = 1 << 4,
+	UMR_MUST_BE_FREE = 1 << 5,
+	UMR_MUST_BE_USED = 1 << 6,
+	UMR_INLINE = 1 << 7
+};
+enum {
+	MASK_LEN = 0,
+	MASK_PAGE_SIZE = 1,
+	MASK_START = 6,
+	MASK_PD = 7,
+	MASK_RINVAL = 8,
+	MASK_KEY = 13,
+	MASK_QPN = 14,
+	MASK_LR = 17,
+	MASK_LW = 18,
+	MASK_RR = 19,
+	MASK_RW = 20,
+	MASK_A = 21,
+	MASK_SMALL_FENCE = 23,
+	MASK_FREE = 29,
 };
 
 #define M(m, f) GET(mkc, (m)->context, f)
@@ -28,13 +56,14 @@ static struct mkey *mkey_get(struct mdev *d, uint32_t key)
 
 static bool mkey_allows(const struct mkey *m, enum access need)
 {
-	return (!(need & ACCESS_LR) || M(m, lr)) && (!(need & ACCESS_LW) || M(m, lw)) && (!(need & ACCESS_RR) || M(m, rr)) &&
-	       (!(need & ACCESS_RW) || M(m, rw)) && (!(need & ACCESS_A) || M(m, a));
+	return (!(need & ACCESS_LR) || M(m, lr)) && (!(need & ACCESS_LW) || M(m, lw)) &&
+	       (!(need & ACCESS_RR) || M(m, rr)) && (!(need & ACCESS_RW) || M(m, rw)) &&
+	       (!(need & ACCESS_A) || M(m, a));
 }
 
 /* With no p the range is only checked. */
-static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint8_t *p, uint64_t len, enum access need,
-		      int depth)
+static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint8_t *p,
+		      uint64_t len, enum access need, int depth)
 {
 	struct mkey *m = mkey_get(d, key);
 	bool write = need & (ACCESS_LW | ACCESS_RW | ACCESS_A);
@@ -84,7 +113,8 @@ static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_
 		if (off >= at + page)
 			continue;
 		size = MIN(len, at + page - off);
-		if (!mkey_walk(d, ldl_be_p(e + 4), pd, ldq_be_p(e + 8) + off - at, p, size, need, depth + 1))
+		if (!mkey_walk(d, ldl_be_p(e + 4), pd, ldq_be_p(e + 8) + off - at, p, size, need,
+			       depth + 1))
 			return false;
 		off += size;
 		len -= size;
@@ -93,15 +123,20 @@ static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_
 	return !len;
 }
 
-bool mkey_check(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint64_t len, enum access need)
+bool mkey_check(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint64_t len,
+		enum access need)
 {
 	return mkey_walk(d, key, pd, va, NULL, len, need, 0);
 }
 
-/* To memory if it is to be written to, else from there. Nothing is copied unless all of it may be. */
-bool mkey_copy(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, void *p, uint64_t len, enum access need)
+/*
+ * To memory if it is to be written to, else from there. Nothing is copied unless all of it may be.
+ */
+bool mkey_copy(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, void *p,
+	       uint64_t len, enum access need)
 {
-	return mkey_walk(d, key, pd, va, NULL, len, need, 0) && mkey_walk(d, key, pd, va, p, len, need, 0);
+	return mkey_walk(d, key, pd, va, NULL, len, need, 0) &&
+	       mkey_walk(d, key, pd, va, p, len, need, 0);
 }
 
 /* As a peer's SEND asks for. */
@@ -127,12 +162,25 @@ static void mkey_set_pd(struct mkey *m, struct pd *pd)
 /* The completion's syndrome, 0: it is done. */
 uint8_t mkey_umr(struct qp *q, const struct wr *w)
 {
-	static const struct { uint8_t bit; struct field f; } masks[] = {
-		{ MASK_LEN, F(mkc, len) }, { MASK_LEN, F(mkc, length64) }, { MASK_PAGE_SIZE, F(mkc, log_page_size) },
-		{ MASK_START, F(mkc, start_addr) }, { MASK_PD, F(mkc, pd) }, { MASK_RINVAL, F(mkc, en_rinval) },
-		{ MASK_KEY, F(mkc, mkey_7_0) }, { MASK_QPN, F(mkc, qpn) }, { MASK_LR, F(mkc, lr) }, { MASK_LW, F(mkc, lw) },
-		{ MASK_RR, F(mkc, rr) }, { MASK_RW, F(mkc, rw) }, { MASK_A, F(mkc, a) },
-		{ MASK_SMALL_FENCE, F(mkc, small_fence_on_rdma_read_response) }, { MASK_FREE, F(mkc, free) },
+	static const struct {
+		uint8_t bit;
+		struct field f;
+	} masks[] = {
+		{ MASK_LEN, F(mkc, len) },
+		{ MASK_LEN, F(mkc, length64) },
+		{ MASK_PAGE_SIZE, F(mkc, log_page_size) },
+		{ MASK_START, F(mkc, start_addr) },
+		{ MASK_PD, F(mkc, pd) },
+		{ MASK_RINVAL, F(mkc, en_rinval) },
+		{ MASK_KEY, F(mkc, mkey_7_0) },
+		{ MASK_QPN, F(mkc, qpn) },
+		{ MASK_LR, F(mkc, lr) },
+		{ MASK_LW, F(mkc, lw) },
+		{ MASK_RR, F(mkc, rr) },
+		{ MASK_RW, F(mkc, rw) },
+		{ MASK_A, F(mkc, a) },
+		{ MASK_SMALL_FENCE, F(mkc, small_fence_on_rdma_read_response) },
+		{ MASK_FREE, F(mkc, free) },
 	};
 	struct mdev *d = q->d;
 	struct mkey *m = table_get(&d->mkeys, w->imm >> 8);
@@ -149,8 +197,10 @@ uint8_t mkey_umr(struct qp *q, const struct wr *w)
 	flags = u[UMR_FLAGS];
 	mask = ldq_be_p(u + UMR_MASK);
 	size = (uint64_t)lduw_be_p(u + UMR_OCTWORDS) * OCTWORD;
-	offset = flags & UMR_OFFSET_EN ?
-		 ((uint64_t)ldl_be_p(u + UMR_OFFSET_HIGH) << 16 | lduw_be_p(u + UMR_OFFSET)) * OCTWORD : 0;
+	offset = flags & UMR_OFFSET_EN ? ((uint64_t)ldl_be_p(u + UMR_OFFSET_HIGH) << 16 |
+					  lduw_be_p(u + UMR_OFFSET)) *
+						 OCTWORD :
+					 0;
 	for (i = 0; i < G_N_ELEMENTS(masks); i++)
 		known |= 1ull << masks[i].bit;
 	if (mask & ~known)
@@ -172,7 +222,8 @@ uint8_t mkey_umr(struct qp *q, const struct wr *w)
 		if (flags & UMR_INLINE)
 			memcpy(xlt, u + UMR_DATA, MIN(size, w->inl_len - UMR_DATA));
 		else if (w->inl_len < UMR_DATA + 16 ||
-			 !mkey_copy(d, ldl_be_p(u + UMR_DATA + 4), q->pd, ldq_be_p(u + UMR_DATA + 8), xlt,
+			 !mkey_copy(d, ldl_be_p(u + UMR_DATA + 4), q->pd,
+				    ldq_be_p(u + UMR_DATA + 8), xlt,
 				    MIN(size, ldl_be_p(u + UMR_DATA) & 0x7fffffff), ACCESS_LR))
 			return MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
 	}
@@ -204,8 +255,10 @@ static int cmd_create_mkey(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint8_t *x = ADDR(create_mkey_in, c->in, memory_key_mkey_entry);
-	uint32_t mode = GET(mkc, x, access_mode_1_0), octwords = GET(mkc, x, translations_octword_size);
-	uint32_t actual = GET(create_mkey_in, c->in, translations_octword_actual_size), log = GET(mkc, x, log_page_size);
+	uint32_t mode = GET(mkc, x, access_mode_1_0),
+		 octwords = GET(mkc, x, translations_octword_size);
+	uint32_t actual = GET(create_mkey_in, c->in, translations_octword_actual_size),
+		 log = GET(mkc, x, log_page_size);
 	struct pd *pd = table_get(&d->pds, GET(mkc, x, pd));
 	struct mkey *m;
 	uint32_t n;
@@ -214,15 +267,21 @@ static int cmd_create_mkey(struct cmd *c)
 		return refuse(c, STAT_BAD_RES, "PD 0x%x", (int)GET(mkc, x, pd));
 	if (GET(mkc, x, qpn) != 0xffffff)
 		return refuse(c, STAT_BAD_PARAM, "keys of a single QP are not implemented");
-	if (octwords > 1 << 24 || actual > octwords || (mode == MLX5_MKC_ACCESS_MODE_PA && octwords))
-		return refuse(c, STAT_BAD_PARAM, "0x%x octwords of translations, 0x%x given", octwords, actual);
+	if (octwords > 1 << 24 || actual > octwords ||
+	    (mode == MLX5_MKC_ACCESS_MODE_PA && octwords))
+		return refuse(c, STAT_BAD_PARAM, "0x%x octwords of translations, 0x%x given",
+			      octwords, actual);
 	if (c->in_len - SZ(create_mkey_in) < (uint64_t)actual * OCTWORD)
-		return refuse(c, STAT_BAD_INP_LEN, "0x%x octwords of translations in %u bytes", actual, c->in_len);
+		return refuse(c, STAT_BAD_INP_LEN, "0x%x octwords of translations in %u bytes",
+			      actual, c->in_len);
 	if (!GET(mkc, x, free) && mode == MLX5_MKC_ACCESS_MODE_MTT && (log < 12 || log > 31))
 		return refuse(c, STAT_BAD_PARAM, "pages of 2^%u bytes", log);
 	if (!GET(mkc, x, free) && mode == MLX5_MKC_ACCESS_MODE_MTT && !GET(mkc, x, length64) &&
-	    GET(mkc, x, len) + (GET(mkc, x, start_addr) & ((1ull << log) - 1)) > (2ull * octwords << log))
-		return refuse(c, STAT_BAD_PARAM, "0x%" PRIx64 " bytes with 0x%x octwords of translations", GET(mkc, x, len), octwords);
+	    GET(mkc, x, len) + (GET(mkc, x, start_addr) & ((1ull << log) - 1)) >
+		    (2ull * octwords << log))
+		return refuse(c, STAT_BAD_PARAM,
+			      "0x%" PRIx64 " bytes with 0x%x octwords of translations",
+			      GET(mkc, x, len), octwords);
 	m = g_new0(struct mkey, 1);
 	memcpy(m->context, x, sizeof(m->context));
 	/* UMR writes 64 bytes at a time. */
@@ -237,8 +296,9 @@ static int cmd_create_mkey(struct cmd *c)
 	}
 	m->index = n;
 	SET(create_mkey_out, c->out, mkey_index, n);
-	snprintf(c->why, sizeof(c->why), "key 0x%x%02x, mode %u, PD 0x%x%s%s", n, (int)M(m, mkey_7_0), mode, pd->o.n,
-		 M(m, free) ? ", free" : "", M(m, umr_en) ? ", for UMR" : "");
+	snprintf(c->why, sizeof(c->why), "key 0x%x%02x, mode %u, PD 0x%x%s%s", n,
+		 (int)M(m, mkey_7_0), mode, pd->o.n, M(m, free) ? ", free" : "",
+		 M(m, umr_en) ? ", for UMR" : "");
 	return STAT_OK;
 }
 
@@ -265,19 +325,36 @@ static int cmd_destroy_mkey(struct cmd *c)
 }
 
 #define X(f) F(create_mkey_in, memory_key_mkey_entry.f)
-static const struct field create_mkey_fields[] = {
-	F(create_mkey_in, translations_octword_actual_size), X(free), X(small_fence_on_rdma_read_response), X(umr_en), X(a), X(rw),
-	X(rr), X(lw), X(lr), X(access_mode_1_0), X(qpn), X(mkey_7_0), X(length64), X(en_rinval), X(pd), X(start_addr), X(len),
-	X(translations_octword_size), X(log_page_size), {}
-};
+static const struct field create_mkey_fields[] = { F(create_mkey_in,
+						     translations_octword_actual_size),
+						   X(free),
+						   X(small_fence_on_rdma_read_response),
+						   X(umr_en),
+						   X(a),
+						   X(rw),
+						   X(rr),
+						   X(lw),
+						   X(lr),
+						   X(access_mode_1_0),
+						   X(qpn),
+						   X(mkey_7_0),
+						   X(length64),
+						   X(en_rinval),
+						   X(pd),
+						   X(start_addr),
+						   X(len),
+						   X(translations_octword_size),
+						   X(log_page_size),
+						   {} };
 #undef X
 static const struct field query_mkey_fields[] = { F(query_mkey_in, mkey_index), {} };
 static const struct field destroy_mkey_fields[] = { F(destroy_mkey_in, mkey_index), {} };
 
-const struct cmd_def mkey_cmds[] = {
-	CMD(MLX5_CMD_OP_CREATE_MKEY, create_mkey, WHEN_READY, TAIL_ANY, cmd_create_mkey, create_mkey_fields),
-	{ MLX5_CMD_OP_QUERY_MKEY, "query_mkey", SZ(query_mkey_in), 16 + SZ(mkc), TAIL_NONE, WHEN_READY, cmd_query_mkey,
-	  query_mkey_fields },
-	CMD(MLX5_CMD_OP_DESTROY_MKEY, destroy_mkey, WHEN_READY, TAIL_NONE, cmd_destroy_mkey, destroy_mkey_fields),
-	{}
-};
+const struct cmd_def mkey_cmds[] = { CMD(MLX5_CMD_OP_CREATE_MKEY, create_mkey, WHEN_READY, TAIL_ANY,
+					 cmd_create_mkey, create_mkey_fields),
+				     { MLX5_CMD_OP_QUERY_MKEY, "query_mkey", SZ(query_mkey_in),
+				       16 + SZ(mkc), TAIL_NONE, WHEN_READY, cmd_query_mkey,
+				       query_mkey_fields },
+				     CMD(MLX5_CMD_OP_DESTROY_MKEY, destroy_mkey, WHEN_READY,
+					 TAIL_NONE, cmd_destroy_mkey, destroy_mkey_fields),
+				     {} };

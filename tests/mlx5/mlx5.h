@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A ConnectX-class device for tests: what its parts share. Everything runs under QEMU's big lock, in a processor's access to the BAR or in
- * the main loop.
+ * A ConnectX-class device for tests: what its parts share. Everything runs under QEMU's big lock,
+ * in a processor's access to the BAR or in the main loop.
  */
 #ifndef MLX5_MODEL_H
 #define MLX5_MODEL_H
@@ -19,11 +19,11 @@
 #define MAX_SGE 32
 #define MAX_WQE 1024
 #define LOG_MAX_MSG 30
-#define UAR_BASE_PAGE 0x100		/* of the BAR: below are the registers */
+#define UAR_BASE_PAGE 0x100 /* of the BAR: below are the registers */
 #define BAR_SIZE (4 << 20)
 #define CMD_LOG_SIZE 5
 #define CMD_LOG_STRIDE 6
-#define RESERVED_LKEY 0x100		/* ends a list of scatter entries, opens nothing */
+#define RESERVED_LKEY 0x100 /* ends a list of scatter entries, opens nothing */
 
 enum cmd_status {
 	STAT_OK = 0x0,
@@ -107,9 +107,9 @@ struct pd {
 };
 
 struct mkey {
-	uint32_t index;			/* bits 31..8 of the key */
-	uint8_t context[64];		/* as QUERY_MKEY tells it */
-	uint32_t num_octwords;		/* room for translations, 16 bytes each */
+	uint32_t index;	       /* bits 31..8 of the key */
+	uint8_t context[64];   /* as QUERY_MKEY tells it */
+	uint32_t num_octwords; /* room for translations, 16 bytes each */
 	uint8_t *xlt;
 	struct pd *pd;
 };
@@ -123,8 +123,8 @@ struct srq {
 	struct obj *xrcd;
 	uint32_t log, stride, user_index;
 	uint64_t dbr;
-	uint16_t head;			/* linked list: the next entry to use */
-	uint16_t taken;			/* how many have been */
+	uint16_t head;	/* linked list: the next entry to use */
+	uint16_t taken; /* how many have been */
 	uint16_t lwm;
 	uint8_t context[512];
 };
@@ -148,19 +148,20 @@ struct av {
 /* A work request that the send queue has begun. */
 struct wr {
 	QTAILQ_ENTRY(wr) list;
-	uint16_t index;			/* of its first basic block */
+	uint16_t index; /* of its first basic block */
 	uint8_t opcode, fence;
 	bool signaled, solicited, begun, done;
-	uint8_t syndrome;		/* it failed, once it is the oldest */
+	uint8_t syndrome; /* it failed, once it is the oldest */
 	uint32_t imm, rkey, qpn;
 	uint64_t raddr, swap, compare;
 	struct av av;
-	uint32_t len, psn, npsn;	/* the packets, or for a READ the answers, are psn .. psn + npsn - 1 */
-	uint32_t next;			/* packet to send, for a READ answer to ask for */
-	uint32_t got;			/* answers to a READ or an atomic */
+	uint32_t len, psn,
+		npsn;  /* the packets, or for a READ the answers, are psn .. psn + npsn - 1 */
+	uint32_t next; /* packet to send, for a READ answer to ask for */
+	uint32_t got;  /* answers to a READ or an atomic */
 	int nsge;
 	struct sge sge[MAX_SGE];
-	uint8_t *inl;			/* data, or what follows the control segment of an UMR */
+	uint8_t *inl; /* data, or what follows the control segment of an UMR */
 	uint32_t inl_len;
 };
 
@@ -168,22 +169,24 @@ struct wr {
 struct answer {
 	QTAILQ_ENTRY(answer) list;
 	uint8_t op, syndrome;
-	bool counted;			/* among the requests that the peer may have outstanding */
+	bool counted; /* among the requests that the peer may have outstanding */
 	uint32_t psn, npsn, next, len, rkey, mtu;
 	uint64_t va, old;
 };
 
 #define NUM_ATOMICS 16
 
-/* Requests of one peer as they come in: of an RC queue pair, or of one connection to a DC target. */
+/*
+ * Requests of one peer as they come in: of an RC queue pair, or of one connection to a DC target.
+ */
 struct responder {
-	uint32_t psn;			/* expected next */
-	bool nak_sent;			/* what follows a packet that is missing is not complained of again */
-	bool failed;			/* nothing more is taken once the peer has been told */
-	bool skip;			/* unreliable: the rest of a message that is lost */
-	bool held;			/* an entry to receive into has been taken, and not used up */
+	uint32_t psn;  /* expected next */
+	bool nak_sent; /* what follows a packet that is missing is not complained of again */
+	bool failed;   /* nothing more is taken once the peer has been told */
+	bool skip;     /* unreliable: the rest of a message that is lost */
+	bool held;     /* an entry to receive into has been taken, and not used up */
 	/* the message that has begun */
-	uint8_t op;			/* 0: none */
+	uint8_t op; /* 0: none */
 	uint32_t got, len, rkey;
 	uint64_t va;
 	struct recv {
@@ -225,9 +228,9 @@ struct dcr {
 
 struct qp {
 	struct obj o;
-	bool is_dct;			/* at the same place as in struct dct */
+	bool is_dct; /* at the same place as in struct dct */
 	struct mdev *d;
-	uint8_t context[256 - 24];	/* the QP context as QUERY_QP tells it */
+	uint8_t context[256 - 24]; /* the QP context as QUERY_QP tells it */
 	uint8_t st, state;
 	struct ring ring;
 	struct pd *pd;
@@ -240,14 +243,14 @@ struct qp {
 	uint16_t rq_taken;
 
 	/* what sends */
-	uint16_t fetched;		/* basic blocks of the send queue */
+	uint16_t fetched; /* basic blocks of the send queue */
 	QTAILQ_HEAD(, wr) wrs;
-	struct wr *tx;			/* the oldest that is not sent whole */
+	struct wr *tx; /* the oldest that is not sent whole */
 	uint32_t psn, una, nwrs, nreads;
 	uint8_t retries, rnr_retries;
 	bool rnr_wait;
-	bool asked_again;		/* for what is missing; later answers show no more than that */
-	uint32_t conn, conn_psn;	/* DC: the connection, 0: none, and its first packet */
+	bool asked_again;	 /* for what is missing; later answers show no more than that */
+	uint32_t conn, conn_psn; /* DC: the connection, 0: none, and its first packet */
 	struct av conn_av;
 	QEMUTimer *timer;
 
@@ -332,7 +335,7 @@ struct peer {
 };
 
 struct faults {
-	uint32_t drop_next, drop_every, drop_ops;	/* counted among packets of drop_ops, 0: any */
+	uint32_t drop_next, drop_every, drop_ops; /* counted among packets of drop_ops, 0: any */
 	uint32_t seen;
 	uint32_t rnr_next, access_error_rkey;
 	uint32_t delay_us, rate_mbit;
@@ -342,10 +345,11 @@ struct faults {
 
 struct counters {
 	uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes;
-	uint32_t rx_write, rx_read, rx_atomic, rx_dct_connect, out_of_buffer, out_of_sequence, duplicate,
-		rnr_nak_retry, packet_seq_err, implied_nak, local_ack_timeout, rnr_exceeded, retry_exceeded,
-		req_remote_access, resp_remote_access, req_remote_invalid, resp_remote_invalid, req_remote_op,
-		req_local_prot, resp_local_prot, req_flush, resp_flush, req_cqe_err, resp_cqe_err, cq_overflow,
+	uint32_t rx_write, rx_read, rx_atomic, rx_dct_connect, out_of_buffer, out_of_sequence,
+		duplicate, rnr_nak_retry, packet_seq_err, implied_nak, local_ack_timeout,
+		rnr_exceeded, retry_exceeded, req_remote_access, resp_remote_access,
+		req_remote_invalid, resp_remote_invalid, req_remote_op, req_local_prot,
+		resp_local_prot, req_flush, resp_flush, req_cqe_err, resp_cqe_err, cq_overflow,
 		resp_local_length, req_local_length, req_local_qp;
 };
 
@@ -374,7 +378,7 @@ struct mdev {
 	uint8_t caps_max[4096], caps_cur[4096], atomic_max[4096], atomic_cur[4096];
 	bool uars[NUM_UARS];
 	uint32_t next_uar;
-	uint32_t uar_high[NUM_UARS];	/* the first half of a 64-bit doorbell */
+	uint32_t uar_high[NUM_UARS]; /* the first half of a 64-bit doorbell */
 	uint8_t host_endianness;
 	char node_desc[64];
 
@@ -414,24 +418,30 @@ struct field {
 	uint32_t offset, bits;
 };
 
-#define F(t, f) { FLD_OFF(t, f), FLD_BITS(t, f) }
+#define F(t, f)                               \
+	{                                     \
+		FLD_OFF(t, f), FLD_BITS(t, f) \
+	}
 
 struct cmd_def {
 	uint16_t op;
 	const char *name;
-	uint32_t in_len, out_len;	/* of the fixed parts */
+	uint32_t in_len, out_len; /* of the fixed parts */
 	enum { TAIL_NONE, TAIL_PAS, TAIL_ANY } tail;
 	enum { WHEN_ANY, WHEN_ENABLED, WHEN_READY } when;
 	int (*run)(struct cmd *c);
 	const struct field *fields;
 };
 
-#define CMD(op, name, when, tail, run, fields) \
-	{ op, #name, SZ(name##_in), SZ(name##_out), tail, when, run, fields }
+#define CMD(op, name, when, tail, run, fields)                                    \
+	{                                                                         \
+		op, #name, SZ(name##_in), SZ(name##_out), tail, when, run, fields \
+	}
 
 /* The number tells where in the sources a command was refused. */
 #define refuse(c, status, ...) cmd_refuse(c, status, SYNDROME_FILE << 16 | __LINE__, __VA_ARGS__)
-int cmd_refuse(struct cmd *c, int status, uint32_t syndrome, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
+int cmd_refuse(struct cmd *c, int status, uint32_t syndrome, const char *fmt, ...)
+	G_GNUC_PRINTF(4, 5);
 
 extern const struct cmd_def device_cmds[], object_cmds[], qp_cmds[], mkey_cmds[];
 
@@ -446,7 +456,8 @@ void device_reset_all(struct mdev *d);
 
 /* cmd.c */
 void cmd_doorbell(struct mdev *d, uint32_t vector);
-int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, uint32_t offset, const uint8_t *pas);
+int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, uint32_t offset,
+	      const uint8_t *pas);
 void ring_free(struct ring *r);
 void ring_get(struct mdev *d, const struct ring *r, uint64_t offset, void *p, uint32_t len);
 void ring_put(struct mdev *d, const struct ring *r, uint64_t offset, const void *p, uint32_t len);
@@ -456,7 +467,7 @@ void caps_init(struct mdev *d);
 
 /* table.c */
 void table_init(struct table *t, uint32_t first, uint32_t size);
-uint32_t table_add(struct table *t, void *p);	/* 0: full */
+uint32_t table_add(struct table *t, void *p); /* 0: full */
 void *table_get(const struct table *t, uint32_t n);
 void *table_remove(struct table *t, uint32_t n);
 void table_clear(struct table *t, void (*release)(void *));
@@ -468,7 +479,8 @@ void srq_limit_check(struct mdev *d, struct srq *s);
 bool uar_valid(struct mdev *d, uint32_t page);
 
 /* event.c */
-void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data, uint32_t len);
+void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data,
+	      uint32_t len);
 void eq_event_object(struct mdev *d, enum event_type type, uint32_t n, uint8_t kind);
 void eq_doorbell(struct mdev *d, uint32_t page, uint32_t value, bool arm);
 void eq_free(void *p);
@@ -487,9 +499,10 @@ extern const struct field create_eq_fields[], create_cq_fields[], modify_cq_fiel
 /* mkey.c */
 enum access { ACCESS_LR = 1, ACCESS_LW = 2, ACCESS_RR = 4, ACCESS_RW = 8, ACCESS_A = 16 };
 
-bool mkey_check(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint64_t len, enum access need);
-bool mkey_copy(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, void *p, uint64_t len,
-	       enum access need);
+bool mkey_check(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint64_t len,
+		enum access need);
+bool mkey_copy(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, void *p,
+	       uint64_t len, enum access need);
 bool mkey_invalidate(struct mdev *d, uint32_t key, const struct pd *pd);
 uint8_t mkey_umr(struct qp *q, const struct wr *w);
 void mkey_free(void *p);
@@ -508,14 +521,15 @@ uint32_t mtu_bytes(uint32_t mtu);
 void sq_doorbell(struct mdev *d, uint32_t page, uint32_t qpn);
 struct wr *sq_fetch(struct qp *q);
 void wr_free(struct wr *w);
-bool sge_copy(struct mdev *d, const struct pd *pd, const struct sge *sge, int nsge, uint64_t offset, void *p,
-	      uint32_t len, bool write);
+bool sge_copy(struct mdev *d, const struct pd *pd, const struct sge *sge, int nsge, uint64_t offset,
+	      void *p, uint32_t len, bool write);
 uint64_t sge_len(const struct sge *sge, int nsge);
 bool rq_take(struct mdev *d, struct qp *q, struct srq *s, struct recv *r);
 void errors_poll(void *opaque);
-void cqe_resp(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, const struct pkt *h, uint8_t op, uint32_t len,
-	      uint16_t wqe, bool solicited);
-void cqe_resp_error(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, uint16_t wqe, uint8_t syndrome);
+void cqe_resp(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, const struct pkt *h,
+	      uint8_t op, uint32_t len, uint16_t wqe, bool solicited);
+void cqe_resp_error(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, uint16_t wqe,
+		    uint8_t syndrome);
 uint32_t mtu_of(const struct qp *q);
 void cqe_req(struct qp *q, const struct wr *w, uint8_t syndrome);
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Objects without much of a life of their own: protection domains, UARs, XRC domains, sets of counters; and shared receive queues. */
+/*
+ * Objects without much of a life of their own: protection domains, UARs, XRC domains, sets of
+ * counters; and shared receive queues.
+ */
 #include "mlx5.h"
 
 #define SYNDROME_FILE 4
-#define KIND_SRQ 0			/* of what an event is about */
+#define KIND_SRQ 0 /* of what an event is about */
 
 void objects_init(struct mdev *d)
 {
@@ -59,7 +62,8 @@ void objects_clear(struct mdev *d)
 
 bool uar_valid(struct mdev *d, uint32_t page)
 {
-	return page >= UAR_BASE_PAGE && page - UAR_BASE_PAGE < NUM_UARS && d->uars[page - UAR_BASE_PAGE];
+	return page >= UAR_BASE_PAGE && page - UAR_BASE_PAGE < NUM_UARS &&
+	       d->uars[page - UAR_BASE_PAGE];
 }
 
 static int cmd_alloc_uar(struct cmd *c)
@@ -142,20 +146,21 @@ static int obj_dealloc(struct cmd *c, struct table *t, const char *what, uint32_
 	return STAT_OK;
 }
 
-#define OBJ_CMDS(name, type, objects, number, what)						\
-	static int cmd_alloc_##name(struct cmd *c)						\
-	{											\
-		uint32_t n;									\
-		int err = obj_alloc(c, &c->d->objects, sizeof(type), what, &n);			\
-												\
-		if (!err)									\
-			SET(alloc_##name##_out, c->out, number, n);				\
-		return err;									\
-	}											\
-	static int cmd_dealloc_##name(struct cmd *c)						\
-	{											\
-		return obj_dealloc(c, &c->d->objects, what, GET(dealloc_##name##_in, c->in, number));	\
-	}											\
+#define OBJ_CMDS(name, type, objects, number, what)                             \
+	static int cmd_alloc_##name(struct cmd *c)                              \
+	{                                                                       \
+		uint32_t n;                                                     \
+		int err = obj_alloc(c, &c->d->objects, sizeof(type), what, &n); \
+										\
+		if (!err)                                                       \
+			SET(alloc_##name##_out, c->out, number, n);             \
+		return err;                                                     \
+	}                                                                       \
+	static int cmd_dealloc_##name(struct cmd *c)                            \
+	{                                                                       \
+		return obj_dealloc(c, &c->d->objects, what,                     \
+				   GET(dealloc_##name##_in, c->in, number));    \
+	}                                                                       \
 	static const struct field dealloc_##name##_fields[] = { F(dealloc_##name##_in, number), {} }
 
 OBJ_CMDS(pd, struct pd, pds, pd, "PD");
@@ -242,8 +247,9 @@ static int cmd_create_rmp(struct cmd *c)
 	if (GET(rmpc, x, state) != MLX5_RMPC_STATE_RDY || GET(wq, w, wq_type) > MLX5_WQ_TYPE_CYCLIC)
 		err = refuse(c, STAT_BAD_PARAM, "state or kind of work queue");
 	else
-		err = ring_init(c, &s->ring, (uint64_t)s->stride << s->log, GET(wq, w, log_wq_pg_sz),
-				GET(wq, w, page_offset), c->in + SZ(create_rmp_in));
+		err = ring_init(c, &s->ring, (uint64_t)s->stride << s->log,
+				GET(wq, w, log_wq_pg_sz), GET(wq, w, page_offset),
+				c->in + SZ(create_rmp_in));
 	if (!err)
 		err = srq_add(c, s, GET(wq, w, pd), &n);
 	if (err)
@@ -275,8 +281,9 @@ static int cmd_create_xrc_srq(struct cmd *c)
 	else if (!cq)
 		err = refuse(c, STAT_BAD_RES, "CQ 0x%x", (int)GET(xrc_srqc, x, cqn));
 	else
-		err = ring_init(c, &s->ring, (uint64_t)s->stride << s->log, GET(xrc_srqc, x, log_page_size),
-				GET(xrc_srqc, x, page_offset), c->in + SZ(create_xrc_srq_in));
+		err = ring_init(c, &s->ring, (uint64_t)s->stride << s->log,
+				GET(xrc_srqc, x, log_page_size), GET(xrc_srqc, x, page_offset),
+				c->in + SZ(create_xrc_srq_in));
 	if (!err) {
 		s->xrcd = xrcd;
 		xrcd->refs++;
@@ -372,7 +379,8 @@ static int cmd_modify_rmp(struct cmd *c)
 {
 	struct srq *s = srq_get(c, GET(modify_rmp_in, c->in, rmpn), false);
 
-	if (GET(modify_rmp_in, c->in, rmp_state) != MLX5_RMPC_STATE_RDY || !GET(modify_rmp_in, c->in, bitmask.lwm))
+	if (GET(modify_rmp_in, c->in, rmp_state) != MLX5_RMPC_STATE_RDY ||
+	    !GET(modify_rmp_in, c->in, bitmask.lwm))
 		return refuse(c, STAT_BAD_PARAM, "only the limit can be changed");
 	return srq_arm(c, s, GET(modify_rmp_in, c->in, ctx.wq.lwm));
 }
@@ -381,62 +389,94 @@ static int cmd_arm_xrc_srq(struct cmd *c)
 {
 	if (c->op_mod != 1)
 		return refuse(c, STAT_BAD_PARAM, "op_mod");
-	return srq_arm(c, srq_get(c, GET(arm_xrc_srq_in, c->in, xrc_srqn), true), GET(arm_xrc_srq_in, c->in, lwm));
+	return srq_arm(c, srq_get(c, GET(arm_xrc_srq_in, c->in, xrc_srqn), true),
+		       GET(arm_xrc_srq_in, c->in, lwm));
 }
 
 static const struct field dealloc_uar_fields[] = { F(dealloc_uar_in, uar), {} };
 static const struct field eqn_fields[] = { F(destroy_eq_in, eq_number), {} };
 static const struct field cqn_fields[] = { F(destroy_cq_in, cqn), {} };
 static const struct field query_q_counter_fields[] = { F(query_q_counter_in, counter_set_id), {} };
-static const struct field create_rmp_fields[] = {
-	F(create_rmp_in, ctx.state), F(create_rmp_in, ctx.wq.wq_type), F(create_rmp_in, ctx.wq.page_offset),
-	F(create_rmp_in, ctx.wq.lwm), F(create_rmp_in, ctx.wq.pd), F(create_rmp_in, ctx.wq.dbr_addr),
-	F(create_rmp_in, ctx.wq.log_wq_stride), F(create_rmp_in, ctx.wq.log_wq_pg_sz), F(create_rmp_in, ctx.wq.log_wq_sz), {}
-};
+static const struct field create_rmp_fields[] = { F(create_rmp_in, ctx.state),
+						  F(create_rmp_in, ctx.wq.wq_type),
+						  F(create_rmp_in, ctx.wq.page_offset),
+						  F(create_rmp_in, ctx.wq.lwm),
+						  F(create_rmp_in, ctx.wq.pd),
+						  F(create_rmp_in, ctx.wq.dbr_addr),
+						  F(create_rmp_in, ctx.wq.log_wq_stride),
+						  F(create_rmp_in, ctx.wq.log_wq_pg_sz),
+						  F(create_rmp_in, ctx.wq.log_wq_sz),
+						  {} };
 static const struct field rmpn_fields[] = { F(destroy_rmp_in, rmpn), {} };
 static const struct field modify_rmp_fields[] = {
-	F(modify_rmp_in, rmp_state), F(modify_rmp_in, rmpn), F(modify_rmp_in, bitmask.lwm), F(modify_rmp_in, ctx.state),
-	F(modify_rmp_in, ctx.wq.lwm), {}
+	F(modify_rmp_in, rmp_state), F(modify_rmp_in, rmpn),	   F(modify_rmp_in, bitmask.lwm),
+	F(modify_rmp_in, ctx.state), F(modify_rmp_in, ctx.wq.lwm), {}
 };
 #define X(f) F(create_xrc_srq_in, xrc_srq_context_entry.f)
-static const struct field create_xrc_srq_fields[] = {
-	X(log_xrc_srq_size), X(log_rq_stride), X(xrcd), X(page_offset), X(cqn), X(log_page_size), X(user_index), X(pd), X(lwm),
-	X(db_record_addr_h), X(db_record_addr_l), {}
-};
+static const struct field create_xrc_srq_fields[] = { X(log_xrc_srq_size),
+						      X(log_rq_stride),
+						      X(xrcd),
+						      X(page_offset),
+						      X(cqn),
+						      X(log_page_size),
+						      X(user_index),
+						      X(pd),
+						      X(lwm),
+						      X(db_record_addr_h),
+						      X(db_record_addr_l),
+						      {} };
 #undef X
 static const struct field xrc_srqn_fields[] = { F(destroy_xrc_srq_in, xrc_srqn), {} };
-static const struct field arm_xrc_srq_fields[] = { F(arm_xrc_srq_in, xrc_srqn), F(arm_xrc_srq_in, lwm), {} };
+static const struct field arm_xrc_srq_fields[] = { F(arm_xrc_srq_in, xrc_srqn),
+						   F(arm_xrc_srq_in, lwm),
+						   {} };
 
 const struct cmd_def object_cmds[] = {
 	CMD(MLX5_CMD_OP_ALLOC_UAR, alloc_uar, WHEN_READY, TAIL_NONE, cmd_alloc_uar, NULL),
-	CMD(MLX5_CMD_OP_DEALLOC_UAR, dealloc_uar, WHEN_READY, TAIL_NONE, cmd_dealloc_uar, dealloc_uar_fields),
+	CMD(MLX5_CMD_OP_DEALLOC_UAR, dealloc_uar, WHEN_READY, TAIL_NONE, cmd_dealloc_uar,
+	    dealloc_uar_fields),
 	CMD(MLX5_CMD_OP_ALLOC_PD, alloc_pd, WHEN_READY, TAIL_NONE, cmd_alloc_pd, NULL),
 	CMD(MLX5_CMD_OP_DEALLOC_PD, dealloc_pd, WHEN_READY, TAIL_NONE, cmd_dealloc_pd,
 	    dealloc_pd_fields),
 	CMD(MLX5_CMD_OP_ALLOC_XRCD, alloc_xrcd, WHEN_READY, TAIL_NONE, cmd_alloc_xrcd, NULL),
 	CMD(MLX5_CMD_OP_DEALLOC_XRCD, dealloc_xrcd, WHEN_READY, TAIL_NONE, cmd_dealloc_xrcd,
 	    dealloc_xrcd_fields),
-	CMD(MLX5_CMD_OP_ALLOC_TRANSPORT_DOMAIN, alloc_transport_domain, WHEN_READY, TAIL_NONE, cmd_alloc_transport_domain, NULL),
-	CMD(MLX5_CMD_OP_DEALLOC_TRANSPORT_DOMAIN, dealloc_transport_domain, WHEN_READY, TAIL_NONE, cmd_dealloc_transport_domain,
-	    dealloc_transport_domain_fields),
-	CMD(MLX5_CMD_OP_ALLOC_Q_COUNTER, alloc_q_counter, WHEN_READY, TAIL_NONE, cmd_alloc_q_counter, NULL),
-	CMD(MLX5_CMD_OP_DEALLOC_Q_COUNTER, dealloc_q_counter, WHEN_READY, TAIL_NONE, cmd_dealloc_q_counter,
-	    dealloc_q_counter_fields),
-	CMD(MLX5_CMD_OP_QUERY_Q_COUNTER, query_q_counter, WHEN_READY, TAIL_NONE, cmd_query_q_counter, query_q_counter_fields),
-	CMD(MLX5_CMD_OP_CREATE_EQ, create_eq, WHEN_READY, TAIL_PAS, cmd_create_eq, create_eq_fields),
+	CMD(MLX5_CMD_OP_ALLOC_TRANSPORT_DOMAIN, alloc_transport_domain, WHEN_READY, TAIL_NONE,
+	    cmd_alloc_transport_domain, NULL),
+	CMD(MLX5_CMD_OP_DEALLOC_TRANSPORT_DOMAIN, dealloc_transport_domain, WHEN_READY, TAIL_NONE,
+	    cmd_dealloc_transport_domain, dealloc_transport_domain_fields),
+	CMD(MLX5_CMD_OP_ALLOC_Q_COUNTER, alloc_q_counter, WHEN_READY, TAIL_NONE,
+	    cmd_alloc_q_counter, NULL),
+	CMD(MLX5_CMD_OP_DEALLOC_Q_COUNTER, dealloc_q_counter, WHEN_READY, TAIL_NONE,
+	    cmd_dealloc_q_counter, dealloc_q_counter_fields),
+	CMD(MLX5_CMD_OP_QUERY_Q_COUNTER, query_q_counter, WHEN_READY, TAIL_NONE,
+	    cmd_query_q_counter, query_q_counter_fields),
+	CMD(MLX5_CMD_OP_CREATE_EQ, create_eq, WHEN_READY, TAIL_PAS, cmd_create_eq,
+	    create_eq_fields),
 	CMD(MLX5_CMD_OP_DESTROY_EQ, destroy_eq, WHEN_READY, TAIL_NONE, cmd_destroy_eq, eqn_fields),
-	{ MLX5_CMD_OP_QUERY_EQ, "query_eq", SZ(query_eq_in), 16 + SZ(eqc), TAIL_NONE, WHEN_READY, cmd_query_eq, eqn_fields },
-	CMD(MLX5_CMD_OP_CREATE_CQ, create_cq, WHEN_READY, TAIL_PAS, cmd_create_cq, create_cq_fields),
+	{ MLX5_CMD_OP_QUERY_EQ, "query_eq", SZ(query_eq_in), 16 + SZ(eqc), TAIL_NONE, WHEN_READY,
+	  cmd_query_eq, eqn_fields },
+	CMD(MLX5_CMD_OP_CREATE_CQ, create_cq, WHEN_READY, TAIL_PAS, cmd_create_cq,
+	    create_cq_fields),
 	CMD(MLX5_CMD_OP_DESTROY_CQ, destroy_cq, WHEN_READY, TAIL_NONE, cmd_destroy_cq, cqn_fields),
-	{ MLX5_CMD_OP_QUERY_CQ, "query_cq", SZ(query_cq_in), 16 + SZ(cqc), TAIL_NONE, WHEN_READY, cmd_query_cq, cqn_fields },
-	CMD(MLX5_CMD_OP_MODIFY_CQ, modify_cq, WHEN_READY, TAIL_PAS, cmd_modify_cq, modify_cq_fields),
-	CMD(MLX5_CMD_OP_CREATE_RMP, create_rmp, WHEN_READY, TAIL_PAS, cmd_create_rmp, create_rmp_fields),
-	CMD(MLX5_CMD_OP_DESTROY_RMP, destroy_rmp, WHEN_READY, TAIL_NONE, cmd_destroy_rmp, rmpn_fields),
-	CMD(MLX5_CMD_OP_MODIFY_RMP, modify_rmp, WHEN_READY, TAIL_NONE, cmd_modify_rmp, modify_rmp_fields),
+	{ MLX5_CMD_OP_QUERY_CQ, "query_cq", SZ(query_cq_in), 16 + SZ(cqc), TAIL_NONE, WHEN_READY,
+	  cmd_query_cq, cqn_fields },
+	CMD(MLX5_CMD_OP_MODIFY_CQ, modify_cq, WHEN_READY, TAIL_PAS, cmd_modify_cq,
+	    modify_cq_fields),
+	CMD(MLX5_CMD_OP_CREATE_RMP, create_rmp, WHEN_READY, TAIL_PAS, cmd_create_rmp,
+	    create_rmp_fields),
+	CMD(MLX5_CMD_OP_DESTROY_RMP, destroy_rmp, WHEN_READY, TAIL_NONE, cmd_destroy_rmp,
+	    rmpn_fields),
+	CMD(MLX5_CMD_OP_MODIFY_RMP, modify_rmp, WHEN_READY, TAIL_NONE, cmd_modify_rmp,
+	    modify_rmp_fields),
 	CMD(MLX5_CMD_OP_QUERY_RMP, query_rmp, WHEN_READY, TAIL_NONE, cmd_query_rmp, rmpn_fields),
-	CMD(MLX5_CMD_OP_CREATE_XRC_SRQ, create_xrc_srq, WHEN_READY, TAIL_PAS, cmd_create_xrc_srq, create_xrc_srq_fields),
-	CMD(MLX5_CMD_OP_DESTROY_XRC_SRQ, destroy_xrc_srq, WHEN_READY, TAIL_NONE, cmd_destroy_xrc_srq, xrc_srqn_fields),
-	CMD(MLX5_CMD_OP_QUERY_XRC_SRQ, query_xrc_srq, WHEN_READY, TAIL_NONE, cmd_query_xrc_srq, xrc_srqn_fields),
-	CMD(MLX5_CMD_OP_ARM_XRC_SRQ, arm_xrc_srq, WHEN_READY, TAIL_NONE, cmd_arm_xrc_srq, arm_xrc_srq_fields),
+	CMD(MLX5_CMD_OP_CREATE_XRC_SRQ, create_xrc_srq, WHEN_READY, TAIL_PAS, cmd_create_xrc_srq,
+	    create_xrc_srq_fields),
+	CMD(MLX5_CMD_OP_DESTROY_XRC_SRQ, destroy_xrc_srq, WHEN_READY, TAIL_NONE,
+	    cmd_destroy_xrc_srq, xrc_srqn_fields),
+	CMD(MLX5_CMD_OP_QUERY_XRC_SRQ, query_xrc_srq, WHEN_READY, TAIL_NONE, cmd_query_xrc_srq,
+	    xrc_srqn_fields),
+	CMD(MLX5_CMD_OP_ARM_XRC_SRQ, arm_xrc_srq, WHEN_READY, TAIL_NONE, cmd_arm_xrc_srq,
+	    arm_xrc_srq_fields),
 	{}
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The PCI function: its registers, doorbells, properties, and what is done when it comes and goes. */
+/*
+ * The PCI function: its registers, doorbells, properties, and what is done when it comes and goes.
+ */
 #include "mlx5.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pcie.h"
@@ -13,7 +15,7 @@
 #define FW_MINOR 35
 #define FW_SUB 1000
 #define CMDIF_REV 5
-#define HEALTH_FATAL 0x1		/* of its syndromes: a firmware assertion */
+#define HEALTH_FATAL 0x1 /* of its syndromes: a firmware assertion */
 #define HEALTH_RESET_ME (1u << 31)
 #define NIC_DISABLED 1
 #define NIC_SW_RESET 7
@@ -85,7 +87,8 @@ static void trace_set(Object *o, const char *name, Error **errp)
 	if (*name) {
 		fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
 		if (fd < 0) {
-			error_setg_errno(errp, errno, "mlx5-model: trace %s cannot be written", name);
+			error_setg_errno(errp, errno, "mlx5-model: trace %s cannot be written",
+					 name);
 			return;
 		}
 	}
@@ -123,6 +126,8 @@ static uint64_t segment_read(struct mdev *d, hwaddr a)
 	uint64_t ns = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 
 	switch (a) {
+	case SEG_INITIALIZING:
+		return 1 << 30; /* done, and it can be reset by the driver */
 	case SEG_FW_REV:
 		return FW_MINOR << 16 | FW_MAJOR;
 	case SEG_CMDIF_REV:
@@ -162,7 +167,8 @@ static uint64_t bar_read(void *opaque, hwaddr a, unsigned int size)
 static void uar_write(struct mdev *d, uint32_t page, uint32_t off, uint32_t v)
 {
 	if (!uar_valid(d, page)) {
-		mlog(d, "doorbell 0x%x in page 0x%x, which is no UAR that was allocated", off, page);
+		mlog(d, "doorbell 0x%x in page 0x%x, which is no UAR that was allocated", off,
+		     page);
 		return;
 	}
 	if (off >= UAR_SQ) {
@@ -268,7 +274,9 @@ static void model_realize(PCIDevice *pci, Error **errp)
 	int i;
 
 	if (!d->lid || d->lid >= 0xc000) {
-		error_setg(errp, "mlx5-model: lid=N is needed, from 1 to 49151 and different for each device of a wire");
+		error_setg(
+			errp,
+			"mlx5-model: lid=N is needed, from 1 to 49151, another for each device");
 		return;
 	}
 	if (!d->guid)
@@ -276,7 +284,8 @@ static void model_realize(PCIDevice *pci, Error **errp)
 	if (d->log_name) {
 		d->log = fopen(d->log_name, "we");
 		if (!d->log) {
-			error_setg_errno(errp, errno, "mlx5-model: log %s cannot be written", d->log_name);
+			error_setg_errno(errp, errno, "mlx5-model: log %s cannot be written",
+					 d->log_name);
 			return;
 		}
 		setvbuf(d->log, NULL, _IOLBF, 0);
@@ -295,8 +304,10 @@ static void model_realize(PCIDevice *pci, Error **errp)
 	objects_init(d);
 	device_reset_all(d);
 	memory_region_init_io(&d->bar, OBJECT(d), &bar_ops, d, "mlx5-model", BAR_SIZE);
-	pci_register_bar(pci, 0, PCI_BASE_ADDRESS_SPACE_MEMORY | PCI_BASE_ADDRESS_MEM_TYPE_64 |
-			 PCI_BASE_ADDRESS_MEM_PREFETCH, &d->bar);
+	pci_register_bar(pci, 0,
+			 PCI_BASE_ADDRESS_SPACE_MEMORY | PCI_BASE_ADDRESS_MEM_TYPE_64 |
+				 PCI_BASE_ADDRESS_MEM_PREFETCH,
+			 &d->bar);
 	if (pcie_endpoint_cap_init(pci, 0x80) < 0) {
 		error_setg(errp, "mlx5-model: it needs a PCI Express slot: use -machine q35");
 		return;
@@ -356,10 +367,10 @@ static void model_class_init(ObjectClass *c, void *data)
 	k->exit = model_exit;
 	k->config_write = model_config_write;
 	k->vendor_id = 0x15b3;
-	k->device_id = 0x1017;			/* ConnectX-5 */
+	k->device_id = 0x1017; /* ConnectX-5 */
 	k->subsystem_vendor_id = 0x15b3;
 	k->subsystem_id = 1;
-	k->class_id = 0x0207;			/* InfiniBand controller */
+	k->class_id = 0x0207; /* InfiniBand controller */
 	dev->reset = model_reset;
 	dev->desc = "model of an mlx5 InfiniBand adapter, for tests";
 	dev->vmsd = &model_vmstate;

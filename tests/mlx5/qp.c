@@ -3,14 +3,26 @@
 #include "mlx5.h"
 
 #define SYNDROME_FILE 6
-#define KIND_QP 0			/* of what an event is about */
+#define KIND_QP 0 /* of what an event is about */
 
-enum { RQ_OWN = 0, RQ_SRQ = 1, RQ_NONE = 3 };	/* rq_type */
+enum { RQ_OWN = 0, RQ_SRQ = 1, RQ_NONE = 3 }; /* rq_type */
 
 /* Bits of opt_param_mask, and the fields that they let a command change. */
 enum {
-	OPT_RRE = 1, OPT_RAE = 2, OPT_RWE = 3, OPT_PKEY = 4, OPT_QKEY = 5, OPT_RNR_TIMER = 6, OPT_PATH = 7, OPT_SRA_MAX = 8,
-	OPT_RRA_MAX = 9, OPT_PM_STATE = 10, OPT_RETRY = 12, OPT_RNR_RETRY = 13, OPT_ACK_TIMEOUT = 14, OPT_PORT = 16,
+	OPT_RRE = 1,
+	OPT_RAE = 2,
+	OPT_RWE = 3,
+	OPT_PKEY = 4,
+	OPT_QKEY = 5,
+	OPT_RNR_TIMER = 6,
+	OPT_PATH = 7,
+	OPT_SRA_MAX = 8,
+	OPT_RRA_MAX = 9,
+	OPT_PM_STATE = 10,
+	OPT_RETRY = 12,
+	OPT_RNR_RETRY = 13,
+	OPT_ACK_TIMEOUT = 14,
+	OPT_PORT = 16,
 	OPT_COUNTERS = 25,
 };
 
@@ -20,46 +32,81 @@ enum {
 #define KEEP 0xfe
 
 struct change {
-	uint8_t opt;			/* the bit that it needs, or NO_OPT, or KEEP: zero leaves it as it is */
+	uint8_t opt; /* the bit that it needs, or NO_OPT, or KEEP: zero leaves it as it is */
 	struct field f;
 };
 
 /* In each state. Datagram queue pairs have the length of messages told in each. */
-static const struct change common[] = {
-	{ KEEP, Q(pm_state) }, { KEEP, Q(rlky) }, { KEEP, Q(log_ack_req_freq) }, { KEEP, Q(counter_set_id) },
-	{ KEEP, Q(mtu) }, { KEEP, Q(log_msg_max) }, { KEEP, Q(deth_sqpn) }, {}
-};
+static const struct change common[] = { { KEEP, Q(pm_state) },
+					{ KEEP, Q(rlky) },
+					{ KEEP, Q(log_ack_req_freq) },
+					{ KEEP, Q(counter_set_id) },
+					{ KEEP, Q(mtu) },
+					{ KEEP, Q(log_msg_max) },
+					{ KEEP, Q(deth_sqpn) },
+					{} };
 
-static const struct change to_init[] = {
-	{ NO_OPT, PATH(pkey_index) }, { NO_OPT, PATH(vhca_port_num) }, { NO_OPT, Q(rre) }, { NO_OPT, Q(rwe) }, { NO_OPT, Q(rae) },
-	{ NO_OPT, Q(atomic_mode) }, { NO_OPT, Q(q_key) }, { NO_OPT, Q(dbr_addr) }, {}
-};
+static const struct change to_init[] = { { NO_OPT, PATH(pkey_index) },
+					 { NO_OPT, PATH(vhca_port_num) },
+					 { NO_OPT, Q(rre) },
+					 { NO_OPT, Q(rwe) },
+					 { NO_OPT, Q(rae) },
+					 { NO_OPT, Q(atomic_mode) },
+					 { NO_OPT, Q(q_key) },
+					 { NO_OPT, Q(dbr_addr) },
+					 {} };
 
 static const struct change to_rtr[] = {
-	{ NO_OPT, Q(remote_qpn) }, { NO_OPT, Q(next_rcv_psn) },
-	{ NO_OPT, Q(log_rra_max) }, { NO_OPT, Q(min_rnr_nak) }, { NO_OPT, PATH(grh) }, { NO_OPT, PATH(mlid) },
-	{ NO_OPT, PATH(rlid) }, { NO_OPT, PATH(src_addr_index) }, { NO_OPT, PATH(stat_rate) }, { NO_OPT, PATH(hop_limit) },
-	{ NO_OPT, PATH(tclass) }, { NO_OPT, PATH(flow_label) }, { NO_OPT, PATH(rgid_rip) }, { NO_OPT, PATH(sl) },
-	{ NO_OPT, PATH(fl) }, { KEEP, PATH(vhca_port_num) }, { KEEP, PATH(ack_timeout) }, { OPT_PKEY, PATH(pkey_index) },
-	{ OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) }, { OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) }, {}
+	{ NO_OPT, Q(remote_qpn) },   { NO_OPT, Q(next_rcv_psn) },
+	{ NO_OPT, Q(log_rra_max) },  { NO_OPT, Q(min_rnr_nak) },
+	{ NO_OPT, PATH(grh) },	     { NO_OPT, PATH(mlid) },
+	{ NO_OPT, PATH(rlid) },	     { NO_OPT, PATH(src_addr_index) },
+	{ NO_OPT, PATH(stat_rate) }, { NO_OPT, PATH(hop_limit) },
+	{ NO_OPT, PATH(tclass) },    { NO_OPT, PATH(flow_label) },
+	{ NO_OPT, PATH(rgid_rip) },  { NO_OPT, PATH(sl) },
+	{ NO_OPT, PATH(fl) },	     { KEEP, PATH(vhca_port_num) },
+	{ KEEP, PATH(ack_timeout) }, { OPT_PKEY, PATH(pkey_index) },
+	{ OPT_RRE, Q(rre) },	     { OPT_RWE, Q(rwe) },
+	{ OPT_RAE, Q(rae) },	     { OPT_RAE, Q(atomic_mode) },
+	{ OPT_QKEY, Q(q_key) },	     {}
 };
 
-static const struct change to_rts[] = {
-	{ NO_OPT, Q(next_send_psn) }, { NO_OPT, PATH(ack_timeout) }, { KEEP, PATH(vhca_port_num) }, { NO_OPT, Q(retry_count) },
-	{ NO_OPT, Q(rnr_retry) }, { NO_OPT, Q(log_sra_max) }, { OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) },
-	{ OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) }, { OPT_RNR_TIMER, Q(min_rnr_nak) }, { OPT_PKEY, PATH(pkey_index) }, {}
-};
+static const struct change to_rts[] = { { NO_OPT, Q(next_send_psn) },
+					{ NO_OPT, PATH(ack_timeout) },
+					{ KEEP, PATH(vhca_port_num) },
+					{ NO_OPT, Q(retry_count) },
+					{ NO_OPT, Q(rnr_retry) },
+					{ NO_OPT, Q(log_sra_max) },
+					{ OPT_RRE, Q(rre) },
+					{ OPT_RWE, Q(rwe) },
+					{ OPT_RAE, Q(rae) },
+					{ OPT_RAE, Q(atomic_mode) },
+					{ OPT_QKEY, Q(q_key) },
+					{ OPT_RNR_TIMER, Q(min_rnr_nak) },
+					{ OPT_PKEY, PATH(pkey_index) },
+					{} };
 
-static const struct change in_state[] = {
-	{ OPT_RRE, Q(rre) }, { OPT_RWE, Q(rwe) }, { OPT_RAE, Q(rae) }, { OPT_RAE, Q(atomic_mode) }, { OPT_QKEY, Q(q_key) },
-	{ OPT_PKEY, PATH(pkey_index) }, { OPT_PORT, PATH(vhca_port_num) }, { OPT_RNR_TIMER, Q(min_rnr_nak) },
-	{ OPT_ACK_TIMEOUT, PATH(ack_timeout) }, { OPT_RETRY, Q(retry_count) }, { OPT_RNR_RETRY, Q(rnr_retry) },
-	{ OPT_SRA_MAX, Q(log_sra_max) }, { OPT_RRA_MAX, Q(log_rra_max) }, { KEEP, PATH(vhca_port_num) }, {}
-};
+static const struct change in_state[] = { { OPT_RRE, Q(rre) },
+					  { OPT_RWE, Q(rwe) },
+					  { OPT_RAE, Q(rae) },
+					  { OPT_RAE, Q(atomic_mode) },
+					  { OPT_QKEY, Q(q_key) },
+					  { OPT_PKEY, PATH(pkey_index) },
+					  { OPT_PORT, PATH(vhca_port_num) },
+					  { OPT_RNR_TIMER, Q(min_rnr_nak) },
+					  { OPT_ACK_TIMEOUT, PATH(ack_timeout) },
+					  { OPT_RETRY, Q(retry_count) },
+					  { OPT_RNR_RETRY, Q(rnr_retry) },
+					  { OPT_SRA_MAX, Q(log_sra_max) },
+					  { OPT_RRA_MAX, Q(log_rra_max) },
+					  { KEEP, PATH(vhca_port_num) },
+					  {} };
 
-#define OPT_ALL (1u << OPT_RRE | 1u << OPT_RAE | 1u << OPT_RWE | 1u << OPT_PKEY | 1u << OPT_QKEY | 1u << OPT_RNR_TIMER | \
-		 1u << OPT_SRA_MAX | 1u << OPT_RRA_MAX | 1u << OPT_PM_STATE | 1u << OPT_RETRY | 1u << OPT_RNR_RETRY | \
-		 1u << OPT_ACK_TIMEOUT | 1u << OPT_PORT | 1u << OPT_COUNTERS)
+#define OPT_ALL                                                                             \
+	(1u << OPT_RRE | 1u << OPT_RAE | 1u << OPT_RWE | 1u << OPT_PKEY | 1u << OPT_QKEY |  \
+	 1u << OPT_RNR_TIMER | 1u << OPT_SRA_MAX | 1u << OPT_RRA_MAX | 1u << OPT_PM_STATE | \
+	 1u << OPT_RETRY | 1u << OPT_RNR_RETRY | 1u << OPT_ACK_TIMEOUT | 1u << OPT_PORT |   \
+	 1u << OPT_COUNTERS)
 
 /* What a change command repeats of how the queue pair was made. */
 static const struct field repeated[] = { Q(st), Q(pd), Q(cqn_snd), Q(cqn_rcv), {} };
@@ -138,7 +185,10 @@ void qp_free(void *p)
 		qp_release(p);
 }
 
-/* All that is queued comes back as flushed; so does what is posted later, until the queue pair is reset. */
+/*
+ * All that is queued comes back as flushed; so does what is posted later, until the queue pair is
+ * reset.
+ */
 void qp_set_error(struct qp *q)
 {
 	if (q->state == MLX5_QPC_STATE_ERR)
@@ -160,15 +210,17 @@ void qp_set_error(struct qp *q)
 
 static bool st_known(uint32_t st)
 {
-	return st == MLX5_QPC_ST_RC || st == MLX5_QPC_ST_UC || st == MLX5_QPC_ST_UD || st == MLX5_QPC_ST_XRC || st == MLX5_QPC_ST_DCI ||
-	       st == MLX5_QPC_ST_QP0 || st == MLX5_QPC_ST_QP1 || st == MLX5_QPC_ST_REG_UMR;
+	return st == MLX5_QPC_ST_RC || st == MLX5_QPC_ST_UC || st == MLX5_QPC_ST_UD ||
+	       st == MLX5_QPC_ST_XRC || st == MLX5_QPC_ST_DCI || st == MLX5_QPC_ST_QP0 ||
+	       st == MLX5_QPC_ST_QP1 || st == MLX5_QPC_ST_REG_UMR;
 }
 
 static int qp_init(struct cmd *c, struct qp *q)
 {
 	struct mdev *d = c->d;
 	uint8_t *x = q->context;
-	uint32_t pdn = GET(qpc, x, pd), cqs = GET(qpc, x, cqn_snd), cqr = GET(qpc, x, cqn_rcv), type = GET(qpc, x, rq_type);
+	uint32_t pdn = GET(qpc, x, pd), cqs = GET(qpc, x, cqn_snd), cqr = GET(qpc, x, cqn_rcv),
+		 type = GET(qpc, x, rq_type);
 	uint32_t srqn = GET(qpc, x, srqn_rmpn_xrqn), xrcdn = GET(qpc, x, xrcd);
 	uint64_t rq_bytes = 0, sq_bytes = 0;
 
@@ -195,8 +247,10 @@ static int qp_init(struct cmd *c, struct qp *q)
 		return refuse(c, STAT_BAD_RES, "CQ 0x%x", cqr);
 	q->cq_recv->o.refs++;
 	q->has_sq = !GET(qpc, x, no_sq);
-	q->has_rq = type == RQ_OWN && q->st != MLX5_QPC_ST_REG_UMR && q->st != MLX5_QPC_ST_DCI && q->st != MLX5_QPC_ST_XRC;
-	if (type == RQ_OWN && !q->has_rq && (GET(qpc, x, log_rq_size) || GET(qpc, x, log_rq_stride)))
+	q->has_rq = type == RQ_OWN && q->st != MLX5_QPC_ST_REG_UMR && q->st != MLX5_QPC_ST_DCI &&
+		    q->st != MLX5_QPC_ST_XRC;
+	if (type == RQ_OWN && !q->has_rq &&
+	    (GET(qpc, x, log_rq_size) || GET(qpc, x, log_rq_stride)))
 		return refuse(c, STAT_BAD_PARAM, "a receive queue on a service that has none");
 	/* Drivers name default ones where none is used. */
 	if (srqn) {
@@ -230,8 +284,8 @@ static int qp_init(struct cmd *c, struct qp *q)
 		sq_bytes = 64ull << q->log_sq;
 	q->sq_offset = rq_bytes;
 	if (rq_bytes || sq_bytes)
-		return ring_init(c, &q->ring, rq_bytes + sq_bytes, GET(qpc, x, log_page_size), GET(qpc, x, page_offset),
-				 c->in + SZ(create_qp_in));
+		return ring_init(c, &q->ring, rq_bytes + sq_bytes, GET(qpc, x, log_page_size),
+				 GET(qpc, x, page_offset), c->in + SZ(create_qp_in));
 	return STAT_OK;
 }
 
@@ -257,7 +311,8 @@ static int cmd_create_qp(struct cmd *c)
 	}
 	q->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, requester_timer, q);
 	SET(create_qp_out, c->out, qpn, q->o.n);
-	snprintf(c->why, sizeof(c->why), "QP 0x%x, service type 0x%x, PD 0x%x", q->o.n, q->st, (int)QPC(q, pd));
+	snprintf(c->why, sizeof(c->why), "QP 0x%x, service type 0x%x, PD 0x%x", q->o.n, q->st,
+		 (int)QPC(q, pd));
 	return STAT_OK;
 }
 
@@ -320,7 +375,8 @@ static void change_apply(uint8_t *context, const uint8_t *in, const struct chang
 	uint32_t i, n;
 
 	for (; h->f.bits; h++) {
-		if (h->opt == KEEP ? !bits_get(in, h->f.offset, h->f.bits) : h->opt != NO_OPT && !(opt & 1u << h->opt))
+		if (h->opt == KEEP ? !bits_get(in, h->f.offset, h->f.bits) :
+				     h->opt != NO_OPT && !(opt & 1u << h->opt))
 			continue;
 		for (i = 0; i < h->f.bits; i += 8) {
 			n = MIN(8, h->f.bits - i);
@@ -329,7 +385,10 @@ static void change_apply(uint8_t *context, const uint8_t *in, const struct chang
 	}
 }
 
-/* Fields that this change may set go into the context; all others must be zero, or as they are where a driver repeats them. */
+/*
+ * Fields that this change may set go into the context; all others must be zero, or as they are
+ * where a driver repeats them.
+ */
 static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 {
 	const uint8_t *in = ADDR(init2rtr_qp_in, c->in, qpc);
@@ -351,7 +410,9 @@ static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 		bool must = f == &repeated[0] || f == &repeated[1];
 
 		if ((v || must) && v != bits_get(q->context, f->offset, f->bits))
-			return refuse(c, STAT_BAD_PARAM, "st, pd or CQs are not those of QP 0x%x: 0x%" PRIx64 " at bit 0x%x",
+			return refuse(c, STAT_BAD_PARAM,
+				      "st, pd or CQs are not those of QP 0x%x: 0x%" PRIx64
+				      " at bit 0x%x",
 				      q->o.n, v, f->offset);
 		bits_set(left, f->offset, f->bits, 0);
 	}
@@ -359,7 +420,10 @@ static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 	change_clear(left, changes);
 	for (i = 0; i < SZ(qpc); i += 4)
 		if (ldl_be_p(left + i))
-			return refuse(c, STAT_BAD_PARAM, "QP context: bits 0x%08x at 0x%x may not be set in this state", ldl_be_p(left + i), i);
+			return refuse(
+				c, STAT_BAD_PARAM,
+				"QP context: bits 0x%08x at 0x%x may not be set in this state",
+				ldl_be_p(left + i), i);
 	if (q->st != MLX5_QPC_ST_QP0 && GET(qpc, in, primary_address_path.vhca_port_num) > 1)
 		return refuse(c, STAT_BAD_PARAM, "port");
 	change_apply(q->context, in, common, opt);
@@ -381,10 +445,13 @@ static int cmd_rst2init(struct cmd *c)
 		return STAT_BAD_RES;
 	if (q->state != MLX5_QPC_STATE_RST)
 		return bad_state(c, q);
-	if (GET(rst2init_qp_in, c->in, qpc.dbr_addr) && GET(rst2init_qp_in, c->in, qpc.dbr_addr) != q->dbr)
+	if (GET(rst2init_qp_in, c->in, qpc.dbr_addr) &&
+	    GET(rst2init_qp_in, c->in, qpc.dbr_addr) != q->dbr)
 		return refuse(c, STAT_BAD_PARAM, "another doorbell record");
 	if (GET(rst2init_qp_in, c->in, qpc.primary_address_path.vhca_port_num) != 1)
-		return refuse(c, STAT_BAD_PARAM, "port %u", (int)GET(rst2init_qp_in, c->in, qpc.primary_address_path.vhca_port_num));
+		return refuse(c, STAT_BAD_PARAM, "port %u",
+			      (int)GET(rst2init_qp_in, c->in,
+				       qpc.primary_address_path.vhca_port_num));
 	err = qp_merge(c, q, to_init);
 	SET(qpc, q->context, dbr_addr, q->dbr);
 	if (!err)
@@ -413,11 +480,13 @@ static int cmd_init2rtr(struct cmd *c)
 		return STAT_BAD_RES;
 	if (q->state != MLX5_QPC_STATE_INIT)
 		return bad_state(c, q);
-	if (q->st != MLX5_QPC_ST_REG_UMR && (mtu < MLX5_QPC_MTU_256_BYTES || mtu > MLX5_QPC_MTU_4K_BYTES))
+	if (q->st != MLX5_QPC_ST_REG_UMR &&
+	    (mtu < MLX5_QPC_MTU_256_BYTES || mtu > MLX5_QPC_MTU_4K_BYTES))
 		return refuse(c, STAT_BAD_PARAM, "MTU %u", mtu);
 	if (GET(init2rtr_qp_in, c->in, qpc.log_msg_max) > LOG_MAX_MSG)
 		return refuse(c, STAT_BAD_PARAM, "log_msg_max");
-	if (GET(init2rtr_qp_in, c->in, qpc.log_rra_max) > GET(cmd_hca_cap, c->d->caps_cur, log_max_ra_res_qp))
+	if (GET(init2rtr_qp_in, c->in, qpc.log_rra_max) >
+	    GET(cmd_hca_cap, c->d->caps_cur, log_max_ra_res_qp))
 		return refuse(c, STAT_BAD_PARAM, "log_rra_max");
 	if (connected(q) && !GET(init2rtr_qp_in, c->in, qpc.primary_address_path.rlid))
 		return refuse(c, STAT_BAD_PARAM, "no remote LID");
@@ -441,7 +510,7 @@ static int cmd_rtr2rts(struct cmd *c)
 	if (q->state != MLX5_QPC_STATE_RTR)
 		return bad_state(c, q);
 	cap = q->st == MLX5_QPC_ST_DCI ? GET(cmd_hca_cap, c->d->caps_cur, log_max_ra_req_dc) :
-	      GET(cmd_hca_cap, c->d->caps_cur, log_max_ra_req_qp);
+					 GET(cmd_hca_cap, c->d->caps_cur, log_max_ra_req_qp);
 	if (GET(rtr2rts_qp_in, c->in, qpc.log_sra_max) > cap)
 		return refuse(c, STAT_BAD_PARAM, "log_sra_max");
 	err = qp_merge(c, q, to_rts);
@@ -498,7 +567,8 @@ static int cmd_create_dct(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint8_t *x = ADDR(create_dct_in, c->in, dct_context_entry);
-	uint32_t pdn = GET(dctc, x, pd), srqn = GET(dctc, x, srqn_xrqn), cqn = GET(dctc, x, cqn), mtu = GET(dctc, x, mtu);
+	uint32_t pdn = GET(dctc, x, pd), srqn = GET(dctc, x, srqn_xrqn), cqn = GET(dctc, x, cqn),
+		 mtu = GET(dctc, x, mtu);
 	struct pd *pd = table_get(&d->pds, pdn);
 	struct srq *s = table_get(&d->srqs, srqn);
 	struct cq *cq = table_get(&d->cqs, cqn);
@@ -603,30 +673,58 @@ static int cmd_query_dct(struct cmd *c)
 }
 
 #define X(f) F(create_qp_in, qpc.f)
-static const struct field create_qp_fields[] = {
-	X(st), X(pm_state), X(block_lb_mc), X(latency_sensitive), X(pd), X(log_rq_size), X(log_rq_stride), X(no_sq), X(log_sq_size),
-	X(retry_mode), X(ts_format), X(rlky), X(uar_page), X(user_index), X(log_page_size), X(fre), X(cqn_snd), X(deth_sqpn),
-	X(page_offset), X(xrcd), X(cqn_rcv), X(dbr_addr), X(rq_type), X(srqn_rmpn_xrqn), X(cs_req), X(cs_res), {}
-};
+static const struct field create_qp_fields[] = { X(st),
+						 X(pm_state),
+						 X(block_lb_mc),
+						 X(latency_sensitive),
+						 X(pd),
+						 X(log_rq_size),
+						 X(log_rq_stride),
+						 X(no_sq),
+						 X(log_sq_size),
+						 X(retry_mode),
+						 X(ts_format),
+						 X(rlky),
+						 X(uar_page),
+						 X(user_index),
+						 X(log_page_size),
+						 X(fre),
+						 X(cqn_snd),
+						 X(deth_sqpn),
+						 X(page_offset),
+						 X(xrcd),
+						 X(cqn_rcv),
+						 X(dbr_addr),
+						 X(rq_type),
+						 X(srqn_rmpn_xrqn),
+						 X(cs_req),
+						 X(cs_res),
+						 {} };
 #undef X
 /* The context of a change is looked at field by field, see qp_merge(). */
-static const struct field change_qp_fields[] = {
-	F(init2rtr_qp_in, qpn), F(init2rtr_qp_in, opt_param_mask), F(init2rtr_qp_in, qpc), {}
-};
+static const struct field change_qp_fields[] = { F(init2rtr_qp_in, qpn),
+						 F(init2rtr_qp_in, opt_param_mask),
+						 F(init2rtr_qp_in, qpc),
+						 {} };
 static const struct field qpn_fields[] = { F(destroy_qp_in, qpn), {} };
 #define X(f) F(create_dct_in, dct_context_entry.f)
 static const struct field create_dct_fields[] = {
-	X(user_index), X(cqn), X(counter_set_id), X(atomic_mode), X(rre), X(rwe), X(rae), X(cs_res), X(min_rnr_nak), X(srqn_xrqn),
-	X(pd), X(tclass), X(flow_label), X(dc_access_key), X(mtu), X(port), X(pkey_index), X(my_addr_index), X(hop_limit), {}
+	X(user_index), X(cqn),	      X(counter_set_id), X(atomic_mode),   X(rre),
+	X(rwe),	       X(rae),	      X(cs_res),	 X(min_rnr_nak),   X(srqn_xrqn),
+	X(pd),	       X(tclass),     X(flow_label),	 X(dc_access_key), X(mtu),
+	X(port),       X(pkey_index), X(my_addr_index),	 X(hop_limit),	   {}
 };
 #undef X
 static const struct field dctn_fields[] = { F(destroy_dct_in, dctn), {} };
 
-#define CHANGE(op, name, run) CMD(MLX5_CMD_OP_##op, name, WHEN_READY, TAIL_NONE, run, change_qp_fields)
+#define CHANGE(op, name, run) \
+	CMD(MLX5_CMD_OP_##op, name, WHEN_READY, TAIL_NONE, run, change_qp_fields)
 const struct cmd_def qp_cmds[] = {
-	CMD(MLX5_CMD_OP_CREATE_QP, create_qp, WHEN_READY, TAIL_PAS, cmd_create_qp, create_qp_fields),
+	CMD(MLX5_CMD_OP_CREATE_QP, create_qp, WHEN_READY, TAIL_PAS, cmd_create_qp,
+	    create_qp_fields),
 	CMD(MLX5_CMD_OP_DESTROY_QP, destroy_qp, WHEN_READY, TAIL_NONE, cmd_destroy_qp, qpn_fields),
-	{ MLX5_CMD_OP_QUERY_QP, "query_qp", SZ(query_qp_in), 24 + SZ(qpc), TAIL_NONE, WHEN_READY, cmd_query_qp, qpn_fields },
+	{ MLX5_CMD_OP_QUERY_QP, "query_qp", SZ(query_qp_in), 24 + SZ(qpc), TAIL_NONE, WHEN_READY,
+	  cmd_query_qp, qpn_fields },
 	CHANGE(RST2INIT_QP, rst2init_qp, cmd_rst2init),
 	CHANGE(INIT2INIT_QP, init2init_qp, cmd_init2init),
 	CHANGE(INIT2RTR_QP, init2rtr_qp, cmd_init2rtr),
@@ -634,9 +732,11 @@ const struct cmd_def qp_cmds[] = {
 	CHANGE(RTS2RTS_QP, rts2rts_qp, cmd_rts2rts),
 	CMD(MLX5_CMD_OP_2ERR_QP, qp_2err, WHEN_READY, TAIL_NONE, cmd_2err, qpn_fields),
 	CMD(MLX5_CMD_OP_2RST_QP, qp_2rst, WHEN_READY, TAIL_NONE, cmd_2rst, qpn_fields),
-	CMD(MLX5_CMD_OP_CREATE_DCT, create_dct, WHEN_READY, TAIL_NONE, cmd_create_dct, create_dct_fields),
+	CMD(MLX5_CMD_OP_CREATE_DCT, create_dct, WHEN_READY, TAIL_NONE, cmd_create_dct,
+	    create_dct_fields),
 	CMD(MLX5_CMD_OP_DRAIN_DCT, drain_dct, WHEN_READY, TAIL_NONE, cmd_drain_dct, dctn_fields),
-	CMD(MLX5_CMD_OP_DESTROY_DCT, destroy_dct, WHEN_READY, TAIL_NONE, cmd_destroy_dct, dctn_fields),
+	CMD(MLX5_CMD_OP_DESTROY_DCT, destroy_dct, WHEN_READY, TAIL_NONE, cmd_destroy_dct,
+	    dctn_fields),
 	CMD(MLX5_CMD_OP_QUERY_DCT, query_dct, WHEN_READY, TAIL_NONE, cmd_query_dct, dctn_fields),
 	{}
 };

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Reliable and datagram transport. A requester numbers its packets, READs by their answers, and goes back to what is missing; a responder
- * takes them in order. A DC initiator connects with the first packet to a target and has one target at a time: each packet carries the key
- * and the connection's number, so that a target knows a new connection without being asked.
+ * Reliable and datagram transport. A requester numbers its packets, READs by their answers, and
+ * goes back to what is missing; a responder takes them in order. A DC initiator connects with the
+ * first packet to a target and has one target at a time: each packet carries the key and the
+ * connection's number, so that a target knows a new connection without being asked.
  */
 #include "mlx5.h"
 #include <infiniband/mlx5dv.h>
 #include "qemu/main-loop.h"
 
-#define WINDOW 128			/* packets that are not acknowledged, of one queue pair */
-#define ACK_EVERY 16			/* packets of a long message */
-#define MAX_WRS 256			/* requests begun, of one queue pair */
-#define QP_BUDGET 16			/* packets before another queue pair has its turn */
+#define WINDOW 128   /* packets that are not acknowledged, of one queue pair */
+#define ACK_EVERY 16 /* packets of a long message */
+#define MAX_WRS 256  /* requests begun, of one queue pair */
+#define QP_BUDGET 16 /* packets before another queue pair has its turn */
 #define LOOP_BUDGET 64
-#define MAX_CONNS 1024			/* of one DC target */
+#define MAX_CONNS 1024 /* of one DC target */
 #define GRH_SIZE 40
 #define PSN_MASK 0xffffff
 
@@ -158,7 +159,8 @@ static void requester_fail(struct qp *q, struct wr *w, uint8_t syndrome)
 {
 	struct counters *n = &q->d->cnt;
 
-	mlog(q->d, "QP 0x%x: request 0x%x with opcode 0x%x ends with syndrome 0x%x", q->o.n, w->index, w->opcode, syndrome);
+	mlog(q->d, "QP 0x%x: request 0x%x with opcode 0x%x ends with syndrome 0x%x", q->o.n,
+	     w->index, w->opcode, syndrome);
 	switch (syndrome) {
 	case MLX5_CQE_SYNDROME_LOCAL_PROT_ERR:
 		n->req_local_prot++;
@@ -356,7 +358,9 @@ static enum step requester_step(struct qp *q, struct wr *w)
 		requester_fail(q, w, w->syndrome);
 		return STEP_MORE;
 	}
-	/* All kinds of fences wait for all that was posted before, which is more than some ask for. */
+	/*
+	 * All kinds of fences wait for all that was posted before, which is more than some ask for.
+	 */
 	if (w->fence >= 2 && !oldest && !w->begun)
 		return STEP_BLOCKED;
 	if (is_local(w) || is_datagram(q)) {
@@ -387,7 +391,8 @@ static enum step requester_step(struct qp *q, struct wr *w)
 		q->nreads += has_answer(w);
 	}
 	dlid = q->st == MLX5_QPC_ST_DCI ? q->conn_av.dlid : QPC(q, primary_address_path.rlid);
-	if (wire_congested(q->d, dlid) || (!has_answer(w) && !is_unreliable(q) && psn_diff(w->psn + w->next, q->una) >= WINDOW))
+	if (wire_congested(q->d, dlid) ||
+	    (!has_answer(w) && !is_unreliable(q) && psn_diff(w->psn + w->next, q->una) >= WINDOW))
 		return STEP_BLOCKED;
 	if (!send_request(q, w)) {
 		w->syndrome = MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
@@ -533,8 +538,9 @@ static uint64_t rnr_ns(uint32_t code)
 {
 	/* in units of 10 us */
 	static const uint32_t t[] = {
-		65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096,
-		6144, 8192, 12288, 16384, 24576, 32768, 49152,
+		65536, 1,    2,	   3,	 4,    6,     8,     12,    16,	   24,	  32,
+		48,    64,   96,   128,	 192,  256,   384,   512,   768,   1024,  1536,
+		2048,  3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
 	};
 
 	return t[code & 31] * 10ull * SCALE_US;
@@ -612,7 +618,8 @@ static void rx_answer(struct qp *q, const struct pkt *h, const uint8_t *data)
 		requester_fail(q, w, MLX5_CQE_SYNDROME_BAD_RESP_ERR);
 		return;
 	}
-	if (!sge_copy(q->d, q->pd, w->sge, w->nsge, (uint64_t)i * mtu_of(q), h->op == PKT_ATOMIC_ACK ? (void *)&v : (void *)data,
+	if (!sge_copy(q->d, q->pd, w->sge, w->nsge, (uint64_t)i * mtu_of(q),
+		      h->op == PKT_ATOMIC_ACK ? (void *)&v : (void *)data,
 		      h->op == PKT_ATOMIC_ACK ? 8 : h->data_len, true)) {
 		requester_fail(q, w, MLX5_CQE_SYNDROME_LOCAL_PROT_ERR);
 		return;
@@ -663,11 +670,23 @@ struct ctx {
 
 static void ctx_qp(struct ctx *c, struct qp *q)
 {
-	*c = (struct ctx) {
-		.d = q->d, .r = &q->r, .q = q, .pd = q->pd, .srq = q->has_rq ? NULL : q->srq, .cq = q->cq_recv, .n = q->o.n,
-		.user_index = QPC(q, user_index), .mtu = QPC(q, mtu), .max_reads = 1u << QPC(q, log_rra_max),
-		.rnr_timer = QPC(q, min_rnr_nak), .rre = QPC(q, rre), .rwe = QPC(q, rwe), .rae = QPC(q, rae),
-		.peer_lid = QPC(q, primary_address_path.rlid), .peer_qpn = QPC(q, remote_qpn),
+	*c = (struct ctx){
+		.d = q->d,
+		.r = &q->r,
+		.q = q,
+		.pd = q->pd,
+		.srq = q->has_rq ? NULL : q->srq,
+		.cq = q->cq_recv,
+		.n = q->o.n,
+		.user_index = QPC(q, user_index),
+		.mtu = QPC(q, mtu),
+		.max_reads = 1u << QPC(q, log_rra_max),
+		.rnr_timer = QPC(q, min_rnr_nak),
+		.rre = QPC(q, rre),
+		.rwe = QPC(q, rwe),
+		.rae = QPC(q, rae),
+		.peer_lid = QPC(q, primary_address_path.rlid),
+		.peer_qpn = QPC(q, remote_qpn),
 	};
 }
 
@@ -676,12 +695,24 @@ static void ctx_dcr(struct ctx *c, struct dcr *r)
 	struct dct *t = r->dct;
 	const uint8_t *x = t->context;
 
-	*c = (struct ctx) {
-		.d = t->d, .r = &r->r, .dcr = r, .pd = t->pd, .srq = t->srq, .cq = t->cq, .n = t->o.n,
-		.user_index = GET(dctc, x, user_index), .mtu = GET(dctc, x, mtu),
-		.max_reads = 1u << GET(cmd_hca_cap, t->d->caps_cur, log_max_ra_res_dc), .rnr_timer = GET(dctc, x, min_rnr_nak),
-		.conn = r->conn, .rre = GET(dctc, x, rre), .rwe = GET(dctc, x, rwe), .rae = GET(dctc, x, rae),
-		.peer_lid = r->slid, .peer_qpn = r->qpn,
+	*c = (struct ctx){
+		.d = t->d,
+		.r = &r->r,
+		.dcr = r,
+		.pd = t->pd,
+		.srq = t->srq,
+		.cq = t->cq,
+		.n = t->o.n,
+		.user_index = GET(dctc, x, user_index),
+		.mtu = GET(dctc, x, mtu),
+		.max_reads = 1u << GET(cmd_hca_cap, t->d->caps_cur, log_max_ra_res_dc),
+		.rnr_timer = GET(dctc, x, min_rnr_nak),
+		.conn = r->conn,
+		.rre = GET(dctc, x, rre),
+		.rwe = GET(dctc, x, rwe),
+		.rae = GET(dctc, x, rae),
+		.peer_lid = r->slid,
+		.peer_qpn = r->qpn,
 	};
 }
 
@@ -749,10 +780,14 @@ static void ack(const struct ctx *c, uint8_t syndrome, uint32_t psn)
 		answer_add(c, PKT_ACK, syndrome, psn);
 }
 
-/* The peer is told behind all answers that it waits for; then a queue pair is in error, and a connection over. */
+/*
+ * The peer is told behind all answers that it waits for; then a queue pair is in error, and a
+ * connection over.
+ */
 static void responder_fail(const struct ctx *c, uint8_t nak, uint32_t psn, const char *why)
 {
-	mlog(c->d, "QP 0x%x: request from LID %u, QP 0x%x is refused: %s", c->n, c->peer_lid, c->peer_qpn, why);
+	mlog(c->d, "QP 0x%x: request from LID %u, QP 0x%x is refused: %s", c->n, c->peer_lid,
+	     c->peer_qpn, why);
 	c->d->cnt.resp_remote_access += nak == NAK_REMOTE_ACCESS;
 	c->d->cnt.resp_remote_invalid += nak == NAK_INVALID_REQUEST;
 	if (c->q && is_unreliable(c->q)) {
@@ -769,9 +804,11 @@ static void recv_fail(const struct ctx *c, uint8_t syndrome, uint8_t nak, uint32
 {
 	c->d->cnt.resp_local_length += syndrome == MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
 	c->d->cnt.resp_local_prot += syndrome == MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
-	mlog(c->d, "QP 0x%x: entry 0x%x of %s 0x%x has room for %" PRIu64 " bytes in %d pieces, the first with key 0x%x", c->n,
-	     c->r->recv.index, c->srq ? "SRQ" : "QP", c->srq ? c->srq->o.n : c->n, sge_len(c->r->recv.sge, c->r->recv.nsge),
-	     c->r->recv.nsge, c->r->recv.sge[0].lkey);
+	mlog(c->d,
+	     "QP 0x%x: entry 0x%x of %s 0x%x has room for %" PRIu64
+	     " bytes in %d pieces, the first with key 0x%x",
+	     c->n, c->r->recv.index, c->srq ? "SRQ" : "QP", c->srq ? c->srq->o.n : c->n,
+	     sge_len(c->r->recv.sge, c->r->recv.nsge), c->r->recv.nsge, c->r->recv.sge[0].lkey);
 	cqe_resp_error(c->d, c->cq, c->user_index, c->n, c->r->recv.index, syndrome);
 	c->r->held = false;
 	responder_fail(c, nak, psn, "it does not fit into what is posted to receive it");
@@ -826,7 +863,8 @@ static void rx_send(const struct ctx *c, const struct pkt *h, const uint8_t *dat
 		recv_fail(c, MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR, NAK_INVALID_REQUEST, h->psn);
 		return;
 	}
-	if (!sge_copy(c->d, c->srq ? c->srq->pd : c->pd, r->recv.sge, r->recv.nsge, r->got, (void *)data, h->data_len, true)) {
+	if (!sge_copy(c->d, c->srq ? c->srq->pd : c->pd, r->recv.sge, r->recv.nsge, r->got,
+		      (void *)data, h->data_len, true)) {
 		recv_fail(c, MLX5_CQE_SYNDROME_LOCAL_PROT_ERR, NAK_REMOTE_OP, h->psn);
 		return;
 	}
@@ -836,17 +874,20 @@ static void rx_send(const struct ctx *c, const struct pkt *h, const uint8_t *dat
 		if (h->flags & PKT_INV) {
 			op = MLX5_CQE_RESP_SEND_INV;
 			if (!mkey_invalidate(c->d, h->imm, c->pd)) {
-				recv_fail(c, MLX5_CQE_SYNDROME_LOCAL_PROT_ERR, NAK_REMOTE_ACCESS, h->psn);
+				recv_fail(c, MLX5_CQE_SYNDROME_LOCAL_PROT_ERR, NAK_REMOTE_ACCESS,
+					  h->psn);
 				return;
 			}
 		}
-		cqe_resp(c->d, c->cq, c->user_index, c->n, h, op, r->got + h->data_len, r->recv.index, h->flags & PKT_SOLICITED);
+		cqe_resp(c->d, c->cq, c->user_index, c->n, h, op, r->got + h->data_len,
+			 r->recv.index, h->flags & PKT_SOLICITED);
 		r->held = false;
 	}
 	message_packet_done(c, h);
 }
 
-static bool remote_allows(const struct ctx *c, uint32_t rkey, uint64_t va, uint64_t len, enum access need)
+static bool remote_allows(const struct ctx *c, uint32_t rkey, uint64_t va, uint64_t len,
+			  enum access need)
 {
 	if (c->d->faults.access_error_rkey && c->d->faults.access_error_rkey == rkey) {
 		mlog(c->d, "fault: key 0x%x is refused", rkey);
@@ -865,7 +906,8 @@ static void rx_write(const struct ctx *c, const struct pkt *h, const uint8_t *da
 			return;
 		}
 		if (h->len && !remote_allows(c, h->rkey, h->va, h->len, ACCESS_RW)) {
-			responder_fail(c, NAK_REMOTE_ACCESS, h->psn, "a WRITE with a key that does not open this memory for it");
+			responder_fail(c, NAK_REMOTE_ACCESS, h->psn,
+				       "a WRITE with a key that does not open this memory for it");
 			return;
 		}
 		r->len = h->len;
@@ -873,21 +915,24 @@ static void rx_write(const struct ctx *c, const struct pkt *h, const uint8_t *da
 		r->rkey = h->rkey;
 		r->got = 0;
 	}
-	if (r->got + h->data_len > r->len || (h->flags & PKT_LAST && r->got + h->data_len != r->len)) {
-		responder_fail(c, NAK_INVALID_REQUEST, h->psn, "a WRITE of another length than announced");
+	if (r->got + h->data_len > r->len ||
+	    (h->flags & PKT_LAST && r->got + h->data_len != r->len)) {
+		responder_fail(c, NAK_INVALID_REQUEST, h->psn,
+			       "a WRITE of another length than announced");
 		return;
 	}
 	if (h->flags & PKT_IMM && !recv_take(c, h))
 		return;
 	r->op = PKT_WRITE;
-	if (h->data_len && !mkey_copy(c->d, r->rkey, c->pd, r->va + r->got, (void *)data, h->data_len, ACCESS_RW)) {
+	if (h->data_len && !mkey_copy(c->d, r->rkey, c->pd, r->va + r->got, (void *)data,
+				      h->data_len, ACCESS_RW)) {
 		responder_fail(c, NAK_REMOTE_ACCESS, h->psn, "the key of a WRITE has changed");
 		return;
 	}
 	c->d->cnt.rx_write += !!(h->flags & PKT_FIRST);
 	if (h->flags & PKT_IMM) {
-		cqe_resp(c->d, c->cq, c->user_index, c->n, h, MLX5_CQE_RESP_WR_IMM, r->len, r->recv.index,
-			 h->flags & PKT_SOLICITED);
+		cqe_resp(c->d, c->cq, c->user_index, c->n, h, MLX5_CQE_RESP_WR_IMM, r->len,
+			 r->recv.index, h->flags & PKT_SOLICITED);
 		r->held = false;
 	}
 	message_packet_done(c, h);
@@ -899,8 +944,9 @@ static void rx_read(const struct ctx *c, const struct pkt *h, bool again)
 	struct answer *a;
 
 	if (!c->rre || (h->len && !remote_allows(c, h->rkey, h->va, h->len, ACCESS_RR))) {
-		responder_fail(c, NAK_REMOTE_ACCESS, h->psn, c->rre ? "a READ with a key that does not open this memory for it" :
-			       "READ is not allowed");
+		responder_fail(c, NAK_REMOTE_ACCESS, h->psn,
+			       c->rre ? "a READ with a key that does not open this memory for it" :
+					"READ is not allowed");
 		return;
 	}
 	a = answer_add(c, PKT_READ_ANSWER, 0, h->psn);
@@ -921,9 +967,11 @@ static void rx_atomic(const struct ctx *c, const struct pkt *h)
 	uint32_t i;
 
 	if (!c->rae || h->va % 8 || !remote_allows(c, h->rkey, h->va, 8, ACCESS_A)) {
-		responder_fail(c, h->va % 8 ? NAK_INVALID_REQUEST : NAK_REMOTE_ACCESS, h->psn,
-			       !c->rae ? "atomics are not allowed" : h->va % 8 ? "an atomic on memory that is not aligned" :
-			       "an atomic with a key that does not open this memory for it");
+		responder_fail(
+			c, h->va % 8 ? NAK_INVALID_REQUEST : NAK_REMOTE_ACCESS, h->psn,
+			!c->rae	  ? "atomics are not allowed" :
+			h->va % 8 ? "an atomic on memory that is not aligned" :
+				    "an atomic with a key that does not open this memory for it");
 		return;
 	}
 	/* To whom it is a write it is a read, too. */
@@ -1020,14 +1068,17 @@ static void responder_receive(const struct ctx *c, const struct pkt *h, const ui
 		return;
 	}
 	r->nak_sent = false;
-	if (h->mtu < 1 || h->mtu > c->mtu || h->data_len > mtu_bytes(h->mtu) || h->len > 1u << LOG_MAX_MSG ||
-	    (begins ? r->op != 0 : r->op != h->op) ||
+	if (h->mtu < 1 || h->mtu > c->mtu || h->data_len > mtu_bytes(h->mtu) ||
+	    h->len > 1u << LOG_MAX_MSG || (begins ? r->op != 0 : r->op != h->op) ||
 	    (!(h->flags & PKT_LAST) && h->data_len != mtu_bytes(h->mtu))) {
-		responder_fail(c, NAK_INVALID_REQUEST, h->psn, "a packet that does not fit into the message, or into the MTU");
+		responder_fail(c, NAK_INVALID_REQUEST, h->psn,
+			       "a packet that does not fit into the message, or into the MTU");
 		return;
 	}
-	if ((h->op == PKT_READ || h->op == PKT_CMP_SWAP || h->op == PKT_FETCH_ADD) && r->nreads >= c->max_reads) {
-		responder_fail(c, NAK_INVALID_REQUEST, h->psn, "more READs and atomics at a time than agreed");
+	if ((h->op == PKT_READ || h->op == PKT_CMP_SWAP || h->op == PKT_FETCH_ADD) &&
+	    r->nreads >= c->max_reads) {
+		responder_fail(c, NAK_INVALID_REQUEST, h->psn,
+			       "more READs and atomics at a time than agreed");
 		return;
 	}
 	switch (h->op) {
@@ -1058,7 +1109,9 @@ static bool send_answer(const struct ctx *c, struct answer *a)
 	h.va = a->old;
 	if (a->op == PKT_READ_ANSWER) {
 		h.data_len = MIN(a->mtu, a->len - a->next * a->mtu);
-		if (h.data_len && !mkey_copy(c->d, a->rkey, c->pd, a->va + (uint64_t)a->next * a->mtu, data, h.data_len, ACCESS_RR)) {
+		if (h.data_len &&
+		    !mkey_copy(c->d, a->rkey, c->pd, a->va + (uint64_t)a->next * a->mtu, data,
+			       h.data_len, ACCESS_RR)) {
 			h.op = PKT_ACK;
 			h.syndrome = NAK_REMOTE_ACCESS;
 			h.data_len = 0;
@@ -1070,7 +1123,9 @@ static bool send_answer(const struct ctx *c, struct answer *a)
 	return h.op != PKT_ACK || h.syndrome < NAK_INVALID_REQUEST;
 }
 
-/* Whether there is more to do when others have had their turn; the context may be gone otherwise. */
+/*
+ * Whether there is more to do when others have had their turn; the context may be gone otherwise.
+ */
 static bool responder_run(const struct ctx *c)
 {
 	struct responder *r = c->r;
@@ -1085,7 +1140,10 @@ static bool responder_run(const struct ctx *c)
 			struct dct *t = c->dcr ? c->dcr->dct : NULL;
 
 			if (c->q) {
-				eq_event_object(d, a->syndrome == NAK_INVALID_REQUEST ? EVENT_WQ_INVAL_REQ : EVENT_WQ_ACCESS,
+				eq_event_object(d,
+						a->syndrome == NAK_INVALID_REQUEST ?
+							EVENT_WQ_INVAL_REQ :
+							EVENT_WQ_ACCESS,
 						c->n, 0);
 				qp_set_error(c->q);
 			} else {
@@ -1125,10 +1183,12 @@ static void rx_datagram(struct mdev *d, const struct pkt *h, const uint8_t *data
 	uint32_t len = GRH_SIZE + h->data_len;
 	struct recv r;
 
-	if (!q || !is_datagram(q) || (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
+	if (!q || !is_datagram(q) ||
+	    (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
 		return;
 	if (h->qkey != QPC(q, q_key)) {
-		mlog(d, "QP 0x%x: datagram with Q_Key 0x%x, not 0x%x", q->o.n, h->qkey, (int)QPC(q, q_key));
+		mlog(d, "QP 0x%x: datagram with Q_Key 0x%x, not 0x%x", q->o.n, h->qkey,
+		     (int)QPC(q, q_key));
 		return;
 	}
 	if (!rq_take(d, q, q->has_rq ? NULL : q->srq, &r)) {
@@ -1145,12 +1205,15 @@ static void rx_datagram(struct mdev *d, const struct pkt *h, const uint8_t *data
 	}
 	memcpy(buf + GRH_SIZE, data, h->data_len);
 	if (len > sge_len(r.sge, r.nsge))
-		cqe_resp_error(d, q->cq_recv, QPC(q, user_index), q->o.n, r.index, MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR);
+		cqe_resp_error(d, q->cq_recv, QPC(q, user_index), q->o.n, r.index,
+			       MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR);
 	else if (!sge_copy(d, q->pd, r.sge, r.nsge, 0, buf, len, true))
-		cqe_resp_error(d, q->cq_recv, QPC(q, user_index), q->o.n, r.index, MLX5_CQE_SYNDROME_LOCAL_PROT_ERR);
+		cqe_resp_error(d, q->cq_recv, QPC(q, user_index), q->o.n, r.index,
+			       MLX5_CQE_SYNDROME_LOCAL_PROT_ERR);
 	else
 		cqe_resp(d, q->cq_recv, QPC(q, user_index), q->o.n, h,
-			 h->flags & PKT_IMM ? MLX5_CQE_RESP_SEND_IMM : MLX5_CQE_RESP_SEND, len, r.index, h->flags & PKT_SOLICITED);
+			 h->flags & PKT_IMM ? MLX5_CQE_RESP_SEND_IMM : MLX5_CQE_RESP_SEND, len,
+			 r.index, h->flags & PKT_SOLICITED);
 }
 
 /* ---- what comes in ---- */
@@ -1158,11 +1221,17 @@ static void rx_datagram(struct mdev *d, const struct pkt *h, const uint8_t *data
 static void dc_reject(struct mdev *d, const struct pkt *h, const char *why)
 {
 	struct pkt a = {
-		.op = PKT_ACK, .syndrome = NAK_REMOTE_ACCESS, .psn = h->psn, .dlid = h->slid, .dqpn = h->sqpn, .sqpn = h->dqpn,
+		.op = PKT_ACK,
+		.syndrome = NAK_REMOTE_ACCESS,
+		.psn = h->psn,
+		.dlid = h->slid,
+		.dqpn = h->sqpn,
+		.sqpn = h->dqpn,
 		.conn = h->conn,
 	};
 
-	mlog(d, "DCT 0x%x: request from LID %u, QP 0x%x is refused: %s", h->dqpn, h->slid, h->sqpn, why);
+	mlog(d, "DCT 0x%x: request from LID %u, QP 0x%x is refused: %s", h->dqpn, h->slid, h->sqpn,
+	     why);
 	d->cnt.resp_remote_access++;
 	if (!d->faults.dc_reject_silent)
 		wire_send(d, &a, NULL);
@@ -1226,19 +1295,23 @@ static void rx_request(struct mdev *d, const struct pkt *h, const uint8_t *data)
 	struct qp *q = qp_get(d, h->dqpn);
 	struct ctx c;
 
-	if (!q || (q->st != MLX5_QPC_ST_RC && q->st != MLX5_QPC_ST_UC && q->st != MLX5_QPC_ST_XRC) || !!(h->flags & PKT_XRC) != (q->st == MLX5_QPC_ST_XRC) ||
+	if (!q ||
+	    (q->st != MLX5_QPC_ST_RC && q->st != MLX5_QPC_ST_UC && q->st != MLX5_QPC_ST_XRC) ||
+	    !!(h->flags & PKT_XRC) != (q->st == MLX5_QPC_ST_XRC) ||
 	    (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
 		return;
 	ctx_qp(&c, q);
 	if (h->slid != c.peer_lid || h->sqpn != c.peer_qpn) {
-		mlog(d, "QP 0x%x: packet from LID %u, QP 0x%x, which is not its peer", q->o.n, h->slid, h->sqpn);
+		mlog(d, "QP 0x%x: packet from LID %u, QP 0x%x, which is not its peer", q->o.n,
+		     h->slid, h->sqpn);
 		return;
 	}
 	/* What a request to an XRC domain may do is its SRQ's. */
 	if (h->flags & PKT_XRC) {
 		c.srq = table_get(&d->srqs, h->srqn);
 		if (!c.srq || !c.srq->xrc || c.srq->xrcd != q->xrcd) {
-			responder_fail(&c, NAK_INVALID_REQUEST, h->psn, "no such SRQ in the XRC domain");
+			responder_fail(&c, NAK_INVALID_REQUEST, h->psn,
+				       "no such SRQ in the XRC domain");
 			return;
 		}
 		c.pd = c.srq->pd;
@@ -1319,12 +1392,12 @@ void transport_work(void *opaque)
 	wire_loop(d, LOOP_BUDGET);
 	last_qp = QTAILQ_LAST(&d->active);
 	last_dcr = QTAILQ_LAST(&d->active_dcrs);
-	for (end = !last_qp; !end; ) {
+	for (end = !last_qp; !end;) {
 		q = QTAILQ_FIRST(&d->active);
 		end = q == last_qp;
 		qp_run(q);
 	}
-	for (end = !last_dcr; !end; ) {
+	for (end = !last_dcr; !end;) {
 		r = QTAILQ_FIRST(&d->active_dcrs);
 		if (!r)
 			break;

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Packets between devices: datagrams of UNIX sockets in a directory, one for each LID; to the own LID they stay inside. */
+/*
+ * Packets between devices: datagrams of UNIX sockets in a directory, one for each LID; to the own
+ * LID they stay inside.
+ */
 #include "mlx5.h"
 #include <sys/socket.h>
 #include <sys/un.h>
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
 
-#define RX_BUDGET 64			/* packets before the main loop has its turn */
+#define RX_BUDGET 64 /* packets before the main loop has its turn */
 #define QUEUE_MAX 64
 
 static bool wire_addr(struct mdev *d, uint16_t lid, struct sockaddr_un *a)
 {
 	a->sun_family = AF_UNIX;
-	return (size_t)snprintf(a->sun_path, sizeof(a->sun_path), "%s/%u", d->wire, lid) < sizeof(a->sun_path);
+	return (size_t)snprintf(a->sun_path, sizeof(a->sun_path), "%s/%u", d->wire, lid) <
+	       sizeof(a->sun_path);
 }
 
 static void wire_readable(void *opaque)
 {
 	struct mdev *d = opaque;
-	struct { struct pkt h; uint8_t data[MAX_DATA]; } p;
+	struct {
+		struct pkt h;
+		uint8_t data[MAX_DATA];
+	} p;
 	int i;
 
 	for (i = 0; i < RX_BUDGET; i++) {
@@ -43,13 +50,15 @@ bool wire_open(struct mdev *d, Error **errp)
 	if (!d->wire)
 		return true;
 	if (!wire_addr(d, d->lid, &a)) {
-		error_setg(errp, "mlx5-model: the path of wire=%s is too long for a socket", d->wire);
+		error_setg(errp, "mlx5-model: the path of wire=%s is too long for a socket",
+			   d->wire);
 		return false;
 	}
 	unlink(a.sun_path);
 	d->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (d->fd < 0 || bind(d->fd, (struct sockaddr *)&a, sizeof(a))) {
-		error_setg_errno(errp, errno, "mlx5-model: socket %s: make the directory first", a.sun_path);
+		error_setg_errno(errp, errno, "mlx5-model: socket %s: make the directory first",
+				 a.sun_path);
 		return false;
 	}
 	qemu_set_fd_handler(d->fd, wire_readable, NULL, d);
@@ -206,7 +215,10 @@ void wire_slow_timer(void *opaque)
 		transport_resume(d);
 }
 
-/* Whether more to this LID would only queue up. Who holds back is called again by transport_resume(). */
+/*
+ * Whether more to this LID would only queue up. Who holds back is called again by
+ * transport_resume().
+ */
 bool wire_congested(struct mdev *d, uint16_t dlid)
 {
 	bool full = d->nslow >= QUEUE_MAX || (d->wire && peer_get(d, dlid)->nout >= QUEUE_MAX);
@@ -238,7 +250,8 @@ void wire_send(struct mdev *d, struct pkt *h, const void *data)
 	}
 	d->link_free = MAX(now, d->link_free);
 	if (d->faults.rate_mbit)
-		d->link_free += (int64_t)(sizeof(k->h) + h->data_len) * 8 * 1000 / d->faults.rate_mbit;
+		d->link_free +=
+			(int64_t)(sizeof(k->h) + h->data_len) * 8 * 1000 / d->faults.rate_mbit;
 	k->due = d->link_free + (int64_t)d->faults.delay_us * SCALE_US;
 	QTAILQ_INSERT_TAIL(&d->slow, k, list);
 	d->nslow++;

@@ -3,7 +3,7 @@
 #include "mlx5.h"
 #include <infiniband/mlx5dv.h>
 
-#define BB 64				/* a basic block of the send queue */
+#define BB 64 /* a basic block of the send queue */
 #define SEG 16
 #define AV_EXTENDED 48
 #define ERRORS_POLL_MS 2
@@ -55,7 +55,8 @@ static bool op_allowed(const struct qp *q, uint8_t op)
 	case MLX5_OPCODE_RDMA_READ:
 	case MLX5_OPCODE_ATOMIC_CS:
 	case MLX5_OPCODE_ATOMIC_FA:
-		return q->st == MLX5_QPC_ST_RC || q->st == MLX5_QPC_ST_DCI || q->st == MLX5_QPC_ST_XRC;
+		return q->st == MLX5_QPC_ST_RC || q->st == MLX5_QPC_ST_DCI ||
+		       q->st == MLX5_QPC_ST_XRC;
 	}
 	return false;
 }
@@ -175,7 +176,8 @@ static uint8_t wqe_parse(struct qp *q, struct wr *w, const uint8_t *p, uint32_t 
 	if (w->inl && (w->opcode == MLX5_OPCODE_RDMA_READ || w->opcode == MLX5_OPCODE_ATOMIC_CS ||
 		       w->opcode == MLX5_OPCODE_ATOMIC_FA))
 		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
-	if ((w->opcode == MLX5_OPCODE_ATOMIC_CS || w->opcode == MLX5_OPCODE_ATOMIC_FA) && w->len != 8)
+	if ((w->opcode == MLX5_OPCODE_ATOMIC_CS || w->opcode == MLX5_OPCODE_ATOMIC_FA) &&
+	    w->len != 8)
 		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
 	if (w->len > mtu_of(q) && is_datagram(q))
 		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
@@ -191,7 +193,10 @@ static void wqe_trace(const struct qp *q, const struct wr *w, const uint8_t *b, 
 	trace_write(q->d, line);
 }
 
-/* The next request of the send queue, NULL: nothing is posted. One that is broken has its syndrome set. */
+/*
+ * The next request of the send queue, NULL: nothing is posted. One that is broken has its syndrome
+ * set.
+ */
 struct wr *sq_fetch(struct qp *q)
 {
 	uint16_t posted = (uint16_t)dma_get_be32(q->d, q->dbr + DBR_SEND) - q->fetched;
@@ -212,22 +217,26 @@ struct wr *sq_fetch(struct qp *q)
 	w->solicited = b[11] & SOLICITED;
 	w->imm = ldl_be_p(b + 12);
 	w->npsn = 1;
-	if (!ds || n > MIN(posted, size) || ldl_be_p(b + 4) >> 8 != q->o.n || lduw_be_p(b + 1) != q->fetched || b[0]) {
-		mlog(q->d, "QP 0x%x: request 0x%x has ds %u, QP 0x%x, index 0x%x, opmod 0x%x; 0x%x blocks are posted", q->o.n,
-		     q->fetched, ds, ldl_be_p(b + 4) >> 8, lduw_be_p(b + 1), b[0], posted);
+	if (!ds || n > MIN(posted, size) || ldl_be_p(b + 4) >> 8 != q->o.n ||
+	    lduw_be_p(b + 1) != q->fetched || b[0]) {
+		mlog(q->d,
+		     "QP 0x%x: request 0x%x has ds %u, QP 0x%x, index 0x%x, opmod 0x%x, of 0x%x",
+		     q->o.n, q->fetched, ds, ldl_be_p(b + 4) >> 8, lduw_be_p(b + 1), b[0], posted);
 		w->syndrome = MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
 		q->fetched++;
 		return w;
 	}
 	for (i = 1; i < n; i++)
-		ring_get(q->d, &q->ring, q->sq_offset + (uint64_t)((q->fetched + i) & (size - 1)) * BB, b + i * BB, BB);
+		ring_get(q->d, &q->ring,
+			 q->sq_offset + (uint64_t)((q->fetched + i) & (size - 1)) * BB, b + i * BB,
+			 BB);
 	q->fetched += n;
 	if (q->d->trace >= 0)
 		wqe_trace(q, w, b, ds * SEG);
 	w->syndrome = wqe_parse(q, w, b + SEG, ds * SEG - SEG);
 	if (w->syndrome)
-		mlog(q->d, "QP 0x%x: request 0x%x with opcode 0x%x, ds %u: syndrome 0x%x", q->o.n, w->index, w->opcode, ds,
-		     w->syndrome);
+		mlog(q->d, "QP 0x%x: request 0x%x with opcode 0x%x, ds %u: syndrome 0x%x", q->o.n,
+		     w->index, w->opcode, ds, w->syndrome);
 	if (w->len && q->state == MLX5_QPC_STATE_RTS && q->st != MLX5_QPC_ST_REG_UMR)
 		w->npsn = DIV_ROUND_UP(w->len, mtu_of(q));
 	return w;
@@ -244,8 +253,8 @@ uint64_t sge_len(const struct sge *sge, int nsge)
 }
 
 /* Between a list of memory and a buffer; false: a key does not open it. */
-bool sge_copy(struct mdev *d, const struct pd *pd, const struct sge *sge, int nsge, uint64_t offset, void *p, uint32_t len,
-	      bool write)
+bool sge_copy(struct mdev *d, const struct pd *pd, const struct sge *sge, int nsge, uint64_t offset,
+	      void *p, uint32_t len, bool write)
 {
 	int i;
 
@@ -257,7 +266,8 @@ bool sge_copy(struct mdev *d, const struct pd *pd, const struct sge *sge, int ns
 			continue;
 		}
 		n = MIN(len, sge[i].len - offset);
-		if (!mkey_copy(d, sge[i].lkey, pd, sge[i].addr + offset, p, n, write ? ACCESS_LW : ACCESS_LR))
+		if (!mkey_copy(d, sge[i].lkey, pd, sge[i].addr + offset, p, n,
+			       write ? ACCESS_LW : ACCESS_LR))
 			return false;
 		p += n;
 		len -= n;
@@ -291,7 +301,8 @@ bool rq_take(struct mdev *d, struct qp *q, struct srq *s, struct recv *r)
 
 		if ((uint16_t)dma_get_be32(d, s->dbr) == s->taken)
 			return false;
-		r->index = s->cyclic ? s->taken & ((1u << s->log) - 1) : s->head & ((1u << s->log) - 1);
+		r->index = s->cyclic ? s->taken & ((1u << s->log) - 1) :
+				       s->head & ((1u << s->log) - 1);
 		ring_get(d, &s->ring, (uint64_t)r->index * s->stride, b, s->stride);
 		s->head = lduw_be_p(b + 2);
 		s->taken++;
@@ -302,7 +313,8 @@ bool rq_take(struct mdev *d, struct qp *q, struct srq *s, struct recv *r)
 	if ((uint16_t)dma_get_be32(d, q->dbr + DBR_RECV) == q->rq_taken)
 		return false;
 	r->index = q->rq_taken++;
-	ring_get(d, &q->ring, (uint64_t)(r->index & ((1u << q->log_rq) - 1)) * q->rq_stride, b, q->rq_stride);
+	ring_get(d, &q->ring, (uint64_t)(r->index & ((1u << q->log_rq) - 1)) * q->rq_stride, b,
+		 q->rq_stride);
 	recv_parse(r, b, q->rq_stride);
 	return true;
 }
@@ -334,8 +346,8 @@ void cqe_req(struct qp *q, const struct wr *w, uint8_t syndrome)
 	cq_push(q->d, q->cq_send, e, syndrome || w->solicited);
 }
 
-void cqe_resp(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, const struct pkt *h, uint8_t op, uint32_t len,
-	      uint16_t wqe, bool solicited)
+void cqe_resp(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, const struct pkt *h,
+	      uint8_t op, uint32_t len, uint16_t wqe, bool solicited)
 {
 	uint8_t e[64] = { 0 };
 	struct mlx5_cqe64 *c = (void *)e;
@@ -345,13 +357,15 @@ void cqe_resp(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, const 
 	stw_be_p(&c->wqe_counter, wqe);
 	stl_be_p(&c->byte_cnt, len);
 	stl_be_p(&c->imm_inval_pkey, h->flags & (PKT_IMM | PKT_INV) ? h->imm : 0);
-	stl_be_p(&c->flags_rqpn, (h->flags & PKT_GRH ? 1u << 28 : 0) | (uint32_t)(h->sl & 0xf) << 24 | h->sqpn);
+	stl_be_p(&c->flags_rqpn,
+		 (h->flags & PKT_GRH ? 1u << 28 : 0) | (uint32_t)(h->sl & 0xf) << 24 | h->sqpn);
 	stw_be_p(&c->slid, h->slid);
 	c->op_own = op << 4 | (solicited ? 2 : 0);
 	cq_push(d, cq, e, solicited);
 }
 
-void cqe_resp_error(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, uint16_t wqe, uint8_t syndrome)
+void cqe_resp_error(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, uint16_t wqe,
+		    uint8_t syndrome)
 {
 	uint8_t e[64] = { 0 };
 	struct mlx5_cqe64 *c = (void *)e;
@@ -366,7 +380,10 @@ void cqe_resp_error(struct mdev *d, struct cq *cq, uint32_t uidx, uint32_t qpn, 
 	cq_push(d, cq, e, true);
 }
 
-/* Receive queues have no doorbell: those of queue pairs in error are looked at for what has been posted meanwhile. */
+/*
+ * Receive queues have no doorbell: those of queue pairs in error are looked at for what has been
+ * posted meanwhile.
+ */
 void errors_poll(void *opaque)
 {
 	struct mdev *d = opaque;
@@ -375,7 +392,9 @@ void errors_poll(void *opaque)
 
 	QTAILQ_FOREACH(q, &d->errors, errors)
 		while (rq_take(d, q, NULL, &r))
-			cqe_resp_error(d, q->cq_recv, QPC(q, user_index), q->o.n, r.index, MLX5_CQE_SYNDROME_WR_FLUSH_ERR);
+			cqe_resp_error(d, q->cq_recv, QPC(q, user_index), q->o.n, r.index,
+				       MLX5_CQE_SYNDROME_WR_FLUSH_ERR);
 	if (!QTAILQ_EMPTY(&d->errors))
-		timer_mod(d->error_timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + ERRORS_POLL_MS * SCALE_MS);
+		timer_mod(d->error_timer,
+			  qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + ERRORS_POLL_MS * SCALE_MS);
 }
