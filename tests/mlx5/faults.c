@@ -93,6 +93,21 @@ static void fatal_set(Object *o, bool fatal, Error **errp)
 	mlog(d, "fault: fatal = %d", fatal);
 }
 
+static bool absent_get(Object *o, Error **errp)
+{
+	return MDEV(o)->faults.absent;
+}
+
+static void absent_set(Object *o, bool absent, Error **errp)
+{
+	struct mdev *d = MDEV(o);
+
+	/* What comes back has forgotten all. */
+	device_reset_all(d);
+	d->faults.absent = absent;
+	mlog(d, "fault: absent = %d", absent);
+}
+
 static bool reject_silent_get(Object *o, Error **errp)
 {
 	return MDEV(o)->faults.dc_reject_silent;
@@ -119,5 +134,6 @@ void faults_class_init(ObjectClass *c)
 				  NULL);
 	object_class_property_add_bool(c, "link-down", link_down_get, link_down_set);
 	object_class_property_add_bool(c, "fatal", fatal_get, fatal_set);
+	object_class_property_add_bool(c, "absent", absent_get, absent_set);
 	object_class_property_add_bool(c, "dc-reject-silent", reject_silent_get, reject_silent_set);
 }

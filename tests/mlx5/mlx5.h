@@ -339,7 +339,7 @@ struct faults {
 	uint32_t seen;
 	uint32_t rnr_next, access_error_rkey;
 	uint32_t delay_us, rate_mbit;
-	bool link_down, fatal, dc_reject_silent;
+	bool link_down, fatal, absent, dc_reject_silent;
 	uint64_t dropped;
 };
 

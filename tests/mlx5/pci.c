@@ -158,7 +158,8 @@ static uint64_t segment_read(struct mdev *d, hwaddr a)
 
 static uint64_t bar_read(void *opaque, hwaddr a, unsigned int size)
 {
-	uint64_t v = a < 0x2000 ? segment_read(opaque, a & ~3ull) : 0;
+	struct mdev *d = opaque;
+	uint64_t v = d->faults.absent ? UINT32_MAX : a < 0x2000 ? segment_read(d, a & ~3ull) : 0;
 
 	/* The health buffer has fields of a byte. */
 	return v >> 8 * (4 - (a & 3) - size) & MAKE_64BIT_MASK(0, 8 * size);
@@ -197,6 +198,8 @@ static void bar_write(void *opaque, hwaddr a, uint64_t v, unsigned int size)
 {
 	struct mdev *d = opaque;
 
+	if (d->faults.absent)
+		return;
 	/* Of a firmware that has failed only the reset works. */
 	if (d->faults.fatal && a != SEG_CMDQ_L)
 		return;
@@ -262,8 +265,16 @@ static void model_reset(DeviceState *dev)
 	d->faults.fatal = false;
 }
 
+static uint32_t model_config_read(PCIDevice *pci, uint32_t addr, int len)
+{
+	return MDEV(pci)->faults.absent ? UINT32_MAX >> (32 - 8 * len) :
+					  pci_default_read_config(pci, addr, len);
+}
+
 static void model_config_write(PCIDevice *pci, uint32_t addr, uint32_t v, int len)
 {
+	if (MDEV(pci)->faults.absent)
+		return;
 	pci_default_write_config(pci, addr, v, len);
 	pcie_cap_flr_write_config(pci, addr, v, len);
 }
@@ -365,6 +376,7 @@ static void model_class_init(ObjectClass *c, void *data)
 
 	k->realize = model_realize;
 	k->exit = model_exit;
+	k->config_read = model_config_read;
 	k->config_write = model_config_write;
 	k->vendor_id = 0x15b3;
 	k->device_id = 0x1017; /* ConnectX-5 */
