@@ -195,7 +195,7 @@ static int cmd_teardown_hca(struct cmd *c)
 	if (!c->op_mod && (d->qps.count || d->cqs.count || d->eqs.count || d->srqs.count ||
 			   d->mkeys.count || d->pds.count || d->xrcds.count))
 		mlog(d,
-		     "left at TEARDOWN: QPs %u, CQs %u, EQs %u, SRQs %u, mkeys %u, PDs %u, XRCDs %u",
+		     "left behind: QPs %u, CQs %u, EQs %u, SRQs %u, mkeys %u, PDs %u, XRCDs %u",
 		     d->qps.count, d->cqs.count, d->eqs.count, d->srqs.count, d->mkeys.count,
 		     d->pds.count, d->xrcds.count);
 	objects_clear(d);

@@ -29,7 +29,7 @@ bool faults_drop(struct mdev *d, const struct pkt *h)
 	return !(++f->seen % f->drop_every);
 }
 
-void port_event(struct mdev *d, bool up)
+static void port_event(struct mdev *d, bool up)
 {
 	uint8_t data[28] = { [8] = 1 << 4 };
 

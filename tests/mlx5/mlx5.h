@@ -27,13 +27,11 @@
 
 enum cmd_status {
 	STAT_OK = 0x0,
-	STAT_INT_ERR = 0x1,
 	STAT_BAD_OP = 0x2,
 	STAT_BAD_PARAM = 0x3,
 	STAT_BAD_SYS_STATE = 0x4,
 	STAT_BAD_RES = 0x5,
 	STAT_RES_BUSY = 0x6,
-	STAT_LIM = 0x8,
 	STAT_BAD_RES_STATE = 0x9,
 	STAT_BAD_INDEX = 0xa,
 	STAT_NO_RES = 0xf,
@@ -44,9 +42,7 @@ enum cmd_status {
 
 enum event_type {
 	EVENT_COMP = 0x00,
-	EVENT_COMM_EST = 0x02,
 	EVENT_CQ_ERROR = 0x04,
-	EVENT_WQ_CATAS = 0x05,
 	EVENT_PORT_CHANGE = 0x09,
 	EVENT_CMD = 0x0a,
 	EVENT_WQ_INVAL_REQ = 0x10,
@@ -54,7 +50,6 @@ enum event_type {
 	EVENT_SRQ_LAST_WQE = 0x13,
 	EVENT_SRQ_LIMIT = 0x14,
 	EVENT_DCT_DRAINED = 0x1c,
-	EVENT_DCT_KEY = 0x1d,
 };
 
 struct mdev;
@@ -305,7 +300,7 @@ struct pkt {
 	uint8_t op, flags, syndrome, rnr_timer;
 	uint16_t slid, dlid;
 	uint32_t dqpn, sqpn, psn;
-	uint32_t imm, rkey, len, msn;
+	uint32_t imm, rkey, len;
 	uint32_t qkey, conn, first_psn, srqn;
 	uint64_t va, swap, compare, dc_key;
 	uint8_t sl, hop_limit, tclass, mtu;
@@ -379,7 +374,6 @@ struct mdev {
 	bool uars[NUM_UARS];
 	uint32_t next_uar;
 	uint32_t uar_high[NUM_UARS]; /* the first half of a 64-bit doorbell */
-	uint8_t host_endianness;
 	char node_desc[64];
 
 	struct table eqs, cqs, pds, xrcds, tds, mkeys, srqs, qps, counter_sets;
@@ -518,6 +512,7 @@ uint32_t mtu_bytes(uint32_t mtu);
 #define QPC(q, f) GET(qpc, (q)->context, f)
 
 /* wq.c */
+bool qp_is_datagram(const struct qp *q);
 void sq_doorbell(struct mdev *d, uint32_t page, uint32_t qpn);
 struct wr *sq_fetch(struct qp *q);
 void wr_free(struct wr *w);
@@ -554,6 +549,5 @@ void wire_slow_timer(void *opaque);
 /* faults.c */
 void faults_class_init(ObjectClass *c);
 bool faults_drop(struct mdev *d, const struct pkt *h);
-void port_event(struct mdev *d, bool up);
 
 #endif

@@ -45,11 +45,6 @@ static bool is_unreliable(const struct qp *q)
 	return q->st == MLX5_QPC_ST_UC;
 }
 
-static bool is_datagram(const struct qp *q)
-{
-	return q->st == MLX5_QPC_ST_UD || q->st == MLX5_QPC_ST_QP1 || q->st == MLX5_QPC_ST_QP0;
-}
-
 /* The queue pair has its turn in the main loop. */
 void qp_kick(struct qp *q)
 {
@@ -363,7 +358,7 @@ static enum step requester_step(struct qp *q, struct wr *w)
 	 */
 	if (w->fence >= 2 && !oldest && !w->begun)
 		return STEP_BLOCKED;
-	if (is_local(w) || is_datagram(q)) {
+	if (is_local(w) || qp_is_datagram(q)) {
 		if (w->opcode == MLX5_OPCODE_UMR)
 			w->syndrome = mkey_umr(q, w);
 		else if (w->opcode != MLX5_OPCODE_NOP && !send_datagram(q, w))
@@ -1183,7 +1178,7 @@ static void rx_datagram(struct mdev *d, const struct pkt *h, const uint8_t *data
 	uint32_t len = GRH_SIZE + h->data_len;
 	struct recv r;
 
-	if (!q || !is_datagram(q) ||
+	if (!q || !qp_is_datagram(q) ||
 	    (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
 		return;
 	if (h->qkey != QPC(q, q_key)) {

@@ -16,7 +16,7 @@ uint32_t mtu_of(const struct qp *q)
 	return mtu_bytes(QPC(q, mtu));
 }
 
-static bool is_datagram(const struct qp *q)
+bool qp_is_datagram(const struct qp *q)
 {
 	return q->st == MLX5_QPC_ST_UD || q->st == MLX5_QPC_ST_QP1 || q->st == MLX5_QPC_ST_QP0;
 }
@@ -50,7 +50,7 @@ static bool op_allowed(const struct qp *q, uint8_t op)
 		return q->st != MLX5_QPC_ST_REG_UMR;
 	case MLX5_OPCODE_RDMA_WRITE:
 	case MLX5_OPCODE_RDMA_WRITE_IMM:
-		return !is_datagram(q) && q->st != MLX5_QPC_ST_REG_UMR;
+		return !qp_is_datagram(q) && q->st != MLX5_QPC_ST_REG_UMR;
 	case MLX5_OPCODE_SEND_INVAL:
 	case MLX5_OPCODE_RDMA_READ:
 	case MLX5_OPCODE_ATOMIC_CS:
@@ -135,7 +135,7 @@ static uint8_t wqe_parse(struct qp *q, struct wr *w, const uint8_t *p, uint32_t 
 		w->inl_len = left;
 		return 0;
 	}
-	if (q->st == MLX5_QPC_ST_DCI || is_datagram(q)) {
+	if (q->st == MLX5_QPC_ST_DCI || qp_is_datagram(q)) {
 		n = av_parse(&w->av, p, left);
 		if (!n)
 			return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
@@ -179,7 +179,7 @@ static uint8_t wqe_parse(struct qp *q, struct wr *w, const uint8_t *p, uint32_t 
 	if ((w->opcode == MLX5_OPCODE_ATOMIC_CS || w->opcode == MLX5_OPCODE_ATOMIC_FA) &&
 	    w->len != 8)
 		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
-	if (w->len > mtu_of(q) && is_datagram(q))
+	if (w->len > mtu_of(q) && qp_is_datagram(q))
 		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
 	return 0;
 }
