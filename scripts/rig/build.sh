@@ -71,9 +71,12 @@ root_build() {
 	mkdir "$tmp/out"
 	# No mirror named: mmdebstrap takes Debian's and checks it against the release's own keys.
 	mmdebstrap --quiet --variant=minbase --include="$(grep -v '^#' "$HERE/packages" | paste -s -d ,)" \
-		"${opts[@]}" --dpkgopt='path-include=/usr/share/doc/*/copyright' trixie "$tmp/root" >&2 ||
+		"${opts[@]}" --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+		--dpkgopt='path-include=/usr/share/doc/rdma-core/tests/*' trixie "$tmp/root" >&2 ||
 		die "the guests' root could not be made from Debian 13: see mmdebstrap's message above"
 	mkdir -p "$tmp/out/sysroot/usr/include" "$tmp/root/usr/lib/modules"
+	# python3-pyverbs' own tests
+	find "$tmp/root/usr/share/doc/rdma-core/tests" -name '*.gz' -exec gunzip {} +
 	cp -a "$tmp/root/usr/include/criu" "$tmp/out/sysroot/usr/include/"
 	cp "$tmp/root/var/lib/dpkg/status" "$tmp/out/root.packages"
 	rm -rf "$tmp"/root/var/lib/apt/lists/* "$tmp"/root/var/cache/apt/*.bin "$tmp"/root/etc/ssh/ssh_host_*
@@ -130,12 +133,13 @@ kernel_build() {
 # Small and often changed: the rig's own files travel in here and not in the root disk.
 initrd_build() {
 	local series=$1 k=$RIG/kernel-$1 t=$tmp/i o=$tmp/i/overlay
-	mkdir -p "$t/bin" "$o/etc/ssh" "$o/usr/local/sbin" "$tmp/out"
+	mkdir -p "$t/bin" "$o/etc/ssh" "$o/etc/modprobe.d" "$o/usr/local/sbin" "$tmp/out"
 	cp /bin/busybox "$t/bin/"
 	cp -r "$k/m" "$k/mods.list" "$t/"
 	install -m 755 "$HERE/guest/initramfs-init" "$t/init"
 	install -m 755 "$HERE/guest/rig-init" "$o/usr/local/sbin/"
 	install -m 644 "$HERE/guest/inittab" "$o/etc/"
+	install -m 644 "$HERE/guest/modprobe.conf" "$o/etc/modprobe.d/rig.conf"
 	install -m 644 "$HERE"/guest/ssh{,d}_config "$RIG/keys/ssh_host_ed25519_key.pub" "$o/etc/ssh/"
 	install -m 600 "$RIG/keys/ssh_host_ed25519_key" "$o/etc/ssh/"
 	install -d -m 700 "$o/root" "$o/root/.ssh"

@@ -120,6 +120,22 @@ two_machines() {
 	check "$1: and are gone" status_is 255 rig run a -- true
 }
 
+# shellcheck disable=SC2016
+connectx() {
+	check "$1 mlx5: two machines come up" rig up --kernel "$1" --mlx5 || return
+	check "$1 mlx5: b's port has LID 2" prints 0x2 rig run b -- cat /sys/class/infiniband/mlx5_0/ports/1/lid
+	check "$1 mlx5: and is active" prints "4: ACTIVE" rig run b -- cat /sys/class/infiniband/mlx5_0/ports/1/state
+	check "$1 mlx5: soft RoCE is there too" rdma_reads a b
+	check "$1 mlx5: it can be asked for a property" prints 2 rig mlx5 b get lid
+	check "$1 mlx5: it can be taken out" rig mlx5 b unplug
+	check "$1 mlx5: so that b has none" rig run b -- test ! -e /sys/class/infiniband/mlx5_0
+	check "$1 mlx5: and be put back" rig mlx5 b plug
+	check "$1 mlx5: so that b has one" rig run b -- 'until [ -e /sys/class/infiniband/mlx5_0 ]; do sleep 0.2; done'
+	check "$1 mlx5: a reset leaves it there" eval 'rig reset b && prints 0x2 rig run b -- cat /sys/class/infiniband/mlx5_0/ports/1/lid'
+	check "$1 mlx5: no kernel complained" status_is 1 grep -E 'WARNING:|BUG:|Oops|Call Trace|rig: no ' "$(rig log a)" "$(rig log b)"
+	rig down
+}
+
 counting_clock() {
 	cat > "$dir/script" <<-'END'
 	cat word > out/word
@@ -143,6 +159,7 @@ counting_clock() {
 [ $# -gt 0 ] || set -- 6.1 6.12
 for kernel; do
 	two_machines "$kernel"
+	connectx "$kernel"
 done
 check "a clock that counts instructions gives the same figure twice" counting_clock
 echo "$passed passed, $failed failed"
