@@ -4,6 +4,7 @@
 UNIT_TESTS := $(patsubst tests/unit/test_%.c,$(B)/tests/unit/test_%,$(wildcard tests/unit/test_*.c))
 UNIT_image := $(B)/tests/unit/image_sample.o $(LIBMITOSIS_IMAGE)
 UNIT_lib := $(B)/lib/libmitosis.a
+UNIT_vectors = $(VECTORS_OBJ)
 UNIT_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lcunit
 
 # module.mk files are read in the order of their names, so that UNIT_NAME may name what another one defines.
