@@ -55,7 +55,7 @@ for p in "$@"; do
 	fuzz) run_part fuzz 600 make fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-20}" ;;
 	scripts) scripts_check 2>&1 | results ;;
 	programs) run_part programs 900 make check-progs ;;
-	vm) run_part vm 4800 make -k -j2 check-vm check-more ;;
+	vm) run_part vm 4800 make -k -j2 check-vm check-more check-mlx5-core ;;
 	soak) run_part soak 86400 make check-vm ;;
 	vm-debug) run_part vm-debug 14400 make check-vm-debug ;;
 	*) echo "check.sh: no part $p" >&2 && exit 2 ;;

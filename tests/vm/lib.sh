@@ -9,13 +9,19 @@ SPLATS='WARNING:|BUG:|Call Trace|UBSAN:|possible recursive|possible circular|inc
 
 # A case: name, seconds it may take, function, arguments. What the debug kernel takes longer is added by the runner.
 CASE_NAMES=()
-declare -A CASE_BOUND CASE_CALL
+declare -A CASE_BOUND CASE_CALL CASE_MLX5
 add() {
 	local name=$1 bound=$2
 	shift 2
 	CASE_NAMES+=("$name")
 	CASE_BOUND[$name]=$bound
 	CASE_CALL[$name]=$(printf '%q ' "$@")
+}
+
+# One for machines that have a ConnectX (run.sh --mlx5).
+add_mlx5() {
+	add "$@"
+	CASE_MLX5[$1]=1
 }
 
 fail() {
@@ -64,7 +70,7 @@ machines_size() {
 	[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
 }
 
-# For those who boot machines: KERNEL, MEM, SLOW, KEEP and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
+# For those who boot machines: KERNEL, MEM, SLOW, KEEP, MLX5 and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
 machines_setup() {
 	local m
 	for m in a b; do
@@ -76,8 +82,7 @@ machines_setup() {
 machines_up() {
 	[ -z "$KEEP" ] || ! rig run a --timeout 20 -- true > /dev/null 2>&1 || { machines_setup; return; }
 	rig down
-	# shellcheck disable=SC2086
-	rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
+	rig up --kernel "$KERNEL" --mem "$MEM" ${MLX5:+--mlx5} && machines_setup
 }
 
 machine_reset() {
@@ -95,7 +100,7 @@ machines_renew() {
 	{
 		machine_reset a && machine_reset b && machines_setup && return
 		rig down
-		rig up --kernel "$KERNEL" --mem "$MEM" && machines_setup
+		rig up --kernel "$KERNEL" --mem "$MEM" ${MLX5:+--mlx5} && machines_setup
 	} > "$logs/$RIG_NAME-renew.log" 2>&1
 }
 

@@ -4,8 +4,10 @@
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)
+VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|pyverbs-(mlx5_dc|mr|cq|srq)$$)
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
+VM_LIBS_dc := -lmlx5 -libverbs
 # without libraries: a child is mapped sooner
 VM_LIBS_forked := -static
 VM_LIBS_ctl = $(LIBMITOSIS) $(LIB_LIBS)
@@ -37,7 +39,7 @@ check-progs: vm-progs
 
 # Parts with machines of their own: a pair keeps little more than one processor busy, so make -j2 runs two parts at a time.
 # The fault matrix of migrations takes as long as all the rest: user space decides there, one kernel does.
-run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --only '$(3)'
+run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --only '$(3)' $(4)
 
 .PHONY: check-vm check-more check-one-copy check-lost-source
 check-core-%: vm-payload-%
@@ -48,6 +50,14 @@ check-lost-source: vm-payload-6.12
 	@$(call run_vm,lost-source,6.12,^(lost-source|more))
 check-vm: $(VM_KERNELS:%=check-core-%)
 check-more: check-one-copy check-lost-source
+
+# Machines with a modelled ConnectX: what Debian's own tools find through it, and what mitosis does with it.
+.PHONY: check-mlx5 check-mlx5-core
+check-mlx5-%: vm-payload-% mlx5-model
+	@$(call run_vm,mlx5,$*,$(or $(ONLY),^mlx5),--mlx5)
+check-mlx5: $(VM_KERNELS:%=check-mlx5-%)
+check-mlx5-core: vm-payload-6.12 mlx5-model
+	@$(call run_vm,mlx5,6.12,$(VM_MLX5_CORE),--mlx5)
 
 .PHONY: check-vm-debug
 check-vm-debug: ONLY := $(or $(ONLY),$(VM_CORE)|^inject)

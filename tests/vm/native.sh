@@ -10,7 +10,7 @@ failed=0
 for p in "$bin"/*; do
 	name=${p##*/} args=()
 	case $name in
-	corecheck | access | ctl | unreadable) continue ;;
+	corecheck | access | ctl | dc | unreadable) continue ;;
 	walk) args=(1 3000) ;;
 	forked) touch "$TEST_DIR/forked.go" ;;
 	esac
