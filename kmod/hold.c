@@ -222,7 +222,7 @@ struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_t
 	hold->uid = INVALID_UID;
 	hold->created_ns = ktime_get_ns();
 
-	hold->exposure = xprt_expose_create(addr, hold->id, hold->key, &hold_expose_ops, hold);
+	hold->exposure = xprt_expose_create("rc", addr, hold->id, hold->key, &hold_expose_ops, hold);
 	if (IS_ERR(hold->exposure)) {
 		ret = PTR_ERR(hold->exposure);
 		hold_put(hold);

@@ -379,7 +379,7 @@ static void link_reconnect_work(struct work_struct *work)
 		goto out;
 	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
 	link->conn_died = false;
-	conn = xprt_conn_open(link->have_local ? &link->local : NULL, &link->peer, link->id,
+	conn = xprt_conn_open("rc", link->have_local ? &link->local : NULL, &link->peer, link->id,
 			      link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
@@ -605,7 +605,7 @@ again:
 	mutex_unlock(&link_lock);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, 1);
 
-	conn = xprt_conn_open(local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
+	conn = xprt_conn_open("rc", local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
 			      &link_conn_ops, link);
 	if (IS_ERR(conn)) {
 		ret = PTR_ERR(conn);

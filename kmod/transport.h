@@ -15,13 +15,19 @@
 
 #include "mitosis.h"
 
+struct module;
 struct page;
 
-struct xprt_exposure;
-struct xprt_region;
-struct xprt_conn;
+/* The base of what a transport has for each. */
+struct xprt_exposure {
+	const struct xprt *xprt;
+};
 
-/* Called in process context that may sleep, never after xprt_expose_destroy() has returned. */
+struct xprt_conn {
+	const struct xprt *xprt;
+};
+
+/* Called in process context that may sleep, never after expose_destroy() has returned. */
 struct xprt_expose_ops {
 	void (*peer_up)(void *priv);
 	void (*peer_gone)(void *priv);
@@ -30,7 +36,7 @@ struct xprt_expose_ops {
 
 /*
  * One read of up to XPRT_READ_MAX contiguous pages. The caller owns it and fills in all but @priv;
- * the transport owns it from xprt_conn_read_list() until it calls done(), which runs in softirq or process
+ * the transport owns it from conn_read_list() until it calls done(), which runs in softirq or process
  * context, must not sleep, and may free it.
  *
  * err: 0; -EREMOTEIO: the peer refuses this address or key, now and later; -EIO: the
@@ -53,48 +59,95 @@ struct xprt_conn_ops {
 	void (*error)(void *priv, int err);
 };
 
+struct xprt {
+	const char *name;
+	struct module *owner;
+	struct list_head list;
+
+	/*
+	 * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
+	 * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -EOPNOTSUPP the device lacks
+	 * fast registration of 2 MiB, -ENOMEM.
+	 */
+	struct xprt_exposure *(*expose_create)(const struct sockaddr_storage *addr, u64 id,
+					       const u8 *key, const struct xprt_expose_ops *ops,
+					       void *priv);
+	/*
+	 * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for peers
+	 * of @ex. The pages are the caller's and must stay until expose_destroy() has returned. The
+	 * region belongs to @ex. Sleeps. The caller serialises calls for one exposure.
+	 */
+	int (*expose_region)(struct xprt_exposure *ex, u64 va, struct page **pages,
+			     unsigned int npages, u32 *rkey);
+	/* From now on peers with the right key are accepted. */
+	void (*expose_open)(struct xprt_exposure *ex);
+	/*
+	 * Disconnects peers and invalidates all regions: when it returns nobody can read. Sleeps.
+	 */
+	void (*expose_destroy)(struct xprt_exposure *ex);
+
+	/*
+	 * Connects to exposure @id at @peer (port included), within @timeout_ms. Sleeps, killably:
+	 * -EINTR. -EACCES: the peer refused. -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED, -ENODEV: not
+	 * reached. @local may be NULL.
+	 */
+	struct xprt_conn *(*conn_open)(const struct sockaddr_storage *local,
+				       const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				       unsigned int timeout_ms, const struct xprt_conn_ops *ops,
+				       void *priv);
+	/*
+	 * Posts a list of reads (linked by ->list, emptied) with one doorbell; may be called in atomic
+	 * context. Never fails: errors go to done(), which may be called before it returns. More reads
+	 * than the queue takes wait inside in order.
+	 */
+	void (*conn_read_list)(struct xprt_conn *conn, struct list_head *reads);
+	/*
+	 * Tells the source that this peer needs nothing any more; waits until it has been told. Sleeps.
+	 */
+	int (*conn_done)(struct xprt_conn *conn);
+	/* Fails outstanding reads with -EIO, waits for their done(), frees. Sleeps. */
+	void (*conn_close)(struct xprt_conn *conn);
+};
+
 /* Starts and stops listening on @port of every address. */
 int xprt_rc_init(u16 port);
 void xprt_rc_exit(void);
 u16 xprt_rc_port(void);
 
-/*
- * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
- * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -EOPNOTSUPP the device lacks fast
- * registration of 2 MiB, -ENOMEM.
- */
-struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u64 id,
-					 const u8 *key, const struct xprt_expose_ops *ops,
-					 void *priv);
-/*
- * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for peers of @ex. The pages are
- * the caller's and must stay until xprt_expose_destroy() has returned. The region belongs to @ex.
- * Sleeps. The caller serialises calls for one exposure.
- */
-int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct page **pages, unsigned int npages,
-		       u32 *rkey);
-/* From now on peers with the right key are accepted. */
-void xprt_expose_open(struct xprt_exposure *ex);
-/* Disconnects peers and invalidates all regions: when it returns nobody can read. Sleeps. */
-void xprt_expose_destroy(struct xprt_exposure *ex);
+void xprt_register(struct xprt *xprt);
+/* Nothing uses it any more: its module's references see to that. */
+void xprt_unregister(struct xprt *xprt);
 
-/*
- * Connects to exposure @id at @peer (port included), within @timeout_ms. Sleeps, killably: -EINTR.
- * -EACCES: the peer refused. -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED, -ENODEV: not reached.
- * @local may be NULL.
- */
-struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
+/* As the operations above; @name is that of a transport. -EPROTONOSUPPORT: there is none. */
+struct xprt_exposure *xprt_expose_create(const char *name, const struct sockaddr_storage *addr,
+					 u64 id, const u8 *key, const struct xprt_expose_ops *ops,
+					 void *priv);
+void xprt_expose_destroy(struct xprt_exposure *ex);
+struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
 				 const struct sockaddr_storage *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv);
-/*
- * Posts a list of reads (linked by ->list, emptied) with one doorbell; may be called in atomic context. Never fails: errors go to
- * done(), which may be called before it returns. More reads than the queue takes wait inside in order.
- */
-void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads);
-/* Tells the source that this peer needs nothing any more; waits until it has been told. Sleeps. */
-int xprt_conn_done(struct xprt_conn *conn);
-/* Fails outstanding reads with -EIO, waits for their done(), frees. Sleeps. */
 void xprt_conn_close(struct xprt_conn *conn);
+
+static inline int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct page **pages,
+				     unsigned int npages, u32 *rkey)
+{
+	return ex->xprt->expose_region(ex, va, pages, npages, rkey);
+}
+
+static inline void xprt_expose_open(struct xprt_exposure *ex)
+{
+	ex->xprt->expose_open(ex);
+}
+
+static inline void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads)
+{
+	conn->xprt->conn_read_list(conn, reads);
+}
+
+static inline int xprt_conn_done(struct xprt_conn *conn)
+{
+	return conn->xprt->conn_done(conn);
+}
 
 #endif

@@ -24,29 +24,26 @@
  *             a peer is a bit in peer->flags and a run of peer_work(), which alone tears down.
  *             Before READY it belongs to the handler of the connection request, which is still
  *             setting up.
- *   exposure  expose_teardown() releases the objects on the device. Both xprt_expose_destroy() and
+ *   exposure  expose_teardown() releases the objects on the device. Both rc_expose_destroy() and
  *             the removal's work call it, in any order or at once; ex->objects serialises them and
  *             ex->cm_id says whether there is anything left to release.
- *   conn      conn_teardown() likewise, called from xprt_conn_close() and from the removal's work,
- *             serialised by conn->objects. Until xprt_conn_open() has returned, only that function
+ *   conn      conn_teardown() likewise, called from rc_conn_close() and from the removal's work,
+ *             serialised by conn->objects. Until rc_conn_open() has returned, only that function
  *             tears down; a removal makes it fail.
  *
  * Lock order: rdma_cm's handler mutexes are taken inside ex->objects and conn->objects (by
- * rdma_destroy_id()), so no handler takes these. Handlers may take xprt_lock and ex->lock, so
+ * rdma_destroy_id()), so no handler takes these. Handlers may take rc_lock and ex->lock, so
  * nothing of rdma_cm is called under those.
  */
 #define pr_fmt(fmt) "mitosis: " fmt
 
 #include <crypto/algapi.h>
 #include <linux/completion.h>
-#include <linux/if_ether.h>
 #include <linux/jiffies.h>
 #include <linux/kref.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/random.h>
-#include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -59,6 +56,7 @@
 
 #include "stats.h"
 #include "transport.h"
+#include "xprt_reg.h"
 #include "xprt_rc_wire.h"
 
 /*
@@ -69,8 +67,6 @@
 #define XPRT_ACK_TIMEOUT	17
 #define XPRT_RETRIES		6
 
-#define XPRT_REGION_PAGES	(1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT))
-#define XPRT_REG_TIMEOUT	(10 * HZ)
 #define XPRT_PEERS_MAX		1024
 #define XPRT_PING_INTERVAL	(10 * HZ)
 #define XPRT_BACKLOG		128
@@ -94,25 +90,17 @@
  */
 #define CONN_STALL_TIMEOUT	(20 * HZ)
 
-static LIST_HEAD(xprt_exposures);
-static DEFINE_MUTEX(xprt_lock);		/* xprt_exposures */
+static LIST_HEAD(rc_exposures);
+static DEFINE_MUTEX(rc_lock);		/* rc_exposures */
 static struct rdma_cm_id *xprt_listener;
 static struct workqueue_struct *xprt_peer_wq;
 /* Apart, as it waits for the above: enough removals at once would leave the peers no worker. */
 static struct workqueue_struct *xprt_removal_wq;
 
-struct xprt_region {
-	struct list_head list;
-	struct ib_mr *mr;
-	struct sg_table sgt;
-	struct ib_cqe cqe;
-	struct completion done;
-	enum ib_wc_status status;
-};
-
-struct xprt_exposure {
+struct rc_exposure {
+	struct xprt_exposure base;
 	struct kref kref;
-	struct list_head list;		/* xprt_lock */
+	struct list_head list;		/* rc_lock */
 	u64 id;
 	u8 key[MITOSIS_KEY_LEN];
 	const struct xprt_expose_ops *ops;
@@ -120,15 +108,10 @@ struct xprt_exposure {
 	struct work_struct removal;
 
 	/* Fixed while a peer exists. */
-	struct ib_device *device;
-	u32 port_num;
-	struct ib_pd *pd;
+	struct xprt_reg reg;
 
-	struct mutex objects;		/* what follows, and pd */
+	struct mutex objects;		/* what follows, and reg */
 	struct rdma_cm_id *cm_id;	/* NULL once the device's objects have been released */
-	struct ib_cq *cq;
-	struct list_head regions;
-	bool broken;			/* registration is stuck */
 
 	struct mutex lock;		/* what follows */
 	struct list_head peers;
@@ -146,10 +129,10 @@ enum peer_flag {
 	PEER_PINGED,		/* a PING has not been answered yet */
 };
 
-struct xprt_peer {
+struct rc_peer {
 	struct kref kref;
 	struct list_head list;		/* ex->lock */
-	struct xprt_exposure *ex;
+	struct rc_exposure *ex;
 	struct rdma_cm_id *cm_id;
 	struct ib_cq *cq;
 	unsigned long flags;
@@ -166,7 +149,8 @@ enum conn_state {
 	CONN_DOWN,
 };
 
-struct xprt_conn {
+struct rc_conn {
+	struct xprt_conn base;
 	const struct xprt_conn_ops *ops;
 	void *priv;
 
@@ -183,7 +167,7 @@ struct xprt_conn {
 	spinlock_t lock;		/* what follows; posting to the queue pair as well */
 	enum conn_state state;
 	int err;
-	bool opened;			/* xprt_conn_open() has returned it */
+	bool opened;			/* rc_conn_open() has returned it */
 	bool done_posted;
 	unsigned int inflight, max_inflight;
 	unsigned long progress;		/* jiffies of the last completion */
@@ -203,6 +187,16 @@ struct read_priv {
 };
 
 static_assert(sizeof(struct read_priv) <= sizeof_field(struct xprt_read, priv));
+
+static struct rc_exposure *to_rc_exposure(struct xprt_exposure *base)
+{
+	return container_of(base, struct rc_exposure, base);
+}
+
+static struct rc_conn *to_rc_conn(struct xprt_conn *base)
+{
+	return container_of(base, struct rc_conn, base);
+}
 
 static struct read_priv *read_priv(struct xprt_read *rd)
 {
@@ -251,7 +245,7 @@ static int xprt_limit_access(struct ib_qp *qp, int flags)
 
 static void expose_free(struct kref *kref)
 {
-	struct xprt_exposure *ex = container_of(kref, struct xprt_exposure, kref);
+	struct rc_exposure *ex = container_of(kref, struct rc_exposure, kref);
 
 	mutex_destroy(&ex->objects);
 	mutex_destroy(&ex->lock);
@@ -259,40 +253,40 @@ static void expose_free(struct kref *kref)
 	kfree(ex);
 }
 
-static void expose_put(struct xprt_exposure *ex)
+static void expose_put(struct rc_exposure *ex)
 {
 	kref_put(&ex->kref, expose_free);
 }
 
 static void peer_free(struct kref *kref)
 {
-	struct xprt_peer *peer = container_of(kref, struct xprt_peer, kref);
+	struct rc_peer *peer = container_of(kref, struct rc_peer, kref);
 
 	expose_put(peer->ex);
 	kfree(peer);
 }
 
-static void peer_put(struct xprt_peer *peer)
+static void peer_put(struct rc_peer *peer)
 {
 	kref_put(&peer->kref, peer_free);
 }
 
 /* Has peer_work() look at what happened. Any context, while the peer is listed. */
-static void peer_kick(struct xprt_peer *peer)
+static void peer_kick(struct rc_peer *peer)
 {
 	kref_get(&peer->kref);
 	if (mod_delayed_work(xprt_peer_wq, &peer->work, 0))
 		peer_put(peer);
 }
 
-static void peer_set(struct xprt_peer *peer, enum peer_flag flag)
+static void peer_set(struct rc_peer *peer, enum peer_flag flag)
 {
 	if (!test_and_set_bit(flag, &peer->flags))
 		peer_kick(peer);
 }
 
 /* The device stopped the queue pair as the peer asked for what it may not have. */
-static void peer_fault(struct xprt_peer *peer)
+static void peer_fault(struct rc_peer *peer)
 {
 	if (!test_and_set_bit(PEER_FAULTED, &peer->flags)) {
 		mitosis_stat_add(MITOSIS_STAT_ACCESS_ERRORS, 1);
@@ -304,7 +298,7 @@ static void peer_fault(struct xprt_peer *peer)
 
 static void peer_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 {
-	struct xprt_peer *peer = cq->cq_context;
+	struct rc_peer *peer = cq->cq_context;
 
 	if (wc->status == IB_WC_SUCCESS) {
 		if (xprt_wc_msg(wc) == XPRT_MSG_DONE && !test_bit(PEER_DONE, &peer->flags))
@@ -326,7 +320,7 @@ static void peer_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 
 static void peer_ack_sent(struct ib_cq *cq, struct ib_wc *wc)
 {
-	struct xprt_peer *peer = cq->cq_context;
+	struct rc_peer *peer = cq->cq_context;
 
 	complete(&peer->acked);
 	if (wc->status != IB_WC_SUCCESS)
@@ -335,7 +329,7 @@ static void peer_ack_sent(struct ib_cq *cq, struct ib_wc *wc)
 
 static void peer_ping_sent(struct ib_cq *cq, struct ib_wc *wc)
 {
-	struct xprt_peer *peer = cq->cq_context;
+	struct rc_peer *peer = cq->cq_context;
 
 	if (wc->status == IB_WC_SUCCESS)
 		clear_bit(PEER_PINGED, &peer->flags);
@@ -345,7 +339,7 @@ static void peer_ping_sent(struct ib_cq *cq, struct ib_wc *wc)
 
 static void peer_qp_event(struct ib_event *event, void *context)
 {
-	struct xprt_peer *peer = context;
+	struct rc_peer *peer = context;
 
 	switch (event->event) {
 	case IB_EVENT_COMM_EST:
@@ -366,7 +360,7 @@ static void peer_qp_event(struct ib_event *event, void *context)
 /* Nothing is destroyed here: see the top. */
 static int peer_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 {
-	struct xprt_peer *peer = id->context;
+	struct rc_peer *peer = id->context;
 
 	switch (event->event) {
 	case RDMA_CM_EVENT_ESTABLISHED:
@@ -386,9 +380,9 @@ static int peer_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 	return 0;
 }
 
-static void peer_unlist(struct xprt_peer *peer)
+static void peer_unlist(struct rc_peer *peer)
 {
-	struct xprt_exposure *ex = peer->ex;
+	struct rc_exposure *ex = peer->ex;
 
 	mutex_lock(&ex->lock);
 	list_del(&peer->list);
@@ -399,8 +393,8 @@ static void peer_unlist(struct xprt_peer *peer)
 
 static void peer_work(struct work_struct *work)
 {
-	struct xprt_peer *peer = container_of(to_delayed_work(work), struct xprt_peer, work);
-	struct xprt_exposure *ex = peer->ex;
+	struct rc_peer *peer = container_of(to_delayed_work(work), struct rc_peer, work);
+	struct rc_exposure *ex = peer->ex;
 
 	if (!test_bit(PEER_READY, &peer->flags) || peer->gone)
 		goto out;
@@ -447,7 +441,7 @@ out:
 }
 
 /* For the handler of the connection request; the peer is its own until PEER_READY. */
-static struct xprt_peer *peer_create(struct xprt_exposure *ex, struct rdma_cm_id *id)
+static struct rc_peer *peer_create(struct rc_exposure *ex, struct rdma_cm_id *id)
 {
 	struct ib_qp_init_attr qp_attr = {
 		.cap = {
@@ -460,7 +454,7 @@ static struct xprt_peer *peer_create(struct xprt_exposure *ex, struct rdma_cm_id
 		.qp_type = IB_QPT_RC,
 		.event_handler = peer_qp_event,
 	};
-	struct xprt_peer *peer;
+	struct rc_peer *peer;
 	int ret, i;
 
 	peer = kzalloc(sizeof(*peer), GFP_KERNEL);
@@ -501,7 +495,7 @@ static struct xprt_peer *peer_create(struct xprt_exposure *ex, struct rdma_cm_id
 	qp_attr.send_cq = peer->cq;
 	qp_attr.recv_cq = peer->cq;
 	qp_attr.qp_context = peer;
-	ret = rdma_create_qp(id, ex->pd, &qp_attr);
+	ret = rdma_create_qp(id, ex->reg.pd, &qp_attr);
 	if (ret)
 		goto err_cq;
 	for (i = 0; i < PEER_RECVS; i++) {
@@ -523,7 +517,7 @@ err_put:
 }
 
 /* Undoes peer_create(), for the handler of the request; peer_work() has not touched the peer. */
-static void peer_abort(struct xprt_peer *peer)
+static void peer_abort(struct rc_peer *peer)
 {
 	set_bit(PEER_DEAD, &peer->flags);
 	rdma_destroy_qp(peer->cm_id);
@@ -533,12 +527,12 @@ static void peer_abort(struct xprt_peer *peer)
 }
 
 /* Finds what a request asks for, with a reference. */
-static struct xprt_exposure *listen_find(const struct rdma_cm_id *id,
+static struct rc_exposure *listen_find(const struct rdma_cm_id *id,
 					 const struct rdma_conn_param *param,
 					 enum xprt_reject_reason *reason)
 {
 	const struct xprt_req *req = param->private_data;
-	struct xprt_exposure *ex, *found = NULL;
+	struct rc_exposure *ex, *found = NULL;
 
 	*reason = XPRT_REJECT_MALFORMED;
 	if (!req || param->private_data_len < sizeof(*req) ||
@@ -553,8 +547,8 @@ static struct xprt_exposure *listen_find(const struct rdma_cm_id *id,
 		return NULL;
 
 	*reason = XPRT_REJECT_REFUSED;
-	mutex_lock(&xprt_lock);
-	list_for_each_entry(ex, &xprt_exposures, list) {
+	mutex_lock(&rc_lock);
+	list_for_each_entry(ex, &rc_exposures, list) {
 		if (ex->id == le64_to_cpu(req->id)) {
 			found = ex;
 			break;
@@ -565,10 +559,10 @@ static struct xprt_exposure *listen_find(const struct rdma_cm_id *id,
 		found = NULL;
 	if (found)
 		kref_get(&found->kref);
-	mutex_unlock(&xprt_lock);
+	mutex_unlock(&rc_lock);
 	if (!found)
 		return NULL;
-	if (found->device != id->device || found->port_num != id->port_num) {
+	if (found->reg.device != id->device || found->reg.port_num != id->port_num) {
 		*reason = XPRT_REJECT_DEVICE;
 		expose_put(found);
 		return NULL;
@@ -608,8 +602,8 @@ static int listen_request(struct rdma_cm_id *id, struct rdma_cm_event *event)
 		.rnr_retry_count = 7,
 	};
 	enum xprt_reject_reason reason;
-	struct xprt_exposure *ex;
-	struct xprt_peer *peer;
+	struct rc_exposure *ex;
+	struct rc_peer *peer;
 	int ret;
 
 	ex = listen_find(id, &event->param.conn, &reason);
@@ -660,22 +654,13 @@ static int listen_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 
 /* -------- Source: exposures -------- */
 
-static void region_free(struct xprt_exposure *ex, struct xprt_region *region)
-{
-	ib_dereg_mr(region->mr);
-	ib_dma_unmap_sg(ex->device, region->sgt.sgl, region->sgt.orig_nents, DMA_TO_DEVICE);
-	sg_free_table(&region->sgt);
-	kfree(region);
-}
-
 /*
  * Releases the device's objects; safe to call more than once. On return nobody can read. Returns
  * whether there was anything to release.
  */
-static bool expose_teardown(struct xprt_exposure *ex)
+static bool expose_teardown(struct rc_exposure *ex)
 {
-	struct xprt_region *region, *next;
-	struct xprt_peer *peer;
+	struct rc_peer *peer;
 	bool had;
 
 	mutex_lock(&ex->objects);
@@ -688,15 +673,7 @@ static bool expose_teardown(struct xprt_exposure *ex)
 
 	had = ex->cm_id;
 	if (had) {
-		ib_drain_sq(ex->cm_id->qp);
-		rdma_destroy_qp(ex->cm_id);
-		list_for_each_entry_safe(region, next, &ex->regions, list) {
-			list_del(&region->list);
-			region_free(ex, region);
-			cond_resched();
-		}
-		ib_free_cq(ex->cq);
-		ib_dealloc_pd(ex->pd);
+		xprt_reg_destroy(&ex->reg);
 		rdma_destroy_id(ex->cm_id);
 		ex->cm_id = NULL;
 	}
@@ -706,7 +683,7 @@ static bool expose_teardown(struct xprt_exposure *ex)
 
 static void expose_removal_work(struct work_struct *work)
 {
-	struct xprt_exposure *ex = container_of(work, struct xprt_exposure, removal);
+	struct rc_exposure *ex = container_of(work, struct rc_exposure, removal);
 
 	if (expose_teardown(ex))
 		pr_warn("snapshot %016llx: its RDMA device has been removed; it can not be read any more\n",
@@ -716,7 +693,7 @@ static void expose_removal_work(struct work_struct *work)
 
 static int expose_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 {
-	struct xprt_exposure *ex = id->context;
+	struct rc_exposure *ex = id->context;
 
 	if (event->event == RDMA_CM_EVENT_DEVICE_REMOVAL) {
 		kref_get(&ex->kref);
@@ -726,77 +703,12 @@ static int expose_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 	return 0;
 }
 
-/**
- * expose_connect_self() - bring a queue pair into RTS without a peer
- * @id: bound to the device; its queue pair is in INIT
- *
- * Registration is a work request, so it needs a queue pair that may send. This one is its own other
- * end; nothing is ever sent over it, nothing is posted to receive, and it grants no access.
- */
-static int expose_connect_self(struct rdma_cm_id *id)
+static struct xprt_exposure *rc_expose_create(const struct sockaddr_storage *addr, u64 id,
+					      const u8 *key, const struct xprt_expose_ops *ops,
+					      void *priv)
 {
-	const struct rdma_dev_addr *dev_addr = &id->route.addr.dev_addr;
-	const struct ib_gid_attr *gid = dev_addr->sgid_attr;
-	struct ib_port_attr port;
-	struct ib_qp_attr attr = {
-		.qp_state = IB_QPS_RTR,
-		.dest_qp_num = id->qp->qp_num,
-		.max_dest_rd_atomic = 1,
-		.min_rnr_timer = 12,
-	};
-	int ret;
-
-	ret = ib_query_port(id->device, id->port_num, &port);
-	if (ret)
-		return ret;
-	attr.path_mtu = port.active_mtu;
-	attr.ah_attr.type = rdma_ah_find_type(id->device, id->port_num);
-	rdma_ah_set_port_num(&attr.ah_attr, id->port_num);
-	if (attr.ah_attr.type == RDMA_AH_ATTR_TYPE_ROCE) {
-		if (!gid)
-			return -EADDRNOTAVAIL;
-		memcpy(attr.ah_attr.roce.dmac, dev_addr->src_dev_addr, ETH_ALEN);
-	} else {
-		rdma_ah_set_dlid(&attr.ah_attr, port.lid);
-	}
-	if (gid) {
-		union ib_gid dgid = gid->gid;
-
-		rdma_ah_set_grh(&attr.ah_attr, &dgid, 0, gid->index, 1, 0);
-	}
-	ret = ib_modify_qp(id->qp, &attr, IB_QP_STATE | IB_QP_AV | IB_QP_PATH_MTU |
-			   IB_QP_DEST_QPN | IB_QP_RQ_PSN | IB_QP_MAX_DEST_RD_ATOMIC |
-			   IB_QP_MIN_RNR_TIMER);
-	if (ret)
-		return ret;
-
-	memset(&attr, 0, sizeof(attr));
-	attr.qp_state = IB_QPS_RTS;
-	attr.timeout = XPRT_ACK_TIMEOUT;
-	attr.retry_cnt = XPRT_RETRIES;
-	attr.rnr_retry = 7;
-	attr.max_rd_atomic = 1;
-	return ib_modify_qp(id->qp, &attr, IB_QP_STATE | IB_QP_TIMEOUT | IB_QP_RETRY_CNT |
-			    IB_QP_RNR_RETRY | IB_QP_SQ_PSN | IB_QP_MAX_QP_RD_ATOMIC);
-}
-
-struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u64 id,
-					 const u8 *key, const struct xprt_expose_ops *ops,
-					 void *priv)
-{
-	struct ib_qp_init_attr qp_attr = {
-		.cap = {
-			.max_send_wr = 1 + 1,	/* ib_drain_sq() */
-			.max_recv_wr = 1,
-			.max_send_sge = 1,
-			.max_recv_sge = 1,
-		},
-		.sq_sig_type = IB_SIGNAL_REQ_WR,
-		.qp_type = IB_QPT_RC,
-	};
 	struct sockaddr_storage bind = *addr;
-	struct xprt_exposure *ex;
-	struct ib_device *dev;
+	struct rc_exposure *ex;
 	int ret;
 
 	ex = kzalloc(sizeof(*ex), GFP_KERNEL);
@@ -806,7 +718,6 @@ struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u6
 	mutex_init(&ex->objects);
 	mutex_init(&ex->lock);
 	INIT_LIST_HEAD(&ex->list);
-	INIT_LIST_HEAD(&ex->regions);
 	INIT_LIST_HEAD(&ex->peers);
 	init_waitqueue_head(&ex->peers_wait);
 	INIT_WORK(&ex->removal, expose_removal_work);
@@ -838,47 +749,20 @@ struct xprt_exposure *xprt_expose_create(const struct sockaddr_storage *addr, u6
 			ret = -EADDRNOTAVAIL;
 		goto err_id;
 	}
-	dev = ex->cm_id->device;
-	ex->device = dev;
-	ex->port_num = ex->cm_id->port_num;
 	ret = -EOPNOTSUPP;
-	if (!(dev->attrs.device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) ||
-	    dev->attrs.max_fast_reg_page_list_len < XPRT_REGION_PAGES ||
-	    dev->attrs.max_mr <= 0 || !dev->ops.map_mr_sg ||
-	    !rdma_cap_ib_cm(dev, ex->port_num))
+	if (!rdma_cap_ib_cm(ex->cm_id->device, ex->cm_id->port_num))
 		goto err_id;
-
-	ex->pd = ib_alloc_pd(dev, 0);
-	if (IS_ERR(ex->pd)) {
-		ret = PTR_ERR(ex->pd);
+	ret = xprt_reg_create(&ex->reg, ex->cm_id->device, ex->cm_id->port_num,
+			      ex->cm_id->route.addr.dev_addr.sgid_attr, id);
+	if (ret)
 		goto err_id;
-	}
-	ex->cq = ib_alloc_cq_any(dev, ex, 2 + 2, IB_POLL_SOFTIRQ);
-	if (IS_ERR(ex->cq)) {
-		ret = PTR_ERR(ex->cq);
-		goto err_pd;
-	}
-	qp_attr.send_cq = ex->cq;
-	qp_attr.recv_cq = ex->cq;
-	ret = rdma_create_qp(ex->cm_id, ex->pd, &qp_attr);
-	if (ret)
-		goto err_cq;
-	ret = expose_connect_self(ex->cm_id);
-	if (ret)
-		goto err_qp;
 	mutex_unlock(&ex->objects);
 
-	mutex_lock(&xprt_lock);
-	list_add_tail(&ex->list, &xprt_exposures);
-	mutex_unlock(&xprt_lock);
-	return ex;
+	mutex_lock(&rc_lock);
+	list_add_tail(&ex->list, &rc_exposures);
+	mutex_unlock(&rc_lock);
+	return &ex->base;
 
-err_qp:
-	rdma_destroy_qp(ex->cm_id);
-err_cq:
-	ib_free_cq(ex->cq);
-err_pd:
-	ib_dealloc_pd(ex->pd);
 err_id:
 	rdma_destroy_id(ex->cm_id);
 err_unlock:
@@ -888,117 +772,31 @@ err_unlock:
 	return ERR_PTR(ret);
 }
 
-static void region_registered(struct ib_cq *cq, struct ib_wc *wc)
+static int rc_expose_region(struct xprt_exposure *base, u64 va, struct page **pages,
+			    unsigned int npages, u32 *rkey)
 {
-	struct xprt_region *region = container_of(wc->wr_cqe, struct xprt_region, cqe);
-
-	region->status = wc->status;
-	complete(&region->done);
-}
-
-/* Has the device take up the mapping; the region is listed by then, whatever becomes of it. */
-static int region_register(struct xprt_exposure *ex, struct xprt_region *region)
-{
-	struct ib_reg_wr wr = {
-		.wr.wr_cqe = &region->cqe,
-		.wr.opcode = IB_WR_REG_MR,
-		.wr.send_flags = IB_SEND_SIGNALED,
-		.mr = region->mr,
-		.key = region->mr->rkey,
-		.access = IB_ACCESS_REMOTE_READ,
-	};
-	int ret;
-
-	region->cqe.done = region_registered;
-	init_completion(&region->done);
-	ret = ib_post_send(ex->cm_id->qp, &wr.wr, NULL);
-	if (ret)
-		return ret;
-	if (!wait_for_completion_timeout(&region->done, XPRT_REG_TIMEOUT)) {
-		/* It may complete yet: the region stays until the queue pair is gone. */
-		ex->broken = true;
-		return -ETIMEDOUT;
-	}
-	if (region->status != IB_WC_SUCCESS) {
-		pr_warn_ratelimited("snapshot %016llx: registering memory failed (%s)\n", ex->id,
-				    ib_wc_status_msg(region->status));
-		ex->broken = true;
-		return -EIO;
-	}
-	return 0;
-}
-
-int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct page **pages, unsigned int npages,
-		       u32 *rkey)
-{
-	struct xprt_region *region;
-	int ret, nents;
-	u8 key;
-
-	if (!npages || npages > XPRT_REGION_PAGES || !PAGE_ALIGNED(va) ||
-	    va + ((u64)npages << PAGE_SHIFT) < va)
-		return -EINVAL;
-	region = kzalloc(sizeof(*region), GFP_KERNEL);
-	if (!region)
-		return -ENOMEM;
+	struct rc_exposure *ex = to_rc_exposure(base);
+	int ret = -ENODEV;
 
 	mutex_lock(&ex->objects);
-	ret = -ENODEV;
-	if (!ex->cm_id)
-		goto err_free;
-	ret = -EIO;
-	if (ex->broken)
-		goto err_free;
-	ret = sg_alloc_table_from_pages_segment(&region->sgt, pages, npages, 0,
-						(unsigned long)npages << PAGE_SHIFT,
-						ib_dma_max_seg_size(ex->device), GFP_KERNEL);
-	if (ret)
-		goto err_free;
-	region->mr = ib_alloc_mr(ex->pd, IB_MR_TYPE_MEM_REG, npages);
-	if (IS_ERR(region->mr)) {
-		ret = PTR_ERR(region->mr);
-		goto err_sgt;
-	}
-	ret = -EIO;
-	nents = ib_dma_map_sg(ex->device, region->sgt.sgl, region->sgt.orig_nents, DMA_TO_DEVICE);
-	if (nents <= 0)
-		goto err_mr;
-	if (ib_map_mr_sg(region->mr, region->sgt.sgl, nents, NULL, PAGE_SIZE) != nents ||
-	    region->mr->length != (u64)npages << PAGE_SHIFT)
-		goto err_unmap;
-	/* What peers ask for is the address in the process, not the one that the device uses. */
-	region->mr->iova = va;
-	get_random_bytes(&key, sizeof(key));
-	ib_update_fast_reg_key(region->mr, key);
-	list_add_tail(&region->list, &ex->regions);
-	ret = region_register(ex, region);
-	if (!ret)
-		*rkey = region->mr->rkey;
+	if (ex->cm_id)
+		ret = xprt_reg_add(&ex->reg, va, pages, npages, rkey);
 	mutex_unlock(&ex->objects);
-	return ret;
-
-err_unmap:
-	ib_dma_unmap_sg(ex->device, region->sgt.sgl, region->sgt.orig_nents, DMA_TO_DEVICE);
-err_mr:
-	ib_dereg_mr(region->mr);
-err_sgt:
-	sg_free_table(&region->sgt);
-err_free:
-	mutex_unlock(&ex->objects);
-	kfree(region);
 	return ret;
 }
 
-void xprt_expose_open(struct xprt_exposure *ex)
+static void rc_expose_open(struct xprt_exposure *base)
 {
-	WRITE_ONCE(ex->open, true);
+	WRITE_ONCE(to_rc_exposure(base)->open, true);
 }
 
-void xprt_expose_destroy(struct xprt_exposure *ex)
+static void rc_expose_destroy(struct xprt_exposure *base)
 {
-	mutex_lock(&xprt_lock);
+	struct rc_exposure *ex = to_rc_exposure(base);
+
+	mutex_lock(&rc_lock);
 	list_del(&ex->list);
-	mutex_unlock(&xprt_lock);
+	mutex_unlock(&rc_lock);
 	expose_teardown(ex);
 	/* A removal that is queued still has a reference of its own and will find nothing to do. */
 	expose_put(ex);
@@ -1010,7 +808,7 @@ void xprt_expose_destroy(struct xprt_exposure *ex)
  * Takes the connection out of service. What waits inside moves to @failed, for the caller to fail
  * without the lock. Returns whether the owner is to be told.
  */
-static bool conn_down(struct xprt_conn *conn, int err, struct list_head *failed)
+static bool conn_down(struct rc_conn *conn, int err, struct list_head *failed)
 {
 	bool tell = conn->state == CONN_UP;
 
@@ -1022,7 +820,7 @@ static bool conn_down(struct xprt_conn *conn, int err, struct list_head *failed)
 	return tell;
 }
 
-static void conn_finish(struct xprt_conn *conn, bool tell, struct list_head *failed)
+static void conn_finish(struct rc_conn *conn, bool tell, struct list_head *failed)
 {
 	struct xprt_read *rd;
 
@@ -1035,7 +833,7 @@ static void conn_finish(struct xprt_conn *conn, bool tell, struct list_head *fai
 	wake_up_all(&conn->wait);
 }
 
-static void conn_fail(struct xprt_conn *conn, int err)
+static void conn_fail(struct rc_conn *conn, int err)
 {
 	LIST_HEAD(failed);
 	unsigned long flags;
@@ -1050,7 +848,7 @@ static void conn_fail(struct xprt_conn *conn, int err)
 /* Armed while reads are in flight, and not for each of them: it runs at most once in CONN_STALL_TIMEOUT. */
 static void conn_watch(struct timer_list *timer)
 {
-	struct xprt_conn *conn = container_of(timer, struct xprt_conn, watch);
+	struct rc_conn *conn = container_of(timer, struct rc_conn, watch);
 	unsigned long flags;
 	bool stalled = false;
 
@@ -1068,19 +866,19 @@ static void conn_watch(struct timer_list *timer)
 	conn_fail(conn, -ETIMEDOUT);
 }
 
-static void conn_read_unmap(struct xprt_conn *conn, struct xprt_read *rd)
+static void conn_read_unmap(struct rc_conn *conn, struct xprt_read *rd)
 {
 	ib_dma_unmap_page(conn->device, read_priv(rd)->dma, (size_t)rd->npages << PAGE_SHIFT,
 			  DMA_FROM_DEVICE);
 }
 
-static bool conn_pump(struct xprt_conn *conn, struct list_head *failed);
+static bool conn_pump(struct rc_conn *conn, struct list_head *failed);
 
 static void conn_read_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	struct read_priv *priv = container_of(wc->wr_cqe, struct read_priv, cqe);
 	struct xprt_read *rd = container_of((void *)priv, struct xprt_read, priv);
-	struct xprt_conn *conn = cq->cq_context;
+	struct rc_conn *conn = cq->cq_context;
 	LIST_HEAD(failed);
 	unsigned long flags;
 	bool tell;
@@ -1115,7 +913,7 @@ static void conn_read_done(struct ib_cq *cq, struct ib_wc *wc)
 }
 
 /* Prepares one read as the @i-th of a chain. */
-static int conn_prepare(struct xprt_conn *conn, struct xprt_read *rd, unsigned int i)
+static int conn_prepare(struct rc_conn *conn, struct xprt_read *rd, unsigned int i)
 {
 	size_t len = (size_t)rd->npages << PAGE_SHIFT;
 	struct read_priv *priv = read_priv(rd);
@@ -1153,7 +951,7 @@ static int conn_prepare(struct xprt_conn *conn, struct xprt_read *rd, unsigned i
  *
  * Return: whether the owner is to be told that the connection is gone.
  */
-static bool conn_pump(struct xprt_conn *conn, struct list_head *failed)
+static bool conn_pump(struct rc_conn *conn, struct list_head *failed)
 {
 	const struct ib_send_wr *bad = &conn->wr[0].wr;
 	struct xprt_read *rd, *batch[CONN_BATCH];
@@ -1206,8 +1004,9 @@ static bool conn_pump(struct xprt_conn *conn, struct list_head *failed)
 	return false;
 }
 
-void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads)
+static void rc_conn_read_list(struct xprt_conn *base, struct list_head *reads)
 {
+	struct rc_conn *conn = to_rc_conn(base);
 	LIST_HEAD(failed);
 	unsigned long flags;
 	bool tell;
@@ -1222,7 +1021,7 @@ void xprt_conn_read_list(struct xprt_conn *conn, struct list_head *reads)
 
 static void conn_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 {
-	struct xprt_conn *conn = cq->cq_context;
+	struct rc_conn *conn = cq->cq_context;
 	unsigned long flags;
 	int ret = 0;
 
@@ -1251,7 +1050,7 @@ static void conn_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 
 static void conn_done_sent(struct ib_cq *cq, struct ib_wc *wc)
 {
-	struct xprt_conn *conn = cq->cq_context;
+	struct rc_conn *conn = cq->cq_context;
 
 	if (wc->status == IB_WC_SUCCESS)
 		WRITE_ONCE(conn->done_sent, true);
@@ -1262,7 +1061,7 @@ static void conn_done_sent(struct ib_cq *cq, struct ib_wc *wc)
 	wake_up_all(&conn->wait);
 }
 
-static bool conn_told(struct xprt_conn *conn)
+static bool conn_told(struct rc_conn *conn)
 {
 	if (READ_ONCE(conn->acked))
 		return true;
@@ -1273,8 +1072,9 @@ static bool conn_told(struct xprt_conn *conn)
 	return READ_ONCE(conn->state) == CONN_DOWN && smp_load_acquire(&conn->done_completed);
 }
 
-int xprt_conn_done(struct xprt_conn *conn)
+static int rc_conn_done(struct xprt_conn *base)
 {
+	struct rc_conn *conn = to_rc_conn(base);
 	unsigned long flags;
 	int ret = 0;
 
@@ -1294,7 +1094,7 @@ int xprt_conn_done(struct xprt_conn *conn)
 }
 
 /* Releases the device's objects, with every read's done() called; safe to call more than once. */
-static void conn_teardown(struct xprt_conn *conn)
+static void conn_teardown(struct rc_conn *conn)
 {
 	mutex_lock(&conn->objects);
 	conn_fail(conn, -ENODEV);
@@ -1318,17 +1118,18 @@ static void conn_teardown(struct xprt_conn *conn)
 
 static void conn_removal_work(struct work_struct *work)
 {
-	conn_teardown(container_of(work, struct xprt_conn, removal));
+	conn_teardown(container_of(work, struct rc_conn, removal));
 }
 
-static void conn_free(struct xprt_conn *conn)
+static void conn_free(struct rc_conn *conn)
 {
 	mutex_destroy(&conn->objects);
 	kfree(conn);
 }
 
-void xprt_conn_close(struct xprt_conn *conn)
+static void rc_conn_close(struct xprt_conn *base)
 {
+	struct rc_conn *conn = to_rc_conn(base);
 	unsigned long flags;
 	LIST_HEAD(failed);
 
@@ -1343,7 +1144,7 @@ void xprt_conn_close(struct xprt_conn *conn)
 	conn_free(conn);
 }
 
-static void conn_step(struct xprt_conn *conn, int err)
+static void conn_step(struct rc_conn *conn, int err)
 {
 	WRITE_ONCE(conn->step_err, err);
 	complete(&conn->step);
@@ -1369,7 +1170,7 @@ static int conn_rejected(struct rdma_cm_id *id, struct rdma_cm_event *event)
 /* Nothing is destroyed here: see the top. */
 static int conn_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 {
-	struct xprt_conn *conn = id->context;
+	struct rc_conn *conn = id->context;
 	const struct xprt_rep *rep = event->param.conn.private_data;
 	unsigned long flags;
 	int err;
@@ -1427,7 +1228,7 @@ static int conn_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
  * Waits for the handler's word on a step that has been started with result @ret. Each step takes
  * one completion; that of a failure in between steps is found by the next.
  */
-static int conn_wait_step(struct xprt_conn *conn, int ret, unsigned long deadline)
+static int conn_wait_step(struct rc_conn *conn, int ret, unsigned long deadline)
 {
 	long left = deadline - jiffies;
 
@@ -1448,7 +1249,7 @@ static unsigned int conn_left_ms(unsigned long deadline)
 	return jiffies_to_msecs(max(left, 1L));
 }
 
-static int conn_create_objects(struct xprt_conn *conn)
+static int conn_create_objects(struct rc_conn *conn)
 {
 	struct ib_qp_init_attr qp_attr = {
 		.cap = {
@@ -1493,7 +1294,7 @@ static int conn_create_objects(struct xprt_conn *conn)
 	return 0;
 }
 
-static int conn_connect(struct xprt_conn *conn, u64 id, const u8 *key)
+static int conn_connect(struct rc_conn *conn, u64 id, const u8 *key)
 {
 	struct xprt_req req = {
 		.magic = cpu_to_le32(XPRT_MAGIC),
@@ -1536,14 +1337,14 @@ static int conn_errno(int err)
 	}
 }
 
-struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
-				 const struct sockaddr_storage *peer, u64 id, const u8 *key,
-				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
-				 void *priv)
+static struct xprt_conn *rc_conn_open(const struct sockaddr_storage *local,
+				      const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
+				      void *priv)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(timeout_ms);
 	struct sockaddr_storage src, dst = *peer;
-	struct xprt_conn *conn;
+	struct rc_conn *conn;
 	int ret;
 
 	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
@@ -1601,7 +1402,7 @@ struct xprt_conn *xprt_conn_open(const struct sockaddr_storage *local,
 	}
 	spin_unlock_irq(&conn->lock);
 	if (!ret)
-		return conn;
+		return &conn->base;
 err:
 	conn_teardown(conn);
 	conn_free(conn);
@@ -1609,6 +1410,19 @@ err:
 }
 
 /* -------- Listener -------- */
+
+static struct xprt xprt_rc = {
+	.name = "rc",
+	.owner = THIS_MODULE,
+	.expose_create = rc_expose_create,
+	.expose_region = rc_expose_region,
+	.expose_open = rc_expose_open,
+	.expose_destroy = rc_expose_destroy,
+	.conn_open = rc_conn_open,
+	.conn_read_list = rc_conn_read_list,
+	.conn_done = rc_conn_done,
+	.conn_close = rc_conn_close,
+};
 
 u16 xprt_rc_port(void)
 {
@@ -1645,6 +1459,7 @@ int xprt_rc_init(u16 port)
 	ret = rdma_listen(xprt_listener, XPRT_BACKLOG);
 	if (ret)
 		goto err_id;
+	xprt_register(&xprt_rc);
 	return 0;
 
 err_id:
@@ -1661,6 +1476,7 @@ err_peer_wq:
 /* All exposures and connections are gone by now. */
 void xprt_rc_exit(void)
 {
+	xprt_unregister(&xprt_rc);
 	rdma_destroy_id(xprt_listener);
 	destroy_workqueue(xprt_removal_wq);
 	destroy_workqueue(xprt_peer_wq);
