@@ -196,7 +196,7 @@ static void hold_follow_work(struct work_struct *work)
 	mutex_unlock(&hold->lock);
 }
 
-struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_text,
+struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr, const char *addr_text,
 			 const char *name, u32 lease, u32 flags, u32 owner)
 {
 	struct hold *hold;
@@ -216,18 +216,23 @@ struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_t
 	} while (!hold->id);
 	get_random_bytes(hold->key, sizeof(hold->key));
 	strscpy(hold->name, name ? name : "", sizeof(hold->name));
-	strscpy(hold->addr, addr_text, sizeof(hold->addr));
 	hold->flags = flags;
 	hold->owner = owner;
 	hold->uid = INVALID_UID;
 	hold->created_ns = ktime_get_ns();
 
-	hold->exposure = xprt_expose_create("rc", addr, hold->id, hold->key, &hold_expose_ops, hold);
+	hold->exposure = xprt_expose_create(transports, addr, hold->id, hold->key, &hold_expose_ops, hold);
 	if (IS_ERR(hold->exposure)) {
 		ret = PTR_ERR(hold->exposure);
 		hold_put(hold);
 		return ERR_PTR(ret);
 	}
+	strscpy(hold->transport, hold->exposure->xprt->name, sizeof(hold->transport));
+	xprt_expose_addr(hold->exposure, &hold->where);
+	if (hold->where.dct.number)
+		xprt_dct_text(&hold->where.dct, hold->addr, sizeof(hold->addr));
+	else
+		strscpy(hold->addr, addr_text, sizeof(hold->addr));
 	mitosis_stat_add(MITOSIS_STAT_SNAPSHOTS, 1);
 	kref_get(&hold->kref);		/* the list's */
 	mutex_lock(&hold_lock);

@@ -45,7 +45,7 @@ struct hold {
 	u64 id;
 	u8 key[MITOSIS_KEY_LEN];
 	char name[MITOSIS_NAME_LEN];
-	char addr[64];
+	char addr[64];			/* for people */
 	u32 flags;
 	u32 owner;			/* netlink port that created it: while open, its close releases it */
 	kuid_t uid;			/* hold_lock; of the first address space's process, whose snapshot it is */
@@ -63,6 +63,8 @@ struct hold {
 	struct pid *root;		/* of the first address space's process; NULL unless FOLLOW */
 	struct list_head mms;
 	u64 nregions;
+	char transport[XPRT_NAMES_LEN];
+	struct xprt_addr where;
 	struct xprt_exposure *exposure;
 };
 
@@ -70,7 +72,8 @@ int hold_init(void);
 void hold_exit(void);
 
 /* Returns a referenced hold or an ERR_PTR. */
-struct hold *hold_create(const struct sockaddr_storage *addr, const char *addr_text,
+/* @transports: as xprt_expose_create() has it; @addr and @addr_text may be NULL. */
+struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr, const char *addr_text,
 			 const char *name, u32 lease, u32 flags, u32 owner);
 struct hold *hold_get(u64 id);
 void hold_put(struct hold *hold);

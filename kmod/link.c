@@ -44,9 +44,14 @@ void link_put(struct link *link)
 
 u16 link_port(const struct link *link)
 {
-	if (link->peer.ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)&link->peer)->sin6_port);
-	return ntohs(((const struct sockaddr_in *)&link->peer)->sin_port);
+	if (link->peer.ip.ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)&link->peer.ip)->sin6_port);
+	return ntohs(((const struct sockaddr_in *)&link->peer.ip)->sin_port);
+}
+
+const char *link_transport(const struct link *link)
+{
+	return link->peer.dct.number ? "dct" : "rc";
 }
 
 void link_ref(struct link *link)
@@ -196,7 +201,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 	struct link_read *lr = container_of(rd, struct link_read, rd);
 	struct link *link = lr->link;
 	unsigned long flags;
-	bool refused = false, gone, answered = false, unreadable = false, known;
+	bool refused = false, gone, answered = false, unreadable = false, known, alone = false;
 
 	if (!err) {
 		mitosis_stat_add(MITOSIS_STAT_PAGES_READ, rd->npages);
@@ -207,6 +212,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 	spin_lock_irqsave(&link->lock, flags);
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
 	if (!gone && err == -EREMOTEIO) {
+		alone = link->conn && link->conn->xprt->refuses_alone;
 		known = rd->npages == 1 &&
 			!link_readable_locked(link, rd->rkey, rd->raddr >> PAGE_SHIFT, 1);
 		answered = known || rd->npages > 1 || link->nrefused < LINK_REFUSED_MAX;
@@ -233,7 +239,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 		lr->done(lr, gone ? -ENOLINK : -EREMOTEIO);
 	if (refused)
 		link_queue(link, &link->work, 0);
-	else
+	else if (!alone)
 		link_conn_error(link, err);
 }
 
@@ -379,7 +385,7 @@ static void link_reconnect_work(struct work_struct *work)
 		goto out;
 	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
 	link->conn_died = false;
-	conn = xprt_conn_open("rc", link->have_local ? &link->local : NULL, &link->peer, link->id,
+	conn = xprt_conn_open(link_transport(link), link->have_local ? &link->local : NULL, &link->peer, link->id,
 			      link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
@@ -542,7 +548,7 @@ static int link_join(struct link *link, u32 owner, const u8 *key)
 }
 
 struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
-		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up)
+		       const struct xprt_addr *peer, const char *peer_text, u32 give_up)
 {
 	unsigned int tries = LINK_BUSY_TRIES;
 	struct link *link, *other;
@@ -605,7 +611,7 @@ again:
 	mutex_unlock(&link_lock);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, 1);
 
-	conn = xprt_conn_open("rc", local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
+	conn = xprt_conn_open(link_transport(link), local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
 			      &link_conn_ops, link);
 	if (IS_ERR(conn)) {
 		ret = PTR_ERR(conn);

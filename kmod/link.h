@@ -5,7 +5,7 @@
  *
  * A source refuses pages whose memory has failed. The refusal costs the connection, and is an answer to one read; whoever
  * asked for several pages finds out which it is by asking again for fewer. A page that has been refused is known to all who
- * attach, so it costs one connection. A source that refuses very many is given up.
+ * attach, so it costs one connection, or one round trip with a transport that has none to lose. A source that refuses very many is given up.
  */
 #ifndef MITOSIS_LINK_H
 #define MITOSIS_LINK_H
@@ -62,7 +62,8 @@ struct link {
 	struct list_head list;		/* link_lock */
 	u64 id;
 	u8 key[MITOSIS_KEY_LEN];
-	struct sockaddr_storage local, peer;
+	struct sockaddr_storage local;
+	struct xprt_addr peer;
 	bool have_local;
 	char peer_text[64];
 	u32 give_up;			/* seconds */
@@ -105,10 +106,11 @@ void link_exit(void);
  * socket is closed. -EACCES: refused, or there is one with another key.
  */
 struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
-		       const struct sockaddr_storage *peer, const char *peer_text, u32 give_up);
+		       const struct xprt_addr *peer, const char *peer_text, u32 give_up);
 struct link *link_get(u64 id);
-/* Of its source, host order. */
+/* Of its source, host order; 0 unless its transport is rc. */
 u16 link_port(const struct link *link);
+const char *link_transport(const struct link *link);
 void link_ref(struct link *link);
 void link_put(struct link *link);
 /* -EBUSY: processes are attached, or others than @owner are about to. */

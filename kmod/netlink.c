@@ -46,6 +46,8 @@ static const struct nla_policy netlink_policy[MITOSIS_A_MAX + 1] = {
 	[MITOSIS_A_PREFETCH]		= { .type = NLA_U32 },
 	[MITOSIS_A_WINDOW]		= { .type = NLA_U32 },
 	[MITOSIS_A_RECORD]		= ARRAY(struct mitosis_run),
+	[MITOSIS_A_TRANSPORT]		= { .type = NLA_NUL_STRING, .len = XPRT_NAMES_LEN - 1 },
+	[MITOSIS_A_DCT]			= NLA_POLICY_EXACT_LEN(sizeof(struct mitosis_dct)),
 };
 
 static struct genl_family netlink_family;
@@ -155,22 +157,38 @@ static struct sk_buff *netlink_reply_new(struct genl_info *info, u8 cmd, void **
 	return skb;
 }
 
+static int netlink_put_u64(struct sk_buff *skb, int attr, u64 value)
+{
+	return nla_put_u64_64bit(skb, attr, value, MITOSIS_A_PAD);
+}
+
 static u16 netlink_port(void)
 {
 	return xprt_rc_port();
 }
 
+/* How a snapshot is reached: besides its address by its port, or by its DC target. */
+static int netlink_put_where(struct sk_buff *skb, const struct mitosis_dct *dct, u16 port)
+{
+	if (dct->number)
+		return nla_put(skb, MITOSIS_A_DCT, sizeof(*dct), dct);
+	return nla_put_u16(skb, MITOSIS_A_PORT, port);
+}
+
 static int netlink_info_get(struct sk_buff *req, struct genl_info *info)
 {
+	char names[XPRT_NAMES_LEN];
 	struct sk_buff *skb;
 	void *hdr;
 
+	xprt_names(names, sizeof(names));
 	skb = netlink_reply_new(info, MITOSIS_CMD_INFO_GET, &hdr);
 	if (!skb)
 		return -ENOMEM;
 	if (nla_put_string(skb, MITOSIS_A_VERSION, MITOSIS_VERSION) ||
 	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
-	    nla_put_u8(skb, MITOSIS_A_HOOKS, hooks_ok())) {
+	    nla_put_u8(skb, MITOSIS_A_HOOKS, hooks_ok()) ||
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, names)) {
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}
@@ -184,8 +202,51 @@ static int netlink_selftest(struct sk_buff *req, struct genl_info *info)
 	return 0;
 }
 
+static int netlink_say_unusable(struct genl_info *info, const char *names, int ret)
+{
+	if (ret == -EPROTONOSUPPORT)
+		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_dct");
+	if (ret == -EOPNOTSUPP)
+		return netlink_say(info, ret, "the RDMA device lacks fast registration of 2 MiB: use another one");
+	if (ret == -ENODEV && names && !strcmp(names, "dct"))
+		return netlink_say(info, ret, "no mlx5 port here can do that: mitosis-cli check --transport dct --loopback says why");
+	if (ret == -EADDRNOTAVAIL || ret == -ENODEV)
+		return netlink_say(info, ret, "no RDMA device has this address: see rdma link and ip addr");
+	return ret;
+}
+
+static int netlink_xprt_test(struct sk_buff *req, struct genl_info *info)
+{
+	struct nlattr **a = info->attrs;
+	struct sockaddr_storage addr;
+	char why[192] = "";
+	struct sk_buff *skb;
+	void *hdr;
+	u64 ns;
+	int ret;
+
+	ret = netlink_need(info, MITOSIS_A_TRANSPORT);
+	if (!ret && a[MITOSIS_A_ADDR])
+		ret = netlink_addr(info, MITOSIS_A_ADDR, 0, &addr);
+	if (ret)
+		return ret;
+	ret = xprt_test(nla_data(a[MITOSIS_A_TRANSPORT]), a[MITOSIS_A_ADDR] ? &addr : NULL, &ns,
+			why, sizeof(why));
+	skb = netlink_reply_new(info, MITOSIS_CMD_XPRT_TEST, &hdr);
+	if (!skb)
+		return -ENOMEM;
+	if (ret ? nla_put_u32(skb, MITOSIS_A_ERROR, -ret) || nla_put_string(skb, MITOSIS_A_WHY, why) :
+		  netlink_put_u64(skb, MITOSIS_A_NS, ns)) {
+		nlmsg_free(skb);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, hdr);
+	return genlmsg_reply(skb, info);
+}
+
 static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 {
+	const char *transports;
 	struct sockaddr_storage addr;
 	struct nlattr **a = info->attrs;
 	struct hold *hold;
@@ -193,7 +254,7 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 	void *hdr;
 	int ret;
 
-	ret = netlink_need(info, MITOSIS_A_ADDR) ? : netlink_addr(info, MITOSIS_A_ADDR, 0, &addr);
+	ret = a[MITOSIS_A_ADDR] ? netlink_addr(info, MITOSIS_A_ADDR, 0, &addr) : 0;
 	if (ret)
 		return ret;
 	if (a[MITOSIS_A_LEASE] && nla_get_u32(a[MITOSIS_A_LEASE]) > NETLINK_MAX_SECONDS)
@@ -201,19 +262,15 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) &
 	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW))
 		return netlink_say(info, -EINVAL, "unknown flags");
-	hold = hold_create(&addr, nla_data(a[MITOSIS_A_ADDR]),
+	transports = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) : NULL;
+	hold = hold_create(transports, a[MITOSIS_A_ADDR] ? &addr : NULL,
+			   a[MITOSIS_A_ADDR] ? nla_data(a[MITOSIS_A_ADDR]) : NULL,
 			   a[MITOSIS_A_NAME] ? nla_data(a[MITOSIS_A_NAME]) : NULL,
 			   a[MITOSIS_A_LEASE] ? nla_get_u32(a[MITOSIS_A_LEASE]) : 0,
 			   a[MITOSIS_A_FLAGS] ? nla_get_u32(a[MITOSIS_A_FLAGS]) : 0,
 			   info->snd_portid);
-	if (IS_ERR(hold)) {
-		ret = PTR_ERR(hold);
-		if (ret == -EADDRNOTAVAIL || ret == -ENODEV)
-			return netlink_say(info, ret, "no RDMA device has this address: see rdma link and ip addr");
-		if (ret == -EOPNOTSUPP)
-			return netlink_say(info, ret, "the RDMA device lacks fast registration of 2 MiB: use another one");
-		return ret;
-	}
+	if (IS_ERR(hold))
+		return netlink_say_unusable(info, transports, PTR_ERR(hold));
 	skb = netlink_reply_new(info, MITOSIS_CMD_HOLD_CREATE, &hdr);
 	if (!skb) {
 		ret = -ENOMEM;
@@ -221,7 +278,8 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 	}
 	if (nla_put_u64_64bit(skb, MITOSIS_A_SNAPSHOT, hold->id, MITOSIS_A_PAD) ||
 	    nla_put(skb, MITOSIS_A_KEY, sizeof(hold->key), hold->key) ||
-	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port())) {
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, hold->transport) ||
+	    netlink_put_where(skb, &hold->where.dct, netlink_port())) {
 		nlmsg_free(skb);
 		ret = -EMSGSIZE;
 		goto err;
@@ -354,18 +412,32 @@ static int netlink_release(struct sk_buff *req, struct genl_info *info)
 	return 0;
 }
 
+/* What a descriptor says of a DC target. */
+static int netlink_dct(struct genl_info *info, struct mitosis_dct *dct, char *text, size_t len)
+{
+	memcpy(dct, nla_data(info->attrs[MITOSIS_A_DCT]), sizeof(*dct));
+	if (!dct->number || dct->number >> 24 || dct->mtu < 1 || dct->mtu > 5 ||
+	    (dct->link != MITOSIS_DCT_IB && dct->link != MITOSIS_DCT_ROCE))
+		return netlink_say(info, -EINVAL, "this is no DC target");
+	xprt_dct_text(dct, text, len);
+	return 0;
+}
+
 static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 {
-	struct sockaddr_storage local, peer;
+	struct sockaddr_storage local;
+	struct xprt_addr peer = {};
 	struct nlattr **a = info->attrs;
+	char text[64];
 	struct link *link;
 	int ret;
 
-	ret = netlink_need(info, MITOSIS_A_SNAPSHOT) ? : netlink_need(info, MITOSIS_A_KEY) ? :
-	      netlink_need(info, MITOSIS_A_PEER_ADDR) ? : netlink_need(info, MITOSIS_A_PORT);
+	ret = netlink_need(info, MITOSIS_A_SNAPSHOT) ? : netlink_need(info, MITOSIS_A_KEY);
 	if (ret)
 		return ret;
-	ret = netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer);
+	ret = a[MITOSIS_A_DCT] ? netlink_dct(info, &peer.dct, text, sizeof(text)) :
+	      netlink_need(info, MITOSIS_A_PEER_ADDR) ? : netlink_need(info, MITOSIS_A_PORT) ? :
+	      netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer.ip);
 	if (!ret && a[MITOSIS_A_ADDR])
 		ret = netlink_addr(info, MITOSIS_A_ADDR, 0, &local);
 	if (ret)
@@ -377,7 +449,7 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 				   "the self-test of the memory hooks has not passed on this kernel");
 	link = link_open(info->snd_portid, nla_get_u64(a[MITOSIS_A_SNAPSHOT]),
 			 nla_data(a[MITOSIS_A_KEY]), a[MITOSIS_A_ADDR] ? &local : NULL, &peer,
-			 nla_data(a[MITOSIS_A_PEER_ADDR]),
+			 a[MITOSIS_A_DCT] ? text : nla_data(a[MITOSIS_A_PEER_ADDR]),
 			 a[MITOSIS_A_GIVE_UP] ? nla_get_u32(a[MITOSIS_A_GIVE_UP]) :
 			 MITOSIS_GIVE_UP_DEFAULT);
 	if (!IS_ERR(link)) {
@@ -394,7 +466,11 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 		return netlink_say(info, ret, "the link to it has been given up, and processes of it still run here: end them");
 	case -EBUSY:
 		return netlink_say(info, ret, "another restore of it is still connecting, or ending: try again");
+	case -EPROTONOSUPPORT:
+		return netlink_say(info, ret, "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
 	case -ENODEV:
+		if (a[MITOSIS_A_DCT])
+			return netlink_say(info, ret, "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");
 		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
 	case -ECONNREFUSED:
 		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
@@ -591,11 +667,6 @@ static void *netlink_dump_put(struct netlink_dump *d, u8 cmd)
 			   &netlink_family, NLM_F_MULTI, cmd);
 }
 
-static int netlink_put_u64(struct sk_buff *skb, int attr, u64 value)
-{
-	return nla_put_u64_64bit(skb, attr, value, MITOSIS_A_PAD);
-}
-
 static int netlink_dump_hold(struct hold *hold, void *arg)
 {
 	struct netlink_dump *d = arg;
@@ -612,6 +683,7 @@ static int netlink_dump_hold(struct hold *hold, void *arg)
 	    nla_put_string(skb, MITOSIS_A_NAME, hold->name) ||
 	    nla_put_string(skb, MITOSIS_A_ADDR, hold->addr) ||
 	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, hold->transport) ||
 	    nla_put_u32(skb, MITOSIS_A_FLAGS, hold->flags) ||
 	    nla_put_u32(skb, MITOSIS_A_STATE, READ_ONCE(hold->state)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_HELD, READ_ONCE(hold->npages)) ||
@@ -644,6 +716,7 @@ static int netlink_dump_link(struct link *link, void *arg)
 		return 1;
 	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, link->id) ||
 	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, link_transport(link)) ||
 	    nla_put_u32(skb, MITOSIS_A_STATE, READ_ONCE(link->state)) ||
 	    nla_put_u32(skb, MITOSIS_A_ERROR, READ_ONCE(link->error)) ||
 	    nla_put_u32(skb, MITOSIS_A_GIVE_UP, link->give_up) ||
@@ -851,7 +924,7 @@ static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm
 	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) || netlink_put_u64(skb, MITOSIS_A_PARENT, link->id) ||
 	    nla_put(skb, MITOSIS_A_KEY, sizeof(link->key), link->key) ||
 	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
-	    nla_put_u16(skb, MITOSIS_A_PORT, link_port(link)))
+	    netlink_put_where(skb, &link->peer.dct, link_port(link)))
 		return -EMSGSIZE;
 	n->nest = nla_reserve(skb, attr, 0);
 	return n->nest ? 0 : -EMSGSIZE;
@@ -1000,6 +1073,7 @@ static int netlink_pre_doit(const struct genl_split_ops *ops, struct sk_buff *sk
 static const struct genl_ops netlink_ops[] = {
 	NETLINK_DO(MITOSIS_CMD_INFO_GET, netlink_info_get),
 	NETLINK_DO(MITOSIS_CMD_SELFTEST, netlink_selftest),
+	NETLINK_DO(MITOSIS_CMD_XPRT_TEST, netlink_xprt_test),
 	NETLINK_DO(MITOSIS_CMD_HOLD_CREATE, netlink_hold_create),
 	NETLINK_DO(MITOSIS_CMD_HOLD_MM, netlink_hold_mm),
 	NETLINK_DO(MITOSIS_CMD_HOLD_PAGES, netlink_hold_pages),

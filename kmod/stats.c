@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <linux/bitops.h>
+#include <linux/export.h>
 #include <linux/minmax.h>
 
 #include "stats.h"
@@ -14,6 +15,7 @@ void mitosis_stat_add(enum mitosis_stat stat, long n)
 {
 	atomic_long_add(n, &mitosis_stats[stat]);
 }
+EXPORT_SYMBOL_GPL(mitosis_stat_add);
 
 u64 mitosis_stat_get(enum mitosis_stat stat)
 {

@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+#include <linux/completion.h>
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/kmod.h>
+#include <linux/ktime.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/random.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
+#include "stats.h"
 #include "transport.h"
 
 static LIST_HEAD(xprt_list);
 static DEFINE_MUTEX(xprt_lock);		/* xprt_list */
+
+static char transports[XPRT_NAMES_LEN] = "dct,rc";
+module_param_string(transports, transports, sizeof(transports), 0644);
+MODULE_PARM_DESC(transports, "Transports over which snapshots are offered, the best first; those that are not loaded or have no device are passed over");
 
 void xprt_register(struct xprt *xprt)
 {
@@ -49,20 +60,85 @@ static void xprt_put(const struct xprt *xprt)
 		module_put(xprt->owner);
 }
 
-struct xprt_exposure *xprt_expose_create(const char *name, const struct sockaddr_storage *addr,
+/* Takes the first name off a list of them; false: there is none left. */
+static bool xprt_next(const char **names, char *name, size_t len)
+{
+	size_t n = strcspn(*names, ",");
+
+	if (!n)
+		return false;
+	strscpy(name, *names, min(len, n + 1));
+	*names += n;
+	if (**names)
+		(*names)++;
+	return true;
+}
+
+/* What the administrator prefers; a write to the parameter ends in a newline. */
+static void xprt_order(char *names)
+{
+	kernel_param_lock(THIS_MODULE);
+	strscpy(names, transports, XPRT_NAMES_LEN);
+	kernel_param_unlock(THIS_MODULE);
+	strim(names);
+}
+
+void xprt_names(char *names, size_t len)
+{
+	char order[XPRT_NAMES_LEN], name[XPRT_NAMES_LEN], why[8];
+	const char *next = order;
+	struct xprt *xprt;
+
+	*names = 0;
+	xprt_order(order);
+	while (xprt_next(&next, name, sizeof(name))) {
+		xprt = xprt_get(name);
+		if (!xprt)
+			continue;
+		if (!xprt->usable || !xprt->usable(why, sizeof(why))) {
+			if (*names)
+				strlcat(names, ",", len);
+			strlcat(names, name, len);
+		}
+		xprt_put(xprt);
+	}
+}
+
+void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len)
+{
+	if (dct->link == MITOSIS_DCT_ROCE)
+		snprintf(text, len, "%pI6c DCT %#x", dct->gid, dct->number);
+	else
+		snprintf(text, len, "LID %u DCT %#x", dct->lid, dct->number);
+}
+
+struct xprt_exposure *xprt_expose_create(const char *names, const struct sockaddr_storage *addr,
 					 u64 id, const u8 *key, const struct xprt_expose_ops *ops,
 					 void *priv)
 {
-	struct xprt *xprt = xprt_get(name);
-	struct xprt_exposure *ex;
+	struct xprt_exposure *ex = ERR_PTR(-EPROTONOSUPPORT);
+	char order[XPRT_NAMES_LEN], name[XPRT_NAMES_LEN];
+	const char *next = names ? : order;
+	struct xprt *xprt;
 
-	if (!xprt)
-		return ERR_PTR(-EPROTONOSUPPORT);
-	ex = xprt->expose_create(addr, id, key, ops, priv);
-	if (IS_ERR(ex))
+	if (!names)
+		xprt_order(order);
+	while (xprt_next(&next, name, sizeof(name))) {
+		xprt = xprt_get(name);
+		/* who asks for one by name may have it loaded */
+		if (!xprt && names && !request_module("mitosis-xprt-%s", name))
+			xprt = xprt_get(name);
+		if (!xprt)
+			continue;
+		ex = xprt->expose_create(addr, id, key, ops, priv);
+		if (!IS_ERR(ex)) {
+			ex->xprt = xprt;
+			break;
+		}
 		xprt_put(xprt);
-	else
-		ex->xprt = xprt;
+		if (PTR_ERR(ex) == -ENOMEM)
+			break;
+	}
 	return ex;
 }
 
@@ -75,13 +151,15 @@ void xprt_expose_destroy(struct xprt_exposure *ex)
 }
 
 struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
-				 const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				 const struct xprt_addr *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv)
 {
 	struct xprt *xprt = xprt_get(name);
 	struct xprt_conn *conn;
 
+	if (!xprt && !request_module("mitosis-xprt-%s", name))
+		xprt = xprt_get(name);
 	if (!xprt)
 		return ERR_PTR(-EPROTONOSUPPORT);
 	conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
@@ -98,4 +176,233 @@ void xprt_conn_close(struct xprt_conn *conn)
 
 	xprt->conn_close(conn);
 	xprt_put(xprt);
+}
+
+/* -------- Self-test -------- */
+
+#define TEST_VA		0x10000
+#define TEST_MS		5000
+#define TEST_WAIT	(30 * HZ)
+#define TEST_ROUNDS	32
+
+struct xprt_test {
+	const char *name;
+	u8 key[MITOSIS_KEY_LEN];
+	u64 id;
+	struct page *from, *other, *to;
+	u32 rkey, other_rkey;
+	struct xprt_exposure *ex, *other_ex;
+	struct xprt_addr addr;
+	struct xprt_conn *conn;
+	struct completion done;		/* the source has been told */
+	char *why;
+	size_t len;
+};
+
+struct test_read {
+	struct xprt_read rd;
+	struct completion done;
+	int err;
+};
+
+#define test_fails(t, fmt, ...) ({ snprintf((t)->why, (t)->len, fmt, ##__VA_ARGS__); -EBADE; })
+
+static void test_peer(void *priv)
+{
+}
+
+static void test_peer_done(void *priv)
+{
+	struct xprt_test *t = priv;
+
+	complete(&t->done);
+}
+
+static const struct xprt_expose_ops test_expose_ops = {
+	.peer_up = test_peer,
+	.peer_gone = test_peer,
+	.peer_done = test_peer_done,
+};
+
+static void test_conn_error(void *priv, int err)
+{
+}
+
+static const struct xprt_conn_ops test_conn_ops = {
+	.error = test_conn_error,
+};
+
+static void test_read_done(struct xprt_read *rd, int err)
+{
+	struct test_read *tr = container_of(rd, struct test_read, rd);
+
+	tr->err = err;
+	complete(&tr->done);
+}
+
+static int test_read(struct xprt_test *t, u64 va, u32 rkey)
+{
+	struct test_read tr = {
+		.rd = {
+			.raddr = va, .rkey = rkey, .npages = 1, .page = t->to,
+			.done = test_read_done,
+		},
+	};
+	LIST_HEAD(reads);
+
+	init_completion(&tr.done);
+	list_add(&tr.rd.list, &reads);
+	xprt_conn_read_list(t->conn, &reads);
+	/* it is the device's until it is done, and that takes a time that the transport bounds */
+	wait_for_completion(&tr.done);
+	return tr.err;
+}
+
+static int test_open(struct xprt_test *t)
+{
+	t->conn = xprt_conn_open(t->name, NULL, &t->addr, t->id, t->key, TEST_MS, &test_conn_ops, t);
+	if (!IS_ERR(t->conn))
+		return 0;
+	snprintf(t->why, t->len, "the port does not reach itself (%ld)", PTR_ERR(t->conn));
+	return PTR_ERR(t->conn);
+}
+
+static void test_close(struct xprt_test *t)
+{
+	if (!IS_ERR_OR_NULL(t->conn))
+		xprt_conn_close(t->conn);
+	t->conn = NULL;
+}
+
+static int test_good(struct xprt_test *t, u64 *ns)
+{
+	u64 begin = ktime_get_ns();
+	int ret;
+
+	clear_page(page_address(t->to));
+	ret = test_read(t, TEST_VA, t->rkey);
+	*ns = min(*ns, ktime_get_ns() - begin);
+	if (ret)
+		return test_fails(t, "a READ of what is exposed fails (%d)", ret);
+	if (memcmp(page_address(t->to), page_address(t->from), PAGE_SIZE))
+		return test_fails(t, "a READ brings other data than what is exposed");
+	return 0;
+}
+
+static int test_bad(struct xprt_test *t, u64 va, u32 rkey, const char *what)
+{
+	u64 ns = U64_MAX;
+	int ret;
+
+	clear_page(page_address(t->to));
+	ret = test_read(t, va, rkey);
+	if (ret != -EREMOTEIO)
+		return test_fails(t, "a READ of %s is not refused (%d)", what, ret);
+	if (memchr_inv(page_address(t->to), 0, PAGE_SIZE))
+		return test_fails(t, "a READ of %s brings data", what);
+	if (!t->ex->xprt->refuses_alone) {
+		test_close(t);
+		ret = test_open(t);
+		if (ret)
+			return ret;
+	}
+	return test_good(t, &ns);
+}
+
+/* Without the key nobody gets anywhere. */
+static int test_key(struct xprt_test *t)
+{
+	struct xprt_addr addr = t->addr;
+	u8 key[MITOSIS_KEY_LEN];
+	struct xprt_conn *conn;
+
+	memcpy(key, t->key, sizeof(key));
+	key[0] ^= 1;
+	addr.dct.key ^= 1;
+	conn = xprt_conn_open(t->name, NULL, &addr, t->id, key, TEST_MS, &test_conn_ops, t);
+	if (IS_ERR(conn))
+		return 0;
+	xprt_conn_close(conn);
+	return test_fails(t, "a wrong key is as good as the right one");
+}
+
+static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
+{
+	int ret;
+
+	t->ex = xprt_expose_create(t->name, addr, t->id, t->key, &test_expose_ops, t);
+	if (IS_ERR(t->ex)) {
+		struct xprt *xprt = xprt_get(t->name);
+
+		ret = PTR_ERR(t->ex);
+		if (!xprt)
+			snprintf(t->why, t->len, "it is not loaded: modprobe mitosis_%s", t->name);
+		else if (!xprt->usable || !xprt->usable(t->why, t->len))
+			snprintf(t->why, t->len, "no device can expose memory (%d)", ret);
+		if (xprt)
+			xprt_put(xprt);
+		return ret;
+	}
+	xprt_expose_addr(t->ex, &t->addr);
+	ret = xprt_expose_region(t->ex, TEST_VA, &t->from, 1, &t->rkey);
+	if (ret) {
+		snprintf(t->why, t->len, "memory can not be registered (%d)", ret);
+		return ret;
+	}
+	xprt_expose_open(t->ex);
+	t->other_ex = xprt_expose_create(t->name, addr, t->id + 1, t->key, &test_expose_ops, t);
+	if (IS_ERR(t->other_ex))
+		return test_fails(t, "nothing more can be exposed (%ld)", PTR_ERR(t->other_ex));
+	ret = xprt_expose_region(t->other_ex, TEST_VA, &t->other, 1, &t->other_rkey);
+	if (ret)
+		return test_fails(t, "memory can not be registered twice (%d)", ret);
+	return 0;
+}
+
+static int test_run(struct xprt_test *t, const struct sockaddr_storage *addr, u64 *ns)
+{
+	int ret, i;
+
+	ret = test_expose(t, addr) ? : test_open(t);
+	for (i = 0; !ret && i < TEST_ROUNDS; i++)
+		ret = test_good(t, ns);
+	ret = ret ? : test_bad(t, TEST_VA + PAGE_SIZE, t->rkey, "what is not exposed") ? :
+	      test_bad(t, TEST_VA, t->other_rkey, "another snapshot's memory") ? : test_key(t);
+	if (ret)
+		return ret;
+	ret = xprt_conn_done(t->conn);
+	if (ret || !wait_for_completion_timeout(&t->done, TEST_WAIT))
+		return test_fails(t, "the source does not hear its reader (%d)", ret);
+	return 0;
+}
+
+int xprt_test(const char *name, const struct sockaddr_storage *addr, u64 *ns, char *why,
+	      size_t len)
+{
+	struct xprt_test t = { .name = name, .why = why, .len = len, .id = get_random_u64() | 1 };
+	int ret = -ENOMEM;
+
+	init_completion(&t.done);
+	get_random_bytes(t.key, sizeof(t.key));
+	*ns = U64_MAX;
+	snprintf(why, len, "there is no memory");
+	t.from = alloc_page(GFP_KERNEL);
+	t.other = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	t.to = alloc_page(GFP_KERNEL);
+	if (t.from && t.other && t.to) {
+		get_random_bytes(page_address(t.from), PAGE_SIZE);
+		ret = test_run(&t, addr, ns);
+	}
+	test_close(&t);
+	if (!IS_ERR_OR_NULL(t.other_ex))
+		xprt_expose_destroy(t.other_ex);
+	if (!IS_ERR_OR_NULL(t.ex))
+		xprt_expose_destroy(t.ex);
+	if (t.from)
+		__free_page(t.from);
+	if (t.other)
+		__free_page(t.other);
+	if (t.to)
+		__free_page(t.to);
+	return ret;
 }

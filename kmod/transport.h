@@ -23,6 +23,12 @@ struct xprt_exposure {
 	const struct xprt *xprt;
 };
 
+/* Where an exposure is found. */
+struct xprt_addr {
+	struct sockaddr_storage ip;	/* rc: with the port */
+	struct mitosis_dct dct;		/* dct */
+};
+
 struct xprt_conn {
 	const struct xprt *xprt;
 };
@@ -63,15 +69,22 @@ struct xprt {
 	const char *name;
 	struct module *owner;
 	struct list_head list;
+	/* A READ that is refused fails alone; otherwise it costs the connection. */
+	bool refuses_alone;
+
+	/* 0; or why it can not be used here now, as a sentence without its end in @why. Sleeps. */
+	int (*usable)(char *why, size_t len);
 
 	/*
 	 * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
-	 * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -EOPNOTSUPP the device lacks
-	 * fast registration of 2 MiB, -ENOMEM.
+	 * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -ENODEV none can do it,
+	 * -EOPNOTSUPP the device lacks fast registration of 2 MiB, -ENOMEM. @addr may be NULL.
 	 */
 	struct xprt_exposure *(*expose_create)(const struct sockaddr_storage *addr, u64 id,
 					       const u8 *key, const struct xprt_expose_ops *ops,
 					       void *priv);
+	/* Fills in what is this transport's. */
+	void (*expose_addr)(struct xprt_exposure *ex, struct xprt_addr *addr);
 	/*
 	 * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for peers
 	 * of @ex. The pages are the caller's and must stay until expose_destroy() has returned. The
@@ -87,12 +100,12 @@ struct xprt {
 	void (*expose_destroy)(struct xprt_exposure *ex);
 
 	/*
-	 * Connects to exposure @id at @peer (port included), within @timeout_ms. Sleeps, killably:
+	 * Connects to exposure @id at @peer, within @timeout_ms. Sleeps, killably:
 	 * -EINTR. -EACCES: the peer refused. -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED, -ENODEV: not
 	 * reached. @local may be NULL.
 	 */
 	struct xprt_conn *(*conn_open)(const struct sockaddr_storage *local,
-				       const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				       const struct xprt_addr *peer, u64 id, const u8 *key,
 				       unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				       void *priv);
 	/*
@@ -118,13 +131,30 @@ void xprt_register(struct xprt *xprt);
 /* Nothing uses it any more: its module's references see to that. */
 void xprt_unregister(struct xprt *xprt);
 
-/* As the operations above; @name is that of a transport. -EPROTONOSUPPORT: there is none. */
-struct xprt_exposure *xprt_expose_create(const char *name, const struct sockaddr_storage *addr,
+/* For people. */
+void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);
+
+#define XPRT_NAMES_LEN	32
+
+/* The names of those that are usable, in the order in which they are tried. */
+void xprt_names(char *names, size_t len);
+/*
+ * Exposes a page with transport @name and reads it over the same device, and what it may not; @ns: what a READ takes. Or an error, and in
+ * @why a sentence without its end. Sleeps.
+ */
+int xprt_test(const char *name, const struct sockaddr_storage *addr, u64 *ns, char *why,
+	      size_t len);
+
+/*
+ * As the operations above. @names: transports, the best first, of which the first that can is taken; NULL: what the administrator prefers.
+ * -EPROTONOSUPPORT: none of them is loaded.
+ */
+struct xprt_exposure *xprt_expose_create(const char *names, const struct sockaddr_storage *addr,
 					 u64 id, const u8 *key, const struct xprt_expose_ops *ops,
 					 void *priv);
 void xprt_expose_destroy(struct xprt_exposure *ex);
 struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
-				 const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				 const struct xprt_addr *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv);
 void xprt_conn_close(struct xprt_conn *conn);
@@ -133,6 +163,12 @@ static inline int xprt_expose_region(struct xprt_exposure *ex, u64 va, struct pa
 				     unsigned int npages, u32 *rkey)
 {
 	return ex->xprt->expose_region(ex, va, pages, npages, rkey);
+}
+
+static inline void xprt_expose_addr(struct xprt_exposure *ex, struct xprt_addr *addr)
+{
+	if (ex->xprt->expose_addr)
+		ex->xprt->expose_addr(ex, addr);
 }
 
 static inline void xprt_expose_open(struct xprt_exposure *ex)

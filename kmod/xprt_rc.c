@@ -106,6 +106,7 @@ struct rc_exposure {
 	const struct xprt_expose_ops *ops;
 	void *priv;
 	struct work_struct removal;
+	struct sockaddr_storage addr;
 
 	/* Fixed while a peer exists. */
 	struct xprt_reg reg;
@@ -707,10 +708,13 @@ static struct xprt_exposure *rc_expose_create(const struct sockaddr_storage *add
 					      const u8 *key, const struct xprt_expose_ops *ops,
 					      void *priv)
 {
-	struct sockaddr_storage bind = *addr;
+	struct sockaddr_storage bind;
 	struct rc_exposure *ex;
 	int ret;
 
+	if (!addr)
+		return ERR_PTR(-EADDRNOTAVAIL);
+	bind = *addr;
 	ex = kzalloc(sizeof(*ex), GFP_KERNEL);
 	if (!ex)
 		return ERR_PTR(-ENOMEM);
@@ -722,6 +726,7 @@ static struct xprt_exposure *rc_expose_create(const struct sockaddr_storage *add
 	init_waitqueue_head(&ex->peers_wait);
 	INIT_WORK(&ex->removal, expose_removal_work);
 	ex->id = id;
+	ex->addr = *addr;
 	memcpy(ex->key, key, sizeof(ex->key));
 	ex->ops = ops;
 	ex->priv = priv;
@@ -783,6 +788,12 @@ static int rc_expose_region(struct xprt_exposure *base, u64 va, struct page **pa
 		ret = xprt_reg_add(&ex->reg, va, pages, npages, rkey);
 	mutex_unlock(&ex->objects);
 	return ret;
+}
+
+static void rc_expose_addr(struct xprt_exposure *base, struct xprt_addr *addr)
+{
+	addr->ip = to_rc_exposure(base)->addr;
+	((struct sockaddr_in6 *)&addr->ip)->sin6_port = cpu_to_be16(xprt_rc_port());
 }
 
 static void rc_expose_open(struct xprt_exposure *base)
@@ -1338,12 +1349,12 @@ static int conn_errno(int err)
 }
 
 static struct xprt_conn *rc_conn_open(const struct sockaddr_storage *local,
-				      const struct sockaddr_storage *peer, u64 id, const u8 *key,
+				      const struct xprt_addr *peer, u64 id, const u8 *key,
 				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				      void *priv)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(timeout_ms);
-	struct sockaddr_storage src, dst = *peer;
+	struct sockaddr_storage src, dst = peer->ip;
 	struct rc_conn *conn;
 	int ret;
 
@@ -1415,6 +1426,7 @@ static struct xprt xprt_rc = {
 	.name = "rc",
 	.owner = THIS_MODULE,
 	.expose_create = rc_expose_create,
+	.expose_addr = rc_expose_addr,
 	.expose_region = rc_expose_region,
 	.expose_open = rc_expose_open,
 	.expose_destroy = rc_expose_destroy,

@@ -19,9 +19,12 @@
  *
  * At the source, in this order, while the tasks stand still:
  *
- * HOLD_CREATE	ADDR (local address that peers reach), [NAME], [LEASE], [FLAGS]
- *		-> SNAPSHOT, KEY, PORT
- *		EADDRNOTAVAIL: no RDMA device has ADDR. EOPNOTSUPP: the device lacks what is needed.
+ * HOLD_CREATE	[ADDR] (local address that peers reach), [TRANSPORT], [NAME], [LEASE], [FLAGS]
+ *		-> SNAPSHOT, KEY, TRANSPORT, PORT with rc, DCT with dct
+ *		The first transport of TRANSPORT, or else of the module's parameter transports, that can is taken. rc needs ADDR; dct takes
+ *		the port that has ADDR, or the first that is up.
+ *		EADDRNOTAVAIL: no RDMA device has ADDR. EOPNOTSUPP: the device lacks what is needed. ENODEV: no device can do that.
+ *		EPROTONOSUPPORT: none of these transports is loaded.
  * HOLD_MM	SNAPSHOT, MM, PID, START_TIME [, CLONE_PID, CLONE_START_TIME]
  *		Takes references on the process's address space and on that of its copy-on-write clone, which
  *		may then exit. Without a clone the process's own pages are copied. Pages that the process itself still misses are
@@ -36,7 +39,7 @@
  * HOLD_EXTEND	SNAPSHOT [, LEASE]: the lease begins anew, LEASE seconds from now; without one there is none any more. ENOENT:
  *		no such snapshot, or it is going away.
  * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
- * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, PEER_ADDR, PORT and either REGIONS or RUNS, several messages. The snapshot keeps
+ * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, PEER_ADDR and PORT or DCT, and either REGIONS or RUNS, several messages. The snapshot keeps
  *		this node's links to its parents open.
  * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
  * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
@@ -44,7 +47,7 @@
  *
  * At the destination:
  *
- * LINK_OPEN	SNAPSHOT, KEY, PEER_ADDR, PORT [, ADDR] [, GIVE_UP]
+ * LINK_OPEN	SNAPSHOT, KEY, either PEER_ADDR and PORT, for rc, or DCT [, ADDR] [, GIVE_UP]
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
  *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
@@ -71,7 +74,10 @@
  *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
  *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
  * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded, LATENCY of its faults
- * INFO_GET	-> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed)
+ * INFO_GET	-> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those that are loaded and have a device, in the
+ *		order in which they are tried)
+ * XPRT_TEST	TRANSPORT [, ADDR] -> NS, of a READ of one page, or else ERROR and WHY. Exposes memory of the module's and reads it, as a peer
+ *		would, over the same device; and sees that what is not exposed, and who has a wrong key, is refused.
  *
  * Multicast group "events": messages with command MITOSIS_CMD_EVENT, EVENT and SNAPSHOT, and where it
  * applies MM, PID, ERROR (positive errno). Events can be lost when a listener is slow (ENOBUFS):
@@ -121,6 +127,7 @@ enum mitosis_cmd {
 	MITOSIS_CMD_HOLD_EXTEND,
 	MITOSIS_CMD_INHERIT_GET,
 	MITOSIS_CMD_RECORD_GET,
+	MITOSIS_CMD_XPRT_TEST,
 	__MITOSIS_CMD_MAX,
 };
 #define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
@@ -176,6 +183,10 @@ enum mitosis_attr {
 	MITOSIS_A_WINDOW,		/* u32, pages: a power of two, at most MITOSIS_WINDOW_MAX; absent: MITOSIS_WINDOW_DEFAULT, but MAX if sequential */
 	MITOSIS_A_RECORD,		/* struct mitosis_run[] */
 	MITOSIS_A_PAGES_AHEAD,		/* u64, read by its prefetch before they were touched */
+	MITOSIS_A_TRANSPORT,		/* string: "dct" or "rc"; where one is asked for, also several, "dct,rc", best first */
+	MITOSIS_A_DCT,			/* struct mitosis_dct, where transport dct finds the source */
+	MITOSIS_A_NS,			/* u64 */
+	MITOSIS_A_WHY,			/* string, a sentence without its end */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
@@ -191,6 +202,21 @@ struct mitosis_region {
 	__u64 start;		/* bytes, page aligned */
 	__u32 npages;		/* at most 512, all in one aligned block of 2 MiB */
 	__u32 rkey;
+};
+
+enum mitosis_dct_link {
+	MITOSIS_DCT_IB = 1,
+	MITOSIS_DCT_ROCE,		/* RoCE v2 */
+};
+
+/* A DC target. The key is as secret as MITOSIS_A_KEY. */
+struct mitosis_dct {
+	__u8 gid[16];		/* of the port */
+	__u64 key;		/* DC access key */
+	__u32 number;		/* never 0; 24 bits */
+	__u16 lid;		/* of the port; 0 with RoCE */
+	__u8 link;		/* enum mitosis_dct_link */
+	__u8 mtu;		/* 1 to 5: 256 to 4096 bytes */
 };
 
 struct mitosis_keep {
