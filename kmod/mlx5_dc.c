@@ -89,9 +89,17 @@ static int dc_cq_eqn(struct mlx5_core_dev *mdev, int vector, int *eqn)
 #endif
 }
 
+/* In the interrupt itself; mlx5_core has a tasklet for this, too, but it is not the same from one kernel to the next. */
 static void dc_cq_comp(struct mlx5_core_cq *mcq, struct mlx5_eqe *eqe)
 {
 	struct dc_cq *cq = container_of(mcq, struct dc_cq, mcq);
+
+	tasklet_schedule(&cq->tasklet);
+}
+
+static void dc_cq_tasklet(struct tasklet_struct *tasklet)
+{
+	struct dc_cq *cq = from_tasklet(cq, tasklet, tasklet);
 
 	cq->comp(cq);
 }
@@ -131,8 +139,8 @@ int dc_cq_create(struct dc_dev *dev, struct dc_cq *cq, u32 n, int vector,
 	cq->mcq.set_ci_db = cq->db.db;
 	cq->mcq.arm_db = cq->db.db + 1;
 	cq->mcq.event = dc_cq_event;
-	/* Not in the interrupt itself. */
-	cq->mcq.tasklet_ctx.comp = dc_cq_comp;
+	cq->mcq.comp = dc_cq_comp;
+	tasklet_setup(&cq->tasklet, dc_cq_tasklet);
 	ret = dc_cq_eqn(dev->mdev, vector, &eqn);
 	if (ret)
 		goto err_buf;
@@ -162,6 +170,7 @@ err_db:
 void dc_cq_destroy(struct dc_cq *cq)
 {
 	mlx5_core_destroy_cq(cq->dev->mdev, &cq->mcq);
+	tasklet_kill(&cq->tasklet);
 	mlx5_frag_buf_free(cq->dev->mdev, &cq->buf);
 	mlx5_db_free(cq->dev->mdev, &cq->db);
 }
@@ -326,8 +335,10 @@ static int dc_target_create_dct(struct dc_target *target, const struct dc_target
 	MLX5_SET(dctc, dctc, rre, 1);
 	MLX5_SET(dctc, dctc, port, attr->port_num);
 	MLX5_SET(dctc, dctc, mtu, attr->mtu);
-	MLX5_SET(dctc, dctc, my_addr_index, attr->gid_index);
-	MLX5_SET(dctc, dctc, hop_limit, DC_HOP_LIMIT);
+	if (attr->roce) {
+		MLX5_SET(dctc, dctc, my_addr_index, attr->gid_index);
+		MLX5_SET(dctc, dctc, hop_limit, DC_HOP_LIMIT);
+	}
 	MLX5_SET(dctc, dctc, min_rnr_nak, DC_MIN_RNR_NAK);
 	ret = mlx5_cmd_exec(target->dev->mdev, in, sizeof(in), out, sizeof(out));
 	if (!ret)
@@ -440,14 +451,12 @@ void dc_target_destroy(struct dc_target *target)
 #define DC_ACK_REQ_FREQ	8
 #define DC_READS_LOG	4	/* READs under way at one target */
 
+/* What mlx5_ib says of such a queue pair each time. */
 static void dc_initiator_context(struct dc_initiator *ini, void *qpc)
 {
 	MLX5_SET(qpc, qpc, st, MLX5_QPC_ST_DCI);
 	MLX5_SET(qpc, qpc, pm_state, MLX5_QP_PM_MIGRATED);
 	MLX5_SET(qpc, qpc, pd, ini->pdn);
-	MLX5_SET(qpc, qpc, cqn_snd, ini->cq.mcq.cqn);
-	MLX5_SET(qpc, qpc, cqn_rcv, ini->cq.mcq.cqn);
-	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 }
 
 int dc_initiator_up(struct dc_initiator *ini)
@@ -466,6 +475,7 @@ int dc_initiator_up(struct dc_initiator *ini)
 	MLX5_SET(rst2init_qp_in, init, qpn, ini->qpn);
 	qpc = MLX5_ADDR_OF(rst2init_qp_in, init, qpc);
 	dc_initiator_context(ini, qpc);
+	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 	MLX5_SET(qpc, qpc, primary_address_path.vhca_port_num, ini->port_num);
 	ret = mlx5_cmd_exec_in(mdev, rst2init_qp, init);
 	if (ret)
@@ -475,6 +485,7 @@ int dc_initiator_up(struct dc_initiator *ini)
 	MLX5_SET(init2rtr_qp_in, rtr, qpn, ini->qpn);
 	qpc = MLX5_ADDR_OF(init2rtr_qp_in, rtr, qpc);
 	dc_initiator_context(ini, qpc);
+	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 	MLX5_SET(qpc, qpc, mtu, ini->mtu);
 	MLX5_SET(qpc, qpc, log_msg_max, MLX5_CAP_GEN(mdev, log_max_msg));
 	MLX5_SET(qpc, qpc, primary_address_path.vhca_port_num, ini->port_num);
@@ -491,6 +502,7 @@ int dc_initiator_up(struct dc_initiator *ini)
 	MLX5_SET(rtr2rts_qp_in, rts, qpn, ini->qpn);
 	qpc = MLX5_ADDR_OF(rtr2rts_qp_in, rts, qpc);
 	dc_initiator_context(ini, qpc);
+	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 	MLX5_SET(qpc, qpc, retry_count, DC_RETRIES);
 	MLX5_SET(qpc, qpc, rnr_retry, DC_RNR_RETRIES);
 	MLX5_SET(qpc, qpc, log_sra_max,
@@ -522,6 +534,8 @@ static int dc_initiator_create_qp(struct dc_initiator *ini, u32 srqn)
 	MLX5_SET(create_qp_in, in, opcode, MLX5_CMD_OP_CREATE_QP);
 	qpc = MLX5_ADDR_OF(create_qp_in, in, qpc);
 	dc_initiator_context(ini, qpc);
+	MLX5_SET(qpc, qpc, cqn_snd, ini->cq.mcq.cqn);
+	MLX5_SET(qpc, qpc, cqn_rcv, ini->cq.mcq.cqn);
 	MLX5_SET(qpc, qpc, uar_page, ini->dev->uar->index);
 	MLX5_SET(qpc, qpc, log_page_size, ini->sq.page_shift - MLX5_ADAPTER_PAGE_SHIFT);
 	MLX5_SET(qpc, qpc, log_sq_size, ilog2(ini->depth * DC_WQE_BBS));

@@ -7,6 +7,7 @@
 #define MITOSIS_MLX5_DC_H
 
 #include <linux/completion.h>
+#include <linux/interrupt.h>
 #include <linux/mlx5/cq.h>
 #include <linux/mlx5/driver.h>
 #include <linux/mlx5/qp.h>
@@ -36,6 +37,7 @@ struct dc_cq {
 	struct mlx5_frag_buf_ctrl fbc;
 	struct mlx5_db db;
 	u32 n;
+	struct tasklet_struct tasklet;
 	void (*comp)(struct dc_cq *cq);
 };
 
@@ -77,6 +79,7 @@ struct dc_target_attr {
 	u64 key;
 	u32 port_num;
 	u8 gid_index;
+	bool roce;
 	enum ib_mtu mtu;
 	void (*recv)(struct dc_target *target, const void *msg);
 };
