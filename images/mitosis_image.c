@@ -78,10 +78,12 @@ void mitosis_image_free(struct mitosis_image *img)
 	}
 	for (i = 0; i < img->nparents; i++) {
 		explicit_bzero(img->parents[i].key, sizeof(img->parents[i].key));
+		explicit_bzero(&img->parents[i].dct, sizeof(img->parents[i].dct));
 		free(img->parents[i].addr);
 	}
 	free(img->parents);
 	explicit_bzero(img->key, sizeof(img->key));
+	explicit_bzero(&img->dct, sizeof(img->dct));
 	free(img->addrs);
 	free(img->mms);
 	free(img->host);
@@ -180,6 +182,12 @@ static bool image_addr_is_numeric(const char *addr)
 	return inet_pton(AF_INET, addr, bin) == 1 || inet_pton(AF_INET6, addr, bin) == 1;
 }
 
+static bool image_dct_is_good(const struct mitosis_dct *dct)
+{
+	return dct->number && dct->number < 1U << 24 && dct->mtu >= 1 && dct->mtu <= 5 &&
+	       (dct->link == MITOSIS_DCT_IB || dct->link == MITOSIS_DCT_ROCE);
+}
+
 static int image_check_parents(const struct mitosis_image *img, char *err, size_t errlen)
 {
 	size_t i, j;
@@ -189,7 +197,8 @@ static int image_check_parents(const struct mitosis_image *img, char *err, size_
 	for (i = 0; i < img->nparents; i++) {
 		const struct mitosis_image_parent *p = &img->parents[i];
 
-		if (!p->snapshot || p->snapshot == img->snapshot || !p->port || !image_addr_is_numeric(p->addr))
+		if (!p->snapshot || p->snapshot == img->snapshot ||
+		    (p->dct.number ? p->port || !image_dct_is_good(&p->dct) : !p->port || !image_addr_is_numeric(p->addr)))
 			return image_refuse(err, errlen, "parent %zu has a wrong snapshot, port or address", i);
 		for (j = 0; j < i; j++)
 			if (img->parents[j].snapshot == p->snapshot)
@@ -202,7 +211,9 @@ static int image_check_addrs(const struct mitosis_image *img, char *err, size_t 
 {
 	size_t i;
 
-	if (!img->naddrs || img->naddrs > MITOSIS_IMAGE_MAX_ADDRS)
+	if (img->dct.number && !image_dct_is_good(&img->dct))
+		return image_refuse(err, errlen, "its DC target is none");
+	if (!img->naddrs == !img->dct.number || img->naddrs > MITOSIS_IMAGE_MAX_ADDRS)
 		return image_refuse(err, errlen, "it has %zu addresses of the source", img->naddrs);
 	for (i = 0; i < img->naddrs; i++)
 		if (!image_addr_is_numeric(img->addrs[i]))
@@ -512,6 +523,21 @@ static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, siz
 	return ret;
 }
 
+static int image_unpack_dct(struct mitosis_dct *dct, const Mitosis__Dct *pb, char *err, size_t errlen)
+{
+	if (!pb)
+		return 0;
+	if (pb->gid.len != sizeof(dct->gid) || !pb->number || pb->lid > UINT16_MAX || pb->link > UINT8_MAX || pb->mtu > UINT8_MAX)
+		return image_refuse(err, errlen, "a DC target is none");
+	memcpy(dct->gid, pb->gid.data, sizeof(dct->gid));
+	dct->key = pb->key;
+	dct->number = pb->number;
+	dct->lid = (uint16_t)pb->lid;
+	dct->link = (uint8_t)pb->link;
+	dct->mtu = (uint8_t)pb->mtu;
+	return 0;
+}
+
 static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image *pb, char *err, size_t errlen)
 {
 	size_t i;
@@ -525,6 +551,8 @@ static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image 
 
 		if (from->key.len != MITOSIS_KEY_LEN || from->port > UINT16_MAX)
 			return image_refuse(err, errlen, "parent %zu has a wrong key or port", i);
+		if (image_unpack_dct(&parent.dct, from->dct, err, errlen))
+			return -EINVAL;
 		memcpy(parent.key, from->key.data, MITOSIS_KEY_LEN);
 		added = image_add_parent(img, &parent);
 		explicit_bzero(parent.key, sizeof(parent.key));
@@ -562,7 +590,9 @@ static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, cha
 	for (i = 0; i < pb->n_address; i++)
 		if (mitosis_image_add_addr(img, pb->address[i]))
 			return image_no_memory(err, errlen);
-	ret = image_unpack_parents(img, pb, err, errlen);
+	ret = image_unpack_dct(&img->dct, pb->dct, err, errlen);
+	if (!ret)
+		ret = image_unpack_parents(img, pb, err, errlen);
 	if (ret)
 		return ret;
 	for (i = 0; i < pb->n_mm; i++) {
@@ -740,6 +770,22 @@ static size_t image_count_runs(const struct mitosis_image *img)
 	return n;
 }
 
+/* NULL: there is none. */
+static Mitosis__Dct *image_pack_dct(const struct mitosis_dct *dct, Mitosis__Dct *pb)
+{
+	if (!dct->number)
+		return NULL;
+	mitosis__dct__init(pb);
+	pb->gid.data = (uint8_t *)dct->gid;
+	pb->gid.len = sizeof(dct->gid);
+	pb->key = dct->key;
+	pb->number = dct->number;
+	pb->lid = dct->lid;
+	pb->link = dct->link;
+	pb->mtu = dct->mtu;
+	return pb;
+}
+
 static int image_serialize(const Mitosis__Image *pb, void **buf, size_t *len, char *err,
 			   size_t errlen)
 {
@@ -767,6 +813,7 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 			 size_t errlen)
 {
 	Mitosis__Image pb = MITOSIS__IMAGE__INIT;
+	Mitosis__Dct dct, parent_dcts[MITOSIS_MAX_PARENTS];
 	Mitosis__Parent parents[MITOSIS_MAX_PARENTS], *parent_ptrs[MITOSIS_MAX_PARENTS];
 	Mitosis__Mm **ptrs = NULL, *mms = NULL;
 	size_t i;
@@ -798,7 +845,9 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 		parents[i].key.len = MITOSIS_KEY_LEN;
 		parents[i].address = img->parents[i].addr;
 		parents[i].port = img->parents[i].port;
+		parents[i].dct = image_pack_dct(&img->parents[i].dct, &parent_dcts[i]);
 	}
+	pb.dct = image_pack_dct(&img->dct, &dct);
 	pb.parent = parent_ptrs;
 	pb.n_parent = img->nparents;
 	if (img->nmms) {

@@ -49,7 +49,8 @@ struct mitosis_image_parent {
 	uint64_t snapshot;
 	uint8_t key[MITOSIS_KEY_LEN];
 	uint16_t port;
-	char *addr;			/* numeric; owned */
+	char *addr;			/* numeric, but for people where there is a dct; owned */
+	struct mitosis_dct dct;		/* number 0: none, but address and port */
 };
 
 struct mitosis_image_mm {
@@ -71,6 +72,7 @@ struct mitosis_image {
 	char *host;			/* name of the source; NULL: not recorded; owned */
 	char **addrs;			/* numeric ones of the source, by preference; owned */
 	size_t naddrs;
+	struct mitosis_dct dct;		/* instead of addresses; number 0: none */
 	struct mitosis_image_mm *mms;	/* ascending by pid; owned */
 	size_t nmms;
 	struct mitosis_image_parent *parents;	/* owned */

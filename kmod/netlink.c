@@ -167,28 +167,29 @@ static u16 netlink_port(void)
 	return xprt_rc_port();
 }
 
-/* How a snapshot is reached: besides its address by its port, or by its DC target. */
+/* How a snapshot is reached besides by its address. */
 static int netlink_put_where(struct sk_buff *skb, const struct mitosis_dct *dct, u16 port)
 {
-	if (dct->number)
-		return nla_put(skb, MITOSIS_A_DCT, sizeof(*dct), dct);
-	return nla_put_u16(skb, MITOSIS_A_PORT, port);
+	if (nla_put_u16(skb, MITOSIS_A_PORT, port))
+		return -EMSGSIZE;
+	return dct->number ? nla_put(skb, MITOSIS_A_DCT, sizeof(*dct), dct) : 0;
 }
 
 static int netlink_info_get(struct sk_buff *req, struct genl_info *info)
 {
-	char names[XPRT_NAMES_LEN];
+	struct nlattr *names = info->attrs[MITOSIS_A_TRANSPORT];
+	char usable[XPRT_NAMES_LEN];
 	struct sk_buff *skb;
 	void *hdr;
 
-	xprt_names(names, sizeof(names));
+	xprt_usable(names ? nla_data(names) : NULL, usable, sizeof(usable));
 	skb = netlink_reply_new(info, MITOSIS_CMD_INFO_GET, &hdr);
 	if (!skb)
 		return -ENOMEM;
 	if (nla_put_string(skb, MITOSIS_A_VERSION, MITOSIS_VERSION) ||
 	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
 	    nla_put_u8(skb, MITOSIS_A_HOOKS, hooks_ok()) ||
-	    nla_put_string(skb, MITOSIS_A_TRANSPORT, names)) {
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, usable)) {
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}

@@ -83,23 +83,32 @@ static void xprt_order(char *names)
 	strim(names);
 }
 
-void xprt_names(char *names, size_t len)
+/* As xprt_get(); who asks for one by name may have it loaded. */
+static struct xprt *xprt_load(const char *name)
+{
+	struct xprt *xprt = xprt_get(name);
+
+	if (!xprt && !request_module("mitosis-xprt-%s", name))
+		xprt = xprt_get(name);
+	return xprt;
+}
+
+void xprt_usable(const char *names, char *usable, size_t len)
 {
 	char order[XPRT_NAMES_LEN], name[XPRT_NAMES_LEN], why[8];
-	const char *next = order;
+	const char *next = names ? : order;
 	struct xprt *xprt;
+	size_t n = 0;
 
-	*names = 0;
-	xprt_order(order);
+	*usable = 0;
+	if (!names)
+		xprt_order(order);
 	while (xprt_next(&next, name, sizeof(name))) {
-		xprt = xprt_get(name);
+		xprt = names ? xprt_load(name) : xprt_get(name);
 		if (!xprt)
 			continue;
-		if (!xprt->usable || !xprt->usable(why, sizeof(why))) {
-			if (*names)
-				strlcat(names, ",", len);
-			strlcat(names, name, len);
-		}
+		if (!xprt->usable || !xprt->usable(why, sizeof(why)))
+			n += scnprintf(usable + n, len - n, "%s%s", n ? "," : "", name);
 		xprt_put(xprt);
 	}
 }
@@ -124,10 +133,7 @@ struct xprt_exposure *xprt_expose_create(const char *names, const struct sockadd
 	if (!names)
 		xprt_order(order);
 	while (xprt_next(&next, name, sizeof(name))) {
-		xprt = xprt_get(name);
-		/* who asks for one by name may have it loaded */
-		if (!xprt && names && !request_module("mitosis-xprt-%s", name))
-			xprt = xprt_get(name);
+		xprt = names ? xprt_load(name) : xprt_get(name);
 		if (!xprt)
 			continue;
 		ex = xprt->expose_create(addr, id, key, ops, priv);
@@ -155,11 +161,9 @@ struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv)
 {
-	struct xprt *xprt = xprt_get(name);
+	struct xprt *xprt = xprt_load(name);
 	struct xprt_conn *conn;
 
-	if (!xprt && !request_module("mitosis-xprt-%s", name))
-		xprt = xprt_get(name);
 	if (!xprt)
 		return ERR_PTR(-EPROTONOSUPPORT);
 	conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);

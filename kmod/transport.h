@@ -136,8 +136,8 @@ void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);
 
 #define XPRT_NAMES_LEN	32
 
-/* The names of those that are usable, in the order in which they are tried. */
-void xprt_names(char *names, size_t len);
+/* Those of @names that are usable here; NULL: of what the administrator prefers. */
+void xprt_usable(const char *names, char *usable, size_t len);
 /*
  * Exposes a page with transport @name and reads it over the same device, and what it may not; @ns: what a READ takes. Or an error, and in
  * @why a sentence without its end. Sleeps.

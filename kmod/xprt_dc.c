@@ -780,6 +780,8 @@ static void queue_work_fn(struct work_struct *work)
 	struct dc_op *op = NULL;
 	bool recover;
 
+	/* Should an event have been lost. */
+	queue_poll(q, false);
 	spin_lock_irq(&q->lock);
 	if (q->state == QUEUE_UP && queue_used(q) && !q->closing) {
 		if (time_after_eq(jiffies, q->progress + DC_STALL_TIMEOUT)) {
@@ -1405,6 +1407,7 @@ static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct
 	attr.pd = ex->reg.pd;
 	attr.key = get_random_u64();
 	attr.gid_index = info.gid_index;
+	attr.roce = info.roce;
 	attr.mtu = info.mtu;
 	ret = dc_target_create(&port->hca->dev, &ex->target, &attr);
 	if (ret) {

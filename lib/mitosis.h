@@ -32,6 +32,13 @@ struct mitosis_proc {
 	uint64_t start_time;	/* clock ticks; field 22 of /proc/PID/stat */
 };
 
+/* Where a snapshot is read from. */
+struct mitosis_where {
+	char addr[MITOSIS_ADDR_LEN];	/* numeric; for people where there is a dct */
+	uint16_t port;
+	struct mitosis_dct dct;		/* number 0: none, but address and port */
+};
+
 struct mitosis_info {
 	char version[32];
 	uint16_t port;
@@ -42,6 +49,7 @@ struct mitosis_hold_info {
 	uint64_t snapshot;
 	char name[MITOSIS_NAME_LEN];
 	char addr[MITOSIS_ADDR_LEN];
+	char transport[8];
 	uint16_t port;
 	uint32_t flags;
 	enum mitosis_hold_state state;
@@ -57,6 +65,7 @@ struct mitosis_hold_info {
 struct mitosis_link_info {
 	uint64_t snapshot;
 	char peer_addr[MITOSIS_ADDR_LEN];
+	char transport[8];
 	enum mitosis_link_state state;
 	uint32_t error;		/* positive errno; 0: none */
 	uint32_t give_up;	/* seconds */
@@ -90,8 +99,7 @@ struct mitosis_inherit_info {
 	uint32_t mm;
 	uint64_t parent;
 	uint8_t key[MITOSIS_KEY_LEN];
-	char addr[MITOSIS_ADDR_LEN];
-	uint16_t port;
+	struct mitosis_where where;	/* the parent's */
 	const struct mitosis_run *runs;
 	size_t nruns;
 	const struct mitosis_region *regions;
@@ -113,6 +121,10 @@ MITOSIS_API const char *mitosis_error(const struct mitosis *ctl);
 
 MITOSIS_API int mitosis_info(struct mitosis *ctl, struct mitosis_info *info);
 
+#define MITOSIS_TRANSPORTS_LEN	32
+/* Those of transports ("dct,rc"; NULL: the module's setting) that are usable here; rc still needs an address. */
+MITOSIS_API int mitosis_usable(struct mitosis *ctl, const char *transports, char usable[MITOSIS_TRANSPORTS_LEN]);
+
 /* Runs the self-test of the memory hooks; -ENOTCONN: they do not work on this kernel. */
 MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
 
@@ -122,10 +134,19 @@ MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
  */
 MITOSIS_API int mitosis_stats(struct mitosis *ctl, uint64_t *stats, uint64_t *latency);
 
-/* Source. name may be NULL, lease 0. */
-MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *addr, const char *name,
+/*
+ * A transport reads from itself, as from another machine, and is refused what it should be; addr (may be NULL) is for rc. ns: what a READ of a
+ * page takes.
+ */
+MITOSIS_API int mitosis_transport_test(struct mitosis *ctl, const char *transport, const char *addr, uint64_t *ns);
+
+/*
+ * Source. transports ("dct", "rc" or several, "dct,rc", the best first), addr and name may be NULL, lease 0. Without transports it is the
+ * module's setting; without addr not rc.
+ */
+MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr, const char *name,
 				    uint32_t lease, uint32_t flags, uint64_t *snapshot,
-				    uint8_t key[MITOSIS_KEY_LEN], uint16_t *port);
+				    uint8_t key[MITOSIS_KEY_LEN], struct mitosis_where *where);
 /* clone may be NULL. */
 MITOSIS_API int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				const struct mitosis_proc *proc, const struct mitosis_proc *clone);
@@ -165,8 +186,8 @@ MITOSIS_API int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitos
 
 /* Destination. addr may be NULL; give_up 0 is the module's default. Runs the self-test when that has not been done. */
 MITOSIS_API int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot,
-				  const uint8_t key[MITOSIS_KEY_LEN], const char *peer_addr,
-				  uint16_t port, const char *addr, uint32_t give_up);
+				  const uint8_t key[MITOSIS_KEY_LEN], const struct mitosis_where *where,
+				  const char *addr, uint32_t give_up);
 MITOSIS_API int mitosis_link_drain(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
 /*

@@ -230,6 +230,13 @@ static void attr_string(struct nlattr **a, int attr, char *buf, size_t len)
 		nla_strlcpy(buf, a[attr], len);
 }
 
+static void attr_dct(struct nlattr **a, struct mitosis_dct *dct)
+{
+	memset(dct, 0, sizeof(*dct));
+	if (a[MITOSIS_A_DCT] && nla_len(a[MITOSIS_A_DCT]) >= (int)sizeof(*dct))
+		memcpy(dct, nla_data(a[MITOSIS_A_DCT]), sizeof(*dct));
+}
+
 static struct nl_sock *netlink_socket(char *err, size_t errlen)
 {
 	struct nl_sock *sk = nl_socket_alloc();
@@ -321,6 +328,24 @@ int mitosis_info(struct mitosis *ctl, struct mitosis_info *info)
 	return netlink_call(ctl, msg, "information", netlink_reply_info, info);
 }
 
+static int netlink_reply_usable(struct nlattr **a, void *arg)
+{
+	attr_string(a, MITOSIS_A_TRANSPORT, arg, MITOSIS_TRANSPORTS_LEN);
+	return 0;
+}
+
+int mitosis_usable(struct mitosis *ctl, const char *transports, char usable[MITOSIS_TRANSPORTS_LEN])
+{
+	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_INFO_GET, NLM_F_ACK, 0);
+
+	*usable = 0;
+	if (!msg)
+		return NETLINK_NO_MEMORY(ctl, "transports");
+	if (transports && nla_put_string(msg, MITOSIS_A_TRANSPORT, transports))
+		return netlink_too_small(ctl, msg, "transports");
+	return netlink_call(ctl, msg, "transports", netlink_reply_usable, usable);
+}
+
 static int netlink_selftest_run(struct mitosis *ctl)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -394,10 +419,45 @@ int mitosis_stats(struct mitosis *ctl, uint64_t *stats, uint64_t *latency)
 	return netlink_call(ctl, msg, "counters", netlink_reply_stats, &reply);
 }
 
+struct transport_tested {
+	uint64_t ns;
+	uint32_t error;
+	char why[192];
+};
+
+static int netlink_reply_tested(struct nlattr **a, void *arg)
+{
+	struct transport_tested *tested = arg;
+
+	tested->ns = attr_u64(a, MITOSIS_A_NS);
+	tested->error = attr_u32(a, MITOSIS_A_ERROR);
+	attr_string(a, MITOSIS_A_WHY, tested->why, sizeof(tested->why));
+	return 0;
+}
+
+int mitosis_transport_test(struct mitosis *ctl, const char *transport, const char *addr, uint64_t *ns)
+{
+	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_XPRT_TEST, NLM_F_ACK, 0);
+	struct transport_tested tested = {};
+	char what[64];
+	int ret;
+
+	snprintf(what, sizeof(what), "self-test of transport %s", transport);
+	if (!msg)
+		return NETLINK_NO_MEMORY(ctl, what);
+	if (nla_put_string(msg, MITOSIS_A_TRANSPORT, transport) || (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)))
+		return netlink_too_small(ctl, msg, what);
+	ret = netlink_call(ctl, msg, what, netlink_reply_tested, &tested);
+	if (!ret && tested.error)
+		ret = netlink_fail(ctl, -(int)tested.error, "%s: %s", what, tested.why);
+	*ns = tested.ns;
+	return ret;
+}
+
 struct hold_created {
 	uint64_t snapshot;
 	uint8_t *key;
-	uint16_t port;
+	struct mitosis_where where;
 };
 
 static int netlink_reply_created(struct nlattr **a, void *arg)
@@ -405,7 +465,8 @@ static int netlink_reply_created(struct nlattr **a, void *arg)
 	struct hold_created *created = arg;
 
 	created->snapshot = attr_u64(a, MITOSIS_A_SNAPSHOT);
-	created->port = attr_u16(a, MITOSIS_A_PORT);
+	created->where.port = attr_u16(a, MITOSIS_A_PORT);
+	attr_dct(a, &created->where.dct);
 	if (!created->snapshot || !a[MITOSIS_A_KEY] ||
 	    nla_len(a[MITOSIS_A_KEY]) != MITOSIS_KEY_LEN)
 		return -EBADMSG;
@@ -413,9 +474,9 @@ static int netlink_reply_created(struct nlattr **a, void *arg)
 	return 0;
 }
 
-int mitosis_hold_create(struct mitosis *ctl, const char *addr, const char *name, uint32_t lease,
+int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr, const char *name, uint32_t lease,
 			uint32_t flags, uint64_t *snapshot, uint8_t key[MITOSIS_KEY_LEN],
-			uint16_t *port)
+			struct mitosis_where *where)
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_CREATE, NLM_F_ACK, 0);
 	struct hold_created created = { .key = key };
@@ -424,17 +485,22 @@ int mitosis_hold_create(struct mitosis *ctl, const char *addr, const char *name,
 
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, "snapshot");
-	if (nla_put_string(msg, MITOSIS_A_ADDR, addr) ||
+	if ((addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
+	    (transports && nla_put_string(msg, MITOSIS_A_TRANSPORT, transports)) ||
 	    (name && nla_put_string(msg, MITOSIS_A_NAME, name)) ||
 	    (lease && nla_put_u32(msg, MITOSIS_A_LEASE, lease)) ||
 	    (flags && nla_put_u32(msg, MITOSIS_A_FLAGS, flags)))
 		return netlink_too_small(ctl, msg, "snapshot");
-	snprintf(what, sizeof(what), "snapshot at address %s", addr);
+	snprintf(what, sizeof(what), "snapshot at address %s", addr ? addr : "none");
+	if (transports && !strcmp(transports, "dct"))
+		snprintf(what, sizeof(what), "snapshot over transport dct");
 	ret = netlink_call(ctl, msg, what, netlink_reply_created, &created);
 	if (ret)
 		return ret;
 	*snapshot = created.snapshot;
-	*port = created.port;
+	*where = created.where;
+	if (!where->dct.number)
+		snprintf(where->addr, sizeof(where->addr), "%s", addr ? addr : "");
 	return 0;
 }
 
@@ -639,6 +705,7 @@ static int netlink_reply_hold(struct nlattr **a, void *arg)
 
 	attr_string(a, MITOSIS_A_NAME, hold.name, sizeof(hold.name));
 	attr_string(a, MITOSIS_A_ADDR, hold.addr, sizeof(hold.addr));
+	attr_string(a, MITOSIS_A_TRANSPORT, hold.transport, sizeof(hold.transport));
 	return dump->hold(&hold, dump->arg);
 }
 
@@ -690,7 +757,7 @@ static int netlink_reply_inherit(struct nlattr **a, void *arg)
 	struct mitosis_inherit_info in = {
 		.mm = attr_u32(a, MITOSIS_A_MM),
 		.parent = attr_u64(a, MITOSIS_A_PARENT),
-		.port = attr_u16(a, MITOSIS_A_PORT),
+		.where.port = attr_u16(a, MITOSIS_A_PORT),
 		.runs = runs ? nla_data(runs) : NULL,
 		.nruns = runs ? nla_len(runs) / sizeof(*in.runs) : 0,
 		.regions = regions ? nla_data(regions) : NULL,
@@ -701,7 +768,8 @@ static int netlink_reply_inherit(struct nlattr **a, void *arg)
 	if (!a[MITOSIS_A_KEY] || nla_len(a[MITOSIS_A_KEY]) != MITOSIS_KEY_LEN)
 		return -EBADMSG;
 	memcpy(in.key, nla_data(a[MITOSIS_A_KEY]), MITOSIS_KEY_LEN);
-	attr_string(a, MITOSIS_A_PEER_ADDR, in.addr, sizeof(in.addr));
+	attr_string(a, MITOSIS_A_PEER_ADDR, in.where.addr, sizeof(in.where.addr));
+	attr_dct(a, &in.where.dct);
 	return dump->inherit(&in, dump->arg);
 }
 
@@ -729,6 +797,7 @@ static int netlink_reply_link(struct nlattr **a, void *arg)
 	struct dump *dump = arg;
 
 	attr_string(a, MITOSIS_A_PEER_ADDR, link.peer_addr, sizeof(link.peer_addr));
+	attr_string(a, MITOSIS_A_TRANSPORT, link.transport, sizeof(link.transport));
 	return dump->link(&link, dump->arg);
 }
 
@@ -795,20 +864,25 @@ int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb
 }
 
 static int netlink_link_open(struct mitosis *ctl, uint64_t snapshot,
-			     const uint8_t key[MITOSIS_KEY_LEN], const char *peer_addr,
-			     uint16_t port, const char *addr, uint32_t give_up)
+			     const uint8_t key[MITOSIS_KEY_LEN], const struct mitosis_where *where,
+			     const char *addr, uint32_t give_up)
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_LINK_OPEN, NLM_F_ACK, 0);
 	char what[192];
 
-	snprintf(what, sizeof(what), "link to snapshot %016llx at %s port %u",
-		 (unsigned long long)snapshot, peer_addr, port);
+	if (where->dct.number)
+		snprintf(what, sizeof(what), "link to snapshot %016llx at DC target %#x",
+			 (unsigned long long)snapshot, where->dct.number);
+	else
+		snprintf(what, sizeof(what), "link to snapshot %016llx at %s port %u",
+			 (unsigned long long)snapshot, where->addr, where->port);
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
 	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
 	    nla_put(msg, MITOSIS_A_KEY, MITOSIS_KEY_LEN, key) ||
-	    nla_put_string(msg, MITOSIS_A_PEER_ADDR, peer_addr) ||
-	    nla_put_u16(msg, MITOSIS_A_PORT, port) ||
+	    (where->dct.number ? nla_put(msg, MITOSIS_A_DCT, sizeof(where->dct), &where->dct) :
+				 nla_put_string(msg, MITOSIS_A_PEER_ADDR, where->addr) ||
+				 nla_put_u16(msg, MITOSIS_A_PORT, where->port)) ||
 	    (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
 	    (give_up && nla_put_u32(msg, MITOSIS_A_GIVE_UP, give_up)))
 		return netlink_too_small(ctl, msg, what);
@@ -816,7 +890,7 @@ static int netlink_link_open(struct mitosis *ctl, uint64_t snapshot,
 }
 
 int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot, const uint8_t key[MITOSIS_KEY_LEN],
-		      const char *peer_addr, uint16_t port, const char *addr, uint32_t give_up)
+		      const struct mitosis_where *where, const char *addr, uint32_t give_up)
 {
 	struct mitosis_info info;
 	int ret;
@@ -826,7 +900,7 @@ int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot, const uint8_t key[
 		ret = mitosis_selftest(ctl);
 	if (ret)
 		return ret;
-	return netlink_link_open(ctl, snapshot, key, peer_addr, port, addr, give_up);
+	return netlink_link_open(ctl, snapshot, key, where, addr, give_up);
 }
 
 int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint64_t parent,

@@ -82,9 +82,11 @@ static int dump_finish_script(void)
 
 static int dump_hold_create(void)
 {
-	char addr[MITOSIS_ADDR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
-	const char *want = plugin_setting("MITOSIS_ADDR");
+	char addr[MITOSIS_ADDR_LEN] = "", host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
+	const char *want = plugin_setting("MITOSIS_ADDR"), *transports = plugin_setting("MITOSIS_TRANSPORT");
 	struct mitosis_image *img = dump.img;
+	char usable[MITOSIS_TRANSPORTS_LEN];
+	struct mitosis_where where;
 	uint32_t lease;
 	int ret;
 
@@ -93,7 +95,7 @@ static int dump_hold_create(void)
 		return ret;
 	if (want) {
 		snprintf(addr, sizeof(addr), "%s", want);
-	} else if (mitosis_default_addr(addr)) {
+	} else if (mitosis_default_addr(addr) && !mitosis_usable(dump.ctl, transports, usable) && !strcmp(usable, "rc")) {
 		plugin_say("no RDMA device here has an address: look at 'rdma link' and 'ip address', or set MITOSIS_ADDR");
 		return -ENODEV;
 	}
@@ -104,16 +106,22 @@ static int dump_hold_create(void)
 	gethostname(host, sizeof(host) - 1);
 	img->host = strdup(host);
 	img->created = (uint64_t)time(NULL);
-	if (!img->host || mitosis_image_add_addr(img, addr)) {
+	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ? : host);
+	ret = mitosis_hold_create(dump.ctl, transports, *addr ? addr : NULL, name, lease, img->flags, &img->snapshot,
+				  img->key, &where);
+	if (ret) {
+		plugin_say("%s", mitosis_error(dump.ctl));
+		return ret;
+	}
+	img->port = where.port;
+	img->dct = where.dct;
+	explicit_bzero(&where, sizeof(where));
+	if (!img->host || (!img->dct.number && mitosis_image_add_addr(img, addr))) {
 		plugin_say("the dump can not be begun: no memory is left");
+		mitosis_release(dump.ctl, img->snapshot);
 		return -ENOMEM;
 	}
-	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ? : host);
-	ret = mitosis_hold_create(dump.ctl, addr, name, lease, img->flags, &img->snapshot, img->key,
-				  &img->port);
-	if (ret)
-		plugin_say("%s", mitosis_error(dump.ctl));
-	return ret;
+	return 0;
 }
 
 static int dump_record(void)

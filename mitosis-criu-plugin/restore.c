@@ -110,6 +110,18 @@ static void restore_pagemaps_remove(void)
 	restore.lock = -1;
 }
 
+static int restore_link(uint64_t snapshot, const uint8_t *key, const char *addr, uint16_t port, const struct mitosis_dct *dct,
+			uint32_t give_up)
+{
+	struct mitosis_where where = { .port = port, .dct = *dct };
+	int ret;
+
+	snprintf(where.addr, sizeof(where.addr), "%s", addr);
+	ret = mitosis_link_open(restore.ctl, snapshot, key, &where, NULL, give_up);
+	explicit_bzero(&where, sizeof(where));
+	return ret;
+}
+
 /* They stay open until our socket is closed, and then as long as somebody reads from them. */
 static int restore_parents_open(uint32_t give_up)
 {
@@ -119,7 +131,7 @@ static int restore_parents_open(uint32_t give_up)
 	for (i = 0; i < restore.img->nparents && !ret; i++) {
 		const struct mitosis_image_parent *p = &restore.img->parents[i];
 
-		ret = mitosis_link_open(restore.ctl, p->snapshot, p->key, p->addr, p->port, NULL, give_up);
+		ret = restore_link(p->snapshot, p->key, p->addr, p->port, &p->dct, give_up);
 		if (ret == -EEXIST)
 			ret = 0;
 		if (ret)
@@ -131,18 +143,24 @@ static int restore_parents_open(uint32_t give_up)
 
 static int restore_link_open(void)
 {
+	const char *transports = plugin_setting("MITOSIS_TRANSPORT");
 	struct mitosis_image *img = restore.img;
 	uint32_t give_up;
 	size_t i;
 	int ret;
 
+	if (transports && strcmp(transports, img->dct.number ? "dct" : "rc")) {
+		plugin_say("the source offers its memory over transport %s, not over %s: prepare it there with --transport %s",
+			   img->dct.number ? "dct" : "rc", transports, transports);
+		return -EPROTONOSUPPORT;
+	}
+
 	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up);
 	if (ret)
 		return ret;
 	ret = -ENOENT;
-	for (i = 0; i < img->naddrs && ret; i++) {
-		ret = mitosis_link_open(restore.ctl, img->snapshot, img->key, img->addrs[i],
-					img->port, NULL, give_up);
+	for (i = 0; i < (img->dct.number ? 1 : img->naddrs) && ret; i++) {
+		ret = restore_link(img->snapshot, img->key, img->dct.number ? "" : img->addrs[i], img->port, &img->dct, give_up);
 		/* The children of one source on a node share a link. */
 		if (ret == -EEXIST)
 			return restore_parents_open(give_up);

@@ -20,7 +20,7 @@
  * At the source, in this order, while the tasks stand still:
  *
  * HOLD_CREATE	[ADDR] (local address that peers reach), [TRANSPORT], [NAME], [LEASE], [FLAGS]
- *		-> SNAPSHOT, KEY, TRANSPORT, PORT with rc, DCT with dct
+ *		-> SNAPSHOT, KEY, TRANSPORT, PORT, and DCT with dct
  *		The first transport of TRANSPORT, or else of the module's parameter transports, that can is taken. rc needs ADDR; dct takes
  *		the port that has ADDR, or the first that is up.
  *		EADDRNOTAVAIL: no RDMA device has ADDR. EOPNOTSUPP: the device lacks what is needed. ENODEV: no device can do that.
@@ -39,7 +39,7 @@
  * HOLD_EXTEND	SNAPSHOT [, LEASE]: the lease begins anew, LEASE seconds from now; without one there is none any more. ENOENT:
  *		no such snapshot, or it is going away.
  * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
- * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, PEER_ADDR and PORT or DCT, and either REGIONS or RUNS, several messages. The snapshot keeps
+ * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, PEER_ADDR, PORT, DCT with dct, and either REGIONS or RUNS, several messages. The snapshot keeps
  *		this node's links to its parents open.
  * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
  * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
@@ -74,8 +74,8 @@
  *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
  *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
  * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded, LATENCY of its faults
- * INFO_GET	-> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those that are loaded and have a device, in the
- *		order in which they are tried)
+ * INFO_GET	[TRANSPORT] -> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those of the given ones, or else of the
+ *		module's parameter transports, that are loaded and have a device)
  * XPRT_TEST	TRANSPORT [, ADDR] -> NS, of a READ of one page, or else ERROR and WHY. Exposes memory of the module's and reads it, as a peer
  *		would, over the same device; and sees that what is not exposed, and who has a wrong key, is refused.
  *

@@ -109,20 +109,20 @@ static void hold(char **argv, int argc)
 	struct mitosis_proc proc;
 	struct mitosis_run run;
 	uint8_t key[MITOSIS_KEY_LEN];
+	struct mitosis_where where;
 	uint64_t id;
-	uint16_t port;
 
 	proc_get(atoi(argv[1]), &proc);
 	run.start = strtoull(argv[2], NULL, 0);
 	run.npages = strtoull(argv[3], NULL, 0);
-	OK(mitosis_hold_create(ctl, argv[0], "test", argc > 4 ? atoi(argv[4]) : 0, 0, &id, key, &port), "hold");
+	OK(mitosis_hold_create(ctl, "rc", argv[0], "test", argc > 4 ? atoi(argv[4]) : 0, 0, &id, key, &where), "hold");
 	OK(mitosis_hold_mm(ctl, id, proc.pid, &proc, NULL), "hold mm");
 	OK(mitosis_hold_pages(ctl, id, proc.pid, &run, 1), "hold pages");
 	OK(mitosis_hold_seal(ctl, id), "seal");
 	printf("snapshot %016llx\nkey ", (unsigned long long)id);
 	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
 		printf("%02x", key[i]);
-	printf("\nport %u\n", port);
+	printf("\nport %u\n", where.port);
 	OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 }
 
@@ -250,8 +250,8 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	struct mitosis_proc proc[64];
 	uint8_t key[MITOSIS_KEY_LEN];
 	struct runs runs[64];
+	struct mitosis_where where;
 	uint64_t id, held = 0;
-	uint16_t port;
 	struct mitosis_arm arm = { .flags = getenv("CACHE") ? MITOSIS_ATTACH_F_CACHE : 0 };
 
 	if (n > 64)
@@ -259,7 +259,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	if (getenv("PREFETCH") && mitosis_prefetch_parse(getenv("PREFETCH"), &arm))
 		DIE("PREFETCH=%s is no policy", getenv("PREFETCH"));
 	stop_all(proc, pids, n);
-	OK(mitosis_hold_create(ctl, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &port), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &where), "hold");
 	printf("%016llx\n", (unsigned long long)id);
 	for (int i = 0; i < n; i++) {
 		runs_find(proc[i].pid, &runs[i]);
@@ -269,7 +269,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 			held += runs[i].run[k].npages;
 	}
 	OK(mitosis_hold_seal(ctl, id), "seal");
-	OK(mitosis_link_open(ctl, id, key, addr, port, NULL, 0), "link");
+	OK(mitosis_link_open(ctl, id, key, &where, NULL, 0), "link");
 	for (int i = 0; i < n; i++) {
 		struct regions rs = { .mm = proc[i].pid };
 
@@ -288,7 +288,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 }
 
 /* What a restore does, with a socket of its own, that stays open as long as we live. */
-static int child_attach(uint64_t id, const uint8_t *key, const char *addr, int port, uint32_t mm, const struct runs *runs,
+static int child_attach(uint64_t id, const uint8_t *key, const struct mitosis_where *where, uint32_t mm, const struct runs *runs,
 			const struct mitosis_proc *child, bool first)
 {
 	struct regions rs = { .mm = mm };
@@ -299,7 +299,7 @@ static int child_attach(uint64_t id, const uint8_t *key, const char *addr, int p
 	if (!ctl)
 		DIE("%s", err);
 	nth_set(first ? "link" : "join");
-	ret = mitosis_link_open(ctl, id, key, addr, port, NULL, 0);
+	ret = mitosis_link_open(ctl, id, key, where, NULL, 0);
 	nth_look();
 	if (ret && ret != -EEXIST) {
 		fprintf(stderr, "link: %s (%s)\n", mitosis_error(ctl), strerror(-ret));
@@ -327,8 +327,8 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 	uint8_t key[MITOSIS_KEY_LEN];
 	bool failed = false;
 	struct runs runs;
+	struct mitosis_where where;
 	uint64_t id;
-	uint16_t port;
 
 	if (n > 63)
 		DIE("too many processes");
@@ -337,7 +337,7 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 		fork_stopped[i] = proc[i].pid;
 	atexit(fork_go_on);
 	runs_find(proc[0].pid, &runs);
-	OK(mitosis_hold_create(ctl, addr, "fork", 0, 0, &id, key, &port), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr, "fork", 0, 0, &id, key, &where), "hold");
 	OK(mitosis_hold_mm(ctl, id, proc[0].pid, &proc[0], &proc[1]), "hold mm");
 	kill(proc[1].pid, SIGKILL);
 	OK(mitosis_hold_pages(ctl, id, proc[0].pid, runs.run, runs.n), "hold pages");
@@ -345,7 +345,7 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 	printf("%016llx\n", (unsigned long long)id);
 	kill(proc[0].pid, SIGCONT);
 	for (int i = 2; i < n; i++) {
-		if (!child_attach(id, key, addr, port, proc[0].pid, &runs, &proc[i], i == 2))
+		if (!child_attach(id, key, &where, proc[0].pid, &runs, &proc[i], i == 2))
 			continue;
 		kill(proc[i].pid, SIGKILL);
 		failed = true;
@@ -355,12 +355,14 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 
 static void link_once(uint64_t id, const char *hex, const char *addr, int port)
 {
+	struct mitosis_where where = { .port = port };
 	uint8_t key[MITOSIS_KEY_LEN];
 
+	snprintf(where.addr, sizeof(where.addr), "%s", addr);
 	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
 		if (sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
 			DIE("%s is no key", hex);
-	OK(mitosis_link_open(ctl, id, key, addr, port, NULL, 0), "link");
+	OK(mitosis_link_open(ctl, id, key, &where, NULL, 0), "link");
 	OK(mitosis_link_close(ctl, id), "close");
 }
 
