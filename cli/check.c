@@ -101,9 +101,58 @@ static void check_criu(json_object *problems)
 			"the criu plugin %s is not there", path);
 }
 
-void check_machine(json_object *problems, const char *addr)
+bool cli_transports_are_good(const char *transports)
 {
-	char buf[MITOSIS_ADDR_LEN], err[MITOSIS_ERROR_LEN];
+	const char *p = transports;
+	size_t n;
+
+	if (strlen(transports) >= MITOSIS_TRANSPORTS_LEN)
+		p = "?";
+	for (; *p; p += n + (p[n] == ',')) {
+		n = strcspn(p, ",");
+		if ((n != 2 || strncmp(p, "rc", n)) && (n != 3 || strncmp(p, "dct", n)))
+			break;
+	}
+	if (*transports && !*p)
+		return true;
+	cli_say("--transport %s is none: dct, rc, or both, as dct,rc, the better one first", transports);
+	return false;
+}
+
+/* Whether rc could be used is what its address says. */
+static void check_transports(json_object *problems, struct mitosis *ctl, const char *addr, const char *transports, char *usable)
+{
+	char can[MITOSIS_TRANSPORTS_LEN], buf[MITOSIS_ADDR_LEN], *name, *save = NULL;
+	bool no_addr = false;
+
+	if (mitosis_usable(ctl, transports, can)) {
+		problem(problems, "load the module of this version of mitosis", "%s", mitosis_error(ctl));
+		return;
+	}
+	for (name = strtok_r(can, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+		if (!strcmp(name, "rc") && (addr ? !mitosis_addr_has_rdma(addr) : mitosis_default_addr(buf))) {
+			no_addr = true;
+			continue;
+		}
+		if (*usable)
+			strcat(usable, ",");
+		strcat(usable, name);
+	}
+	if (*usable)
+		return;
+	if (no_addr && addr)
+		problem(problems, "see rdma link and ip addr", "address %s has no RDMA device here", addr);
+	else if (no_addr)
+		problem(problems, "see rdma link and ip addr; soft RoCE: rdma link add rxe0 type rxe netdev eth0",
+			"no network device with an RDMA device has an address");
+	else
+		problem(problems, "mitosis-cli check --transport NAME --loopback says why",
+			"no transport of %s can be used here", transports ? transports : "the module's parameter transports");
+}
+
+void check_machine(json_object *problems, const char *addr, const char *transports, char *usable)
+{
+	char can[MITOSIS_TRANSPORTS_LEN] = "", err[MITOSIS_ERROR_LEN];
 	struct mitosis *ctl;
 	struct utsname uts;
 	struct statfs fs;
@@ -128,13 +177,11 @@ void check_machine(json_object *problems, const char *addr)
 		if (mitosis_selftest(ctl))
 			problem(problems, "use a kernel that mitosis knows (6.1 to 6.12)", "%s",
 				mitosis_error(ctl));
+		check_transports(problems, ctl, addr, transports, can);
 		mitosis_close(ctl);
 	}
-	if (addr && !mitosis_addr_has_rdma(addr))
-		problem(problems, "see rdma link and ip addr", "address %s has no RDMA device here", addr);
-	else if (!addr && mitosis_default_addr(buf))
-		problem(problems, "see rdma link and ip addr; soft RoCE: rdma link add rxe0 type rxe netdev eth0",
-			"no network device with an RDMA device has an address");
+	if (usable)
+		strcpy(usable, can);
 	if (statfs(CLI_CGROUP, &fs) || fs.f_type != CGROUP2_SUPER_MAGIC)
 		problem(problems, "mount it: mount -t cgroup2 none " CLI_CGROUP,
 			"cgroup v2 is not mounted at " CLI_CGROUP);

@@ -140,7 +140,13 @@ bool fence_exists(const char *dir);
 int fence_undo(json_object *journal);
 
 /* check.c: each problem is {"what": sentence, "remedy": sentence}; json arrays. */
-void check_machine(json_object *problems, const char *addr);
+/*
+ * transports: what may be used, NULL: the module's setting; usable, MITOSIS_TRANSPORTS_LEN bytes, gets those of them that can be; may
+ * be NULL.
+ */
+void check_machine(json_object *problems, const char *addr, const char *transports, char *usable);
+/* "dct", "rc" or several, "dct,rc"; says what is wrong. */
+bool cli_transports_are_good(const char *transports);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
 void check_arrival(json_object *described, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */

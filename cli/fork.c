@@ -109,7 +109,7 @@ void cli_sweep_prepared(struct mitosis *ctl)
 }
 
 struct prepare {
-	const char *name, *addr;
+	const char *name, *addr, *transport;
 	pid_t pid;
 	uint32_t lease;
 	bool pin, json, replace;
@@ -269,6 +269,8 @@ static int prepare_criu(struct prepare *p)
 		setenv("MITOSIS_FOLLOW", "1", 1);
 	if (p->addr)
 		setenv("MITOSIS_ADDR", p->addr, 1);
+	if (p->transport)
+		setenv("MITOSIS_TRANSPORT", p->transport, 1);
 	n += cli_criu_dump(argv + n, pid, p->dir);
 	argv[n++] = "--leave-running";
 	if (json_object_get_boolean(json_object_object_get(p->stdio, "shell_job")))
@@ -436,7 +438,8 @@ int cmd_prepare(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "pid", 1, NULL, 'p' }, { "lease", 1, NULL, 'l' }, { "name", 1, NULL, 'n' }, { "pin", 0, NULL, 'P' },
-		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, { "replace", 0, NULL, 'r' }, {}
+		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, { "replace", 0, NULL, 'r' },
+		{ "transport", 1, NULL, 'x' }, {}
 	};
 	struct prepare p = {};
 	const char *dir = NULL;
@@ -470,6 +473,11 @@ int cmd_prepare(int argc, char **argv)
 			break;
 		case 'a':
 			p.addr = optarg;
+			break;
+		case 'x':
+			if (!cli_transports_are_good(optarg))
+				return CLI_USAGE;
+			p.transport = optarg;
 			break;
 		case 'j':
 			p.json = true;
@@ -561,6 +569,7 @@ struct host {
 struct resume {
 	struct child_opts opts;
 	const char *ssh, *from;
+	const char *transport;	/* of the descriptor; before it is read, what the user wants; NULL: any */
 	char dir[PATH_MAX], id[17];
 	int lock;		/* of a directory of our own; 0: none */
 	bool foreground;
@@ -627,6 +636,7 @@ static int resume_send(struct resume *r, struct host *h)
 		json_object_object_add(fork, "hook", json_object_new_string(r->opts.hook));
 	json_object_object_add(fork, "criu_options", args);
 	json_object_object_add(hello, "fork", fork);
+	json_object_object_add(hello, "transport", json_object_new_string(r->transport));
 	if (wire_remote(&h->wire, r->ssh, h->name, &h->ssh_pid)) {
 		json_object_put(hello);
 		return -1;
@@ -788,7 +798,12 @@ static int resume_find(struct resume *r, const char *what)
 	} else if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
 		cli_say("%s is of a migration, which has one destination: mitosis-cli restore", r->dir);
 		ret = -1;
+	} else if (r->transport && strcmp(r->transport, img->dct.number ? "dct" : "rc")) {
+		cli_say("%s is offered over transport %s: prepare it with --transport %s", r->dir,
+			img->dct.number ? "dct" : "rc", r->transport);
+		ret = -1;
 	}
+	r->transport = img->dct.number ? "dct" : "rc";
 	mitosis_image_free(img);
 	return ret;
 }
@@ -800,7 +815,7 @@ int cmd_resume(int argc, char **argv)
 		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
 		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' },
 		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' }, { "prefetch", 1, NULL, 'p' },
-		{ "record", 0, NULL, 'r' }, {}
+		{ "record", 0, NULL, 'r' }, { "transport", 1, NULL, 'x' }, {}
 	};
 	struct mitosis_arm policy;
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
@@ -852,6 +867,11 @@ int cmd_resume(int argc, char **argv)
 			break;
 		case 'h':
 			r.opts.hook = optarg;
+			break;
+		case 'x':
+			if (!cli_transports_are_good(optarg))
+				return CLI_USAGE;
+			r.transport = optarg;
 			break;
 		case 'g':
 			r.opts.give_up = atoi(optarg);

@@ -25,9 +25,10 @@
 struct migrate {
 	/* options */
 	pid_t pid;
-	const char *to, *ssh, *addr;
+	const char *to, *ssh, *addr, *transport;
+	char usable[MITOSIS_TRANSPORTS_LEN];	/* of the transports, on both sides */
 	unsigned int give_up, timeout;
-	bool wait, tcp, json, check_only;
+	bool wait, tcp, json, check_only, loopback;
 	char **criu_args;
 	int ncriu_args;
 
@@ -91,6 +92,7 @@ static json_object *hello(struct migrate *m, json_object *described, bool check_
 	int i;
 
 	json_object_object_add(o, "check_only", json_object_new_boolean(check_only));
+	json_object_object_add(o, "transport", json_object_new_string(m->usable));
 	json_object_object_add(o, "give_up", json_object_new_int(m->give_up));
 	json_object_object_add(o, "timeout", json_object_new_int(m->timeout));
 	json_object_object_add(o, "tcp", json_object_new_boolean(m->tcp));
@@ -110,7 +112,7 @@ static int preflight(struct migrate *m)
 	int ret;
 
 	m->problems = json_object_new_array();
-	check_machine(problems, m->addr);
+	check_machine(problems, m->addr, m->transport, m->usable);
 	if (m->pid)
 		described = check_describe(m->pid, m->tcp, problems);
 	ret = check_report(problems, "here", m->problems);
@@ -130,6 +132,8 @@ static int preflight(struct migrate *m)
 	problems = json_object_object_get(answer, "problems");
 	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to, m->problems))
 		ret = CLI_REFUSED;
+	/* what the other side lacks is not offered to it */
+	snprintf(m->usable, sizeof(m->usable), "%s", jstr(answer, "transport"));
 	json_object_put(answer);
 	return ret;
 }
@@ -222,6 +226,7 @@ static int criu_start(struct migrate *m, const char *sock)
 	setenv("MITOSIS_ACTION_ID", m->id, 1);
 	if (m->addr)
 		setenv("MITOSIS_ADDR", m->addr, 1);
+	setenv("MITOSIS_TRANSPORT", m->usable, 1);
 	if (cli_spawn(argv, -1, 2, &m->criu_pid))
 		return -1;
 	m->criu_fd = syscall(SYS_pidfd_open, m->criu_pid, 0);
@@ -532,7 +537,7 @@ static int parse(struct migrate *m, int argc, char **argv)
 		{ "pid", 1, NULL, 'p' }, { "to", 1, NULL, 't' }, { "ssh", 1, NULL, 's' },
 		{ "addr", 1, NULL, 'a' }, { "no-wait", 0, NULL, 'n' }, { "give-up", 1, NULL, 'g' },
 		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
-		{ "json", 0, NULL, 'j' }, {}
+		{ "json", 0, NULL, 'j' }, { "transport", 1, NULL, 'x' }, { "loopback", 0, NULL, 'l' }, {}
 	};
 	int c;
 
@@ -571,6 +576,14 @@ static int parse(struct migrate *m, int argc, char **argv)
 		case 'j':
 			m->json = true;
 			break;
+		case 'x':
+			if (!cli_transports_are_good(optarg))
+				return -1;
+			m->transport = optarg;
+			break;
+		case 'l':
+			m->loopback = true;
+			break;
 		default:
 			return -1;
 		}
@@ -594,11 +607,51 @@ int cmd_migrate(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (parse(&m, argc, argv))
 		return CLI_USAGE;
-	if (!m.pid || !m.to) {
-		cli_say("migrate needs --pid and --to: see mitosis-cli migrate --help");
+	if (!m.pid || !m.to || m.loopback) {
+		cli_say("migrate needs --pid and --to, and takes no --loopback: see mitosis-cli migrate --help");
 		return CLI_USAGE;
 	}
 	return migrate(&m);
+}
+
+/* A transport reads from itself. */
+static int check_loopback(const struct migrate *m)
+{
+	char addr[MITOSIS_ADDR_LEN] = "";
+	struct mitosis *ctl;
+	uint64_t ns = 0;
+	int ret;
+
+	if (!m->transport || strchr(m->transport, ',') || m->pid || m->to) {
+		cli_say("check --loopback is for one --transport, without --pid and --to");
+		return CLI_USAGE;
+	}
+	ctl = cli_open();
+	if (!ctl)
+		return CLI_FAILED;
+	if (m->addr)
+		snprintf(addr, sizeof(addr), "%s", m->addr);
+	else
+		mitosis_default_addr(addr);
+	ret = mitosis_transport_test(ctl, m->transport, *addr ? addr : NULL, &ns);
+	if (m->json) {
+		json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "ok", json_object_new_boolean(!ret));
+		json_object_object_add(o, "transport", json_object_new_string(m->transport));
+		if (ret)
+			json_object_object_add(o, "problem", json_object_new_string(mitosis_error(ctl)));
+		else
+			json_object_object_add(o, "read_ns", json_object_new_uint64(ns));
+		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+		json_object_put(o);
+	} else if (ret) {
+		cli_say("%s", mitosis_error(ctl));
+	} else {
+		printf("transport %s works: it reads a page in %.1f us, and what it may not read is refused\n", m->transport, ns / 1e3);
+	}
+	mitosis_close(ctl);
+	return ret ? CLI_REFUSED : CLI_OK;
 }
 
 int cmd_check(int argc, char **argv)
@@ -609,6 +662,8 @@ int cmd_check(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (parse(&m, argc, argv))
 		return CLI_USAGE;
+	if (m.loopback)
+		return check_loopback(&m);
 	m.check_only = true;
 	ret = migrate(&m);
 	if (m.json) {

@@ -615,6 +615,7 @@ static int send_descriptor(struct receive *r, const char *name)
 int cmd_receive(int argc, char **argv)
 {
 	json_object *hello, *answer, *problems, *fork;
+	char usable[MITOSIS_TRANSPORTS_LEN];
 	struct receive r = {};
 	bool check_only;
 	int ret;
@@ -663,12 +664,13 @@ int cmd_receive(int argc, char **argv)
 	cli_sweep_work_dirs();
 	sweep_cgroups();
 	problems = json_object_new_array();
-	check_machine(problems, NULL);
+	check_machine(problems, NULL, *jstr(hello, "transport") ? jstr(hello, "transport") : NULL, usable);
 	check_arrival(json_object_object_get(hello, "process"), problems);
 	if (json_object_array_length(problems))
 		check_only = true;
 	answer = json_object_new_object();
 	json_object_object_add(answer, "problems", problems);
+	json_object_object_add(answer, "transport", json_object_new_string(usable));
 	if (wire_send(&r.wire, answer) || check_only)
 		ret = check_only ? CLI_REFUSED : CLI_FAILED;
 	else if (json_object_object_get_ex(hello, "fork", &fork))

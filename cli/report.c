@@ -25,6 +25,7 @@ static int list_hold(const struct mitosis_hold_info *h, void *arg)
 	json_object_object_add(o, "snapshot", cli_json_id(h->snapshot));
 	add_str(o, "name", h->name);
 	add_str(o, "state", mitosis_hold_state_name(h->state));
+	add_str(o, "transport", h->transport);
 	add_str(o, "address", h->addr);
 	add_u64(o, "port", h->port);
 	add_u64(o, "pages", h->pages_held);
@@ -46,6 +47,7 @@ static int list_link(const struct mitosis_link_info *l, void *arg)
 	json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "snapshot", cli_json_id(l->snapshot));
+	add_str(o, "transport", l->transport);
 	add_str(o, "source", l->peer_addr);
 	add_str(o, "state", mitosis_link_state_name(l->state));
 	add_u64(o, "attached", l->nattached);

@@ -5,12 +5,17 @@ set -eu
 ldconfig
 if [ -d /sys/module/mitosis ] && ! cmp -s /root/t/mitosis.ko /run/mitosis.ko.loaded; then
 	mitosis-cli release --all > /dev/null 2>&1 || true
+	[ ! -d /sys/module/mitosis_dct ] || rmmod mitosis_dct
 	rmmod mitosis
 fi
 if [ ! -d /sys/module/mitosis ]; then
 	modprobe -a ib_core rdma_cm rdma_rxe
 	insmod /root/t/mitosis.ko
 	cp /root/t/mitosis.ko /run/mitosis.ko.loaded
+fi
+# Where there is a ConnectX it is what snapshots are offered over.
+if [ -d /sys/module/mlx5_ib ] && [ ! -d /sys/module/mitosis_dct ]; then
+	insmod /root/t/mitosis_dct.ko
 fi
 # Programs that are moved must find the same directory on both sides.
 mkdir -p /tmp/mt
