@@ -211,6 +211,25 @@ struct mitosis_image *sample_image(void)
 	return img;
 }
 
+struct mitosis_image *sample_dct_image(void)
+{
+	static const struct mitosis_dct dct = {
+		.gid = { 0xfe, 0x80, [8] = 2, [15] = 1 }, .key = 0x8877665544332211, .number = 0x123456, .lid = 1,
+		.link = MITOSIS_DCT_IB, .mtu = 5,
+	};
+	struct mitosis_image *img = sample_image();
+
+	while (img->naddrs)
+		free(img->addrs[--img->naddrs]);
+	img->dct = dct;
+	img->parents[0].dct = dct;
+	img->parents[0].dct.link = MITOSIS_DCT_ROCE;
+	img->parents[0].dct.lid = 0;
+	img->parents[0].dct.number = 1;
+	img->parents[0].port = 0;
+	return img;
+}
+
 struct mitosis_image *sample_open_image(void)
 {
 	struct mitosis_image *img = sample_begin();

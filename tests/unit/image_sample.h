@@ -34,6 +34,8 @@ void sample_ttys(struct sample *s, const uint32_t *types, size_t n, int of_sessi
 
 /* Sealed, with two processes; open, with two processes; sealed, with one process of that size of which one page in @every is lazy. */
 struct mitosis_image *sample_image(void);
+/* The same, offered over transport dct, and so is the other snapshot. */
+struct mitosis_image *sample_dct_image(void);
 struct mitosis_image *sample_open_image(void);
 struct mitosis_image *sample_big_image(unsigned int mib, unsigned int every);
 

@@ -297,6 +297,39 @@ static void image_bad_addresses(void)
 	mitosis_image_free(img);
 }
 
+static void image_bad_dct(void)
+{
+	struct mitosis_image *img = sample_dct_image();
+	struct mitosis_dct good = img->dct;
+
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	/* one or the other */
+	CU_ASSERT_EQUAL(mitosis_image_add_addr(img, "::1"), 0);
+	refused(img, "address");
+	free(img->addrs[--img->naddrs]);
+	img->dct.number = 0;
+	refused(img, "address");
+	img->dct.number = 1U << 24;
+	refused(img, "DC target");
+	img->dct = good;
+	img->dct.link = 0;
+	refused(img, "DC target");
+	img->dct.link = MITOSIS_DCT_ROCE + 1;
+	refused(img, "DC target");
+	img->dct = good;
+	img->dct.mtu = 0;
+	refused(img, "DC target");
+	img->dct.mtu = 6;
+	refused(img, "DC target");
+	img->dct = good;
+	img->parents[0].dct.mtu = 6;
+	refused(img, "address");
+	img->parents[0].dct.mtu = 5;
+	img->parents[0].port = 1;
+	refused(img, "port");
+	mitosis_image_free(img);
+}
+
 static void image_bad_host(void)
 {
 	struct mitosis_image *img = sample_image();
@@ -521,6 +554,7 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 	CU_ASSERT(!a->host == !b->host);
 	if (a->host && b->host)
 		CU_ASSERT_STRING_EQUAL(a->host, b->host);
+	CU_ASSERT(!memcmp(&a->dct, &b->dct, sizeof(a->dct)));
 	CU_ASSERT_EQUAL_FATAL(a->naddrs, b->naddrs);
 	for (i = 0; i < a->naddrs; i++)
 		CU_ASSERT_STRING_EQUAL(a->addrs[i], b->addrs[i]);
@@ -546,17 +580,18 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 		CU_ASSERT(a->parents[i].snapshot == b->parents[i].snapshot && a->parents[i].port == b->parents[i].port);
 		CU_ASSERT(!memcmp(a->parents[i].key, b->parents[i].key, MITOSIS_KEY_LEN));
 		CU_ASSERT_STRING_EQUAL(a->parents[i].addr, b->parents[i].addr);
+		CU_ASSERT(!memcmp(&a->parents[i].dct, &b->parents[i].dct, sizeof(a->parents[i].dct)));
 	}
 }
 
 static void image_survives_the_file(void)
 {
-	struct mitosis_image *in[2] = { sample_image(), sample_open_image() }, *out;
+	struct mitosis_image *in[3] = { sample_image(), sample_open_image(), sample_dct_image() }, *out;
 	void *buf;
 	size_t len;
 	int i;
 
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < 3; i++) {
 		CU_ASSERT_EQUAL_FATAL(mitosis_image_format(in[i], &buf, &len, err, sizeof(err)), 0);
 		CU_ASSERT_EQUAL_FATAL(mitosis_image_parse(buf, len, &out, err, sizeof(err)), 0);
 		images_are_equal(in[i], out);
@@ -1084,6 +1119,7 @@ static CU_TestInfo check_tests[] = {
 	{ "good ones", image_good_ones },
 	{ "bad header fields", image_bad_header_fields },
 	{ "bad addresses", image_bad_addresses },
+	{ "bad DC target", image_bad_dct },
 	{ "bad host name", image_bad_host },
 	{ "bad processes", image_bad_processes },
 	{ "bad regions", image_bad_regions },
