@@ -210,6 +210,7 @@ struct dc_conn {
 	spinlock_t lock;		/* what follows */
 	enum conn_state state;
 	int err;
+	bool quiet;			/* it is being closed */
 	unsigned int nops;
 	/* One message at a time. */
 	struct dc_op msg;
@@ -389,7 +390,7 @@ static void conn_down(struct dc_conn *conn, int err, bool tell)
 		spin_unlock_irqrestore(&conn->lock, flags);
 		return;
 	}
-	tell &= conn->state == CONN_UP;
+	tell &= conn->state == CONN_UP && !conn->quiet;
 	conn->state = CONN_DOWN;
 	conn->err = err;
 	conn->nops++;		/* ours: it is not freed before the end */
@@ -1229,6 +1230,8 @@ static int dc_conn_done(struct xprt_conn *base)
 {
 	struct dc_conn *conn = to_dc_conn(base);
 
+	/* It would be a new reader after that. */
+	cancel_delayed_work_sync(&conn->alive);
 	conn_say(conn, DC_MSG_DONE);
 	if (!wait_event_timeout(conn->wait, conn_has_said(conn, DC_MSG_DONE), DC_DONE_TIMEOUT))
 		return -ETIMEDOUT;
@@ -1239,8 +1242,12 @@ static void dc_conn_close(struct xprt_conn *base)
 {
 	struct dc_conn *conn = to_dc_conn(base);
 
-	if (READ_ONCE(conn->state) == CONN_UP) {
-		cancel_delayed_work_sync(&conn->alive);
+	cancel_delayed_work_sync(&conn->alive);
+	/* The owner knows, so it is not told what comes of this. */
+	spin_lock_irq(&conn->lock);
+	conn->quiet = true;
+	spin_unlock_irq(&conn->lock);
+	if (READ_ONCE(conn->state) == CONN_UP && !(READ_ONCE(conn->said) & BIT(DC_MSG_DONE))) {
 		conn_say(conn, DC_MSG_BYE);
 		wait_event_timeout(conn->wait, conn_has_said(conn, DC_MSG_BYE), DC_BYE_TIMEOUT);
 	}
@@ -1287,7 +1294,7 @@ static void expose_recv(struct dc_target *target, const void *data)
 		found->seen = jiffies;
 		look |= type == DC_MSG_DONE || type == DC_MSG_BYE;
 		found->done |= type == DC_MSG_DONE;
-		found->bye = type == DC_MSG_BYE;
+		found->bye = type == DC_MSG_DONE || type == DC_MSG_BYE;
 	}
 	spin_unlock(&ex->lock);
 	if (look)

@@ -17,8 +17,8 @@
 enum dc_msg_type {
 	DC_MSG_HELLO = 1,
 	DC_MSG_ALIVE,
-	DC_MSG_DONE,			/* nothing is needed any more */
-	DC_MSG_BYE,
+	DC_MSG_DONE,			/* nothing is needed any more; and BYE */
+	DC_MSG_BYE,			/* this reader is gone */
 	__DC_MSG_MAX,
 };
 
