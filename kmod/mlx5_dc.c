@@ -669,9 +669,10 @@ void dc_initiator_ring(struct dc_initiator *ini)
 {
 	if (!ini->last)
 		return;
-	/* work requests before the record, the record before the register */
+	/* work requests before the record */
 	dma_wmb();
 	ini->db.db[MLX5_SND_DBR] = cpu_to_be32((u16)(ini->posted * DC_WQE_BBS));
+	/* the record before the register */
 	wmb();
 	mlx5_write64(ini->last, ini->dev->uar->map + MLX5_BF_OFFSET);
 	ini->last = NULL;

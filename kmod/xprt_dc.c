@@ -894,8 +894,8 @@ static void queue_post(struct dc_conn *conn, struct list_head *ops)
 		queue_spin(q, until);
 }
 
-/* hca->lock held. */
-static void pool_destroy(struct dc_port *port)
+/* Nothing is posted any more, and what was has failed; hca->lock held. */
+static void pool_stop(struct dc_port *port)
 {
 	struct dc_queue *q;
 	unsigned int i;
@@ -918,8 +918,16 @@ static void pool_destroy(struct dc_port *port)
 		queue_pump(q, &failed);
 		spin_unlock_irq(&q->lock);
 		queue_end(&ended, &failed);
-		dc_initiator_destroy(&q->ini);
 	}
+}
+
+/* Nobody looks at its queues any more; hca->lock held. */
+static void pool_destroy(struct dc_port *port)
+{
+	unsigned int i;
+
+	for (i = 0; i < port->nqueues; i++)
+		dc_initiator_destroy(&port->queues[i].ini);
 	if (port->srq)
 		ib_destroy_srq(port->srq);
 	if (port->pd)
@@ -1069,14 +1077,19 @@ static void conn_free(struct dc_conn *conn)
 	kfree(conn);
 }
 
-/* After this nothing of it is on a queue. */
+/* Until nothing of it is on a queue, nor anybody at a queue on its behalf. */
+static void conn_wait(struct dc_conn *conn)
+{
+	spin_lock_irq(&conn->lock);
+	wait_event_lock_irq(conn->wait, !conn->nops, conn->lock);
+	spin_unlock_irq(&conn->lock);
+}
+
 static void conn_stop(struct dc_conn *conn, int err)
 {
 	conn_down(conn, err, false);
 	cancel_delayed_work_sync(&conn->alive);
-	spin_lock_irq(&conn->lock);
-	wait_event_lock_irq(conn->wait, !conn->nops, conn->lock);
-	spin_unlock_irq(&conn->lock);
+	conn_wait(conn);
 }
 
 static bool conn_has_said(struct dc_conn *conn, enum dc_msg_type type)
@@ -1217,13 +1230,14 @@ static void dc_conn_read_list(struct xprt_conn *base, struct list_head *reads)
 	if (!n)
 		return;
 	spin_lock_irqsave(&conn->lock, flags);
-	conn->nops += n;
+	conn->nops += n + 1;	/* and ours, while we look at its queue */
 	up = conn->state == CONN_UP;
 	spin_unlock_irqrestore(&conn->lock, flags);
 	if (up)
 		queue_post(conn, &ops);
 	else
 		reads_finish(&ops, -EIO);
+	conn_op_put(conn);
 }
 
 static int dc_conn_done(struct xprt_conn *base)
@@ -1604,6 +1618,10 @@ static void dc_remove(struct ib_device *ibdev, void *client_data)
 				ex->id);
 	list_for_each_entry(conn, &hca->conns, list)
 		conn_down(conn, -ENODEV, true);
+	for (i = 0; i < hca->nports; i++)
+		pool_stop(&hca->ports[i]);
+	list_for_each_entry(conn, &hca->conns, list)
+		conn_wait(conn);
 	for (i = 0; i < hca->nports; i++)
 		pool_destroy(&hca->ports[i]);
 	list_for_each_entry(conn, &hca->conns, list) {

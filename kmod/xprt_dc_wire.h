@@ -31,7 +31,7 @@ struct dc_msg {
 } __packed;
 static_assert(sizeof(struct dc_msg) == DC_MSG_LEN);
 
-#define DC_ALIVE_INTERVAL	(10 * HZ)
-#define DC_SILENCE		(35 * HZ)	/* a reader that has said nothing for so long is gone */
+#define DC_ALIVE_INTERVAL	(7 * HZ)
+#define DC_SILENCE		(25 * HZ)	/* a reader that has said nothing for so long is gone */
 
 #endif
