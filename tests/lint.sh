@@ -46,7 +46,7 @@ say clang-tidy $status
 # The kernel's headers have findings of their own under an older sparse: only ours count.
 status=0
 make --no-print-directory kmod KNAME=lint KDIR=build/rig/kernel-6.12/kdir SPARSE=1 > "$OUT"/sparse.log 2>&1 || status=$?
-! grep -E '/build/kmod-lint/[a-z_]+\.[ch]:[0-9]+' "$OUT"/sparse.log || status=1
+! grep -E '/build/kmod-lint/[a-z0-9_]+\.[ch]:[0-9]+' "$OUT"/sparse.log || status=1
 say sparse $status
 
 checkpatch=$OUT/checkpatch/scripts/checkpatch.pl
