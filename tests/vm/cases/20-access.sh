@@ -8,9 +8,9 @@ add control 120 on a /root/t/control.sh
 
 unload() {
 	drive start_target
-	on a "! rmmod mitosis 2>/dev/null" || fail "the module can be unloaded while a process is lazy"
+	on a "! /root/t/unload.sh 2>/dev/null" || fail "the module can be unloaded while a process is lazy"
 	on a "/root/t/drive.sh lazy_end"
-	on a "rmmod mitosis" || fail "the module cannot be unloaded when nothing uses it"
+	on a "/root/t/unload.sh" || fail "the module cannot be unloaded when nothing uses it"
 	on a "! dmesg | tail -n 20 | grep -E 'WARNING|BUG'" || fail "unloading is not clean"
 	on a "/root/t/setup.sh"
 	drive lazy dontneed
@@ -20,6 +20,7 @@ add unload 180 unload
 # Loaded and unloaded again and again while others ask for it.
 unload_race() {
 	on a '(for i in $(seq 200); do /root/t/bin/ctl stat links; /root/t/bin/ctl fuzz $i 20; done) > /dev/null 2>&1 & pid=$!
+		/root/t/unload.sh
 		for i in $(seq 15); do insmod /root/t/mitosis.ko 2>/dev/null; rmmod mitosis 2>/dev/null; done
 		kill $pid; wait $pid 2>/dev/null; /root/t/setup.sh' || fail "the module does not load again"
 }

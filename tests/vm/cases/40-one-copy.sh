@@ -46,7 +46,7 @@ refused() {
 add one-copy-disk-full 150 refused 'mkdir -p /run/mitosis && mount -t tmpfs -o size=24k none /run/mitosis' 'umount /run/mitosis' 'room'
 add one-copy-wrong-criu 150 refused 'mkdir -p /run/x && printf "#!/bin/sh\necho Version: 3.17.1\n" > /run/x/criu && chmod 755 /run/x/criu && mount --bind /run/x/criu /usr/sbin/criu' \
 	'umount /usr/sbin/criu' criu
-add one-copy-no-module 150 refused 'rmmod mitosis' 'insmod /root/t/mitosis.ko' module
+add one-copy-no-module 150 refused /root/t/unload.sh /root/t/setup.sh module
 add one-copy-no-device 150 refused 'rdma link delete rxe0' 'rdma link add rxe0 type rxe netdev eth0' RDMA
 add one-copy-program-differs 150 refused 'cp /root/t/bin/walk /run/other && mount --bind /run/other /root/t/bin/target' 'umount /root/t/bin/target' target
 add one-copy-criu-refuses 150 drive failing criu -- --no-such-option

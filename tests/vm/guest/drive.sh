@@ -141,7 +141,7 @@ cmd_unreadable() {
 	grep -q "$PID has 1 pages that the source" /run/unreadable.log || fail "the dump does not say why: $(tail -n 3 /run/unreadable.log)"
 	rm -rf /run/unreadable
 	tree_kill "$PID"
-	until_true 20 rmmod mitosis || fail "the module cannot be unloaded"
+	until_true 20 "${0%/*}/unload.sh" || fail "the module cannot be unloaded"
 	"${0%/*}/setup.sh"
 }
 

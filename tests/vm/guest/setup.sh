@@ -5,8 +5,7 @@ set -eu
 ldconfig
 if [ -d /sys/module/mitosis ] && ! cmp -s /root/t/mitosis.ko /run/mitosis.ko.loaded; then
 	mitosis-cli release --all > /dev/null 2>&1 || true
-	[ ! -d /sys/module/mitosis_dct ] || rmmod mitosis_dct
-	rmmod mitosis
+	/root/t/unload.sh
 fi
 if [ ! -d /sys/module/mitosis ]; then
 	modprobe -a ib_core rdma_cm rdma_rxe
