@@ -459,56 +459,63 @@ static void dc_initiator_context(struct dc_initiator *ini, void *qpc)
 	MLX5_SET(qpc, qpc, pd, ini->pdn);
 }
 
-int dc_initiator_up(struct dc_initiator *ini)
+/* One mailbox at a time is enough for a stack. */
+static noinline_for_stack int dc_initiator_to_init(struct dc_initiator *ini)
 {
-	u32 init[MLX5_ST_SZ_DW(rst2init_qp_in)] = {}, rtr[MLX5_ST_SZ_DW(init2rtr_qp_in)] = {},
-	    rts[MLX5_ST_SZ_DW(rtr2rts_qp_in)] = {};
-	struct mlx5_core_dev *mdev = ini->dev->mdev;
-	void *qpc;
-	int ret;
+	u32 in[MLX5_ST_SZ_DW(rst2init_qp_in)] = {};
+	void *qpc = MLX5_ADDR_OF(rst2init_qp_in, in, qpc);
 
-	ini->posted = 0;
-	ini->last = NULL;
-	ini->db.db[MLX5_SND_DBR] = 0;
-
-	MLX5_SET(rst2init_qp_in, init, opcode, MLX5_CMD_OP_RST2INIT_QP);
-	MLX5_SET(rst2init_qp_in, init, qpn, ini->qpn);
-	qpc = MLX5_ADDR_OF(rst2init_qp_in, init, qpc);
+	MLX5_SET(rst2init_qp_in, in, opcode, MLX5_CMD_OP_RST2INIT_QP);
+	MLX5_SET(rst2init_qp_in, in, qpn, ini->qpn);
 	dc_initiator_context(ini, qpc);
 	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 	MLX5_SET(qpc, qpc, primary_address_path.vhca_port_num, ini->port_num);
-	ret = mlx5_cmd_exec_in(mdev, rst2init_qp, init);
-	if (ret)
-		return ret;
+	return mlx5_cmd_exec_in(ini->dev->mdev, rst2init_qp, in);
+}
 
-	MLX5_SET(init2rtr_qp_in, rtr, opcode, MLX5_CMD_OP_INIT2RTR_QP);
-	MLX5_SET(init2rtr_qp_in, rtr, qpn, ini->qpn);
-	qpc = MLX5_ADDR_OF(init2rtr_qp_in, rtr, qpc);
+static noinline_for_stack int dc_initiator_to_rtr(struct dc_initiator *ini)
+{
+	u32 in[MLX5_ST_SZ_DW(init2rtr_qp_in)] = {};
+	void *qpc = MLX5_ADDR_OF(init2rtr_qp_in, in, qpc);
+
+	MLX5_SET(init2rtr_qp_in, in, opcode, MLX5_CMD_OP_INIT2RTR_QP);
+	MLX5_SET(init2rtr_qp_in, in, qpn, ini->qpn);
 	dc_initiator_context(ini, qpc);
 	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 	MLX5_SET(qpc, qpc, mtu, ini->mtu);
-	MLX5_SET(qpc, qpc, log_msg_max, MLX5_CAP_GEN(mdev, log_max_msg));
+	MLX5_SET(qpc, qpc, log_msg_max, MLX5_CAP_GEN(ini->dev->mdev, log_max_msg));
 	MLX5_SET(qpc, qpc, primary_address_path.vhca_port_num, ini->port_num);
 	if (ini->grh) {
 		MLX5_SET(qpc, qpc, primary_address_path.grh, 1);
 		MLX5_SET(qpc, qpc, primary_address_path.src_addr_index, ini->gid_index);
 		MLX5_SET(qpc, qpc, primary_address_path.hop_limit, DC_HOP_LIMIT);
 	}
-	ret = mlx5_cmd_exec_in(mdev, init2rtr_qp, rtr);
-	if (ret)
-		return ret;
+	return mlx5_cmd_exec_in(ini->dev->mdev, init2rtr_qp, in);
+}
 
-	MLX5_SET(rtr2rts_qp_in, rts, opcode, MLX5_CMD_OP_RTR2RTS_QP);
-	MLX5_SET(rtr2rts_qp_in, rts, qpn, ini->qpn);
-	qpc = MLX5_ADDR_OF(rtr2rts_qp_in, rts, qpc);
+static noinline_for_stack int dc_initiator_to_rts(struct dc_initiator *ini)
+{
+	u32 in[MLX5_ST_SZ_DW(rtr2rts_qp_in)] = {};
+	void *qpc = MLX5_ADDR_OF(rtr2rts_qp_in, in, qpc);
+
+	MLX5_SET(rtr2rts_qp_in, in, opcode, MLX5_CMD_OP_RTR2RTS_QP);
+	MLX5_SET(rtr2rts_qp_in, in, qpn, ini->qpn);
 	dc_initiator_context(ini, qpc);
 	MLX5_SET(qpc, qpc, log_ack_req_freq, DC_ACK_REQ_FREQ);
 	MLX5_SET(qpc, qpc, retry_count, DC_RETRIES);
 	MLX5_SET(qpc, qpc, rnr_retry, DC_RNR_RETRIES);
 	MLX5_SET(qpc, qpc, log_sra_max,
-		 min_t(u32, DC_READS_LOG, MLX5_CAP_GEN(mdev, log_max_ra_req_dc)));
+		 min_t(u32, DC_READS_LOG, MLX5_CAP_GEN(ini->dev->mdev, log_max_ra_req_dc)));
 	MLX5_SET(qpc, qpc, primary_address_path.ack_timeout, DC_ACK_TIMEOUT);
-	return mlx5_cmd_exec_in(mdev, rtr2rts_qp, rts);
+	return mlx5_cmd_exec_in(ini->dev->mdev, rtr2rts_qp, in);
+}
+
+int dc_initiator_up(struct dc_initiator *ini)
+{
+	ini->posted = 0;
+	ini->last = NULL;
+	ini->db.db[MLX5_SND_DBR] = 0;
+	return dc_initiator_to_init(ini) ? : dc_initiator_to_rtr(ini) ? : dc_initiator_to_rts(ini);
 }
 
 int dc_initiator_reset(struct dc_initiator *ini)
