@@ -1620,14 +1620,14 @@ static void dc_remove(struct ib_device *ibdev, void *client_data)
 		conn_down(conn, -ENODEV, true);
 	for (i = 0; i < hca->nports; i++)
 		pool_stop(&hca->ports[i]);
-	list_for_each_entry(conn, &hca->conns, list)
-		conn_wait(conn);
-	for (i = 0; i < hca->nports; i++)
-		pool_destroy(&hca->ports[i]);
 	list_for_each_entry(conn, &hca->conns, list) {
+		conn_wait(conn);
 		rdma_destroy_ah(conn->ah, RDMA_DESTROY_AH_SLEEPABLE);
 		conn->ah = NULL;
 	}
+	/* address handles are of the pools' protection domains */
+	for (i = 0; i < hca->nports; i++)
+		pool_destroy(&hca->ports[i]);
 	mutex_unlock(&hca->lock);
 	dc_dev_exit(&hca->dev);
 	hca_put(hca);
