@@ -6,6 +6,7 @@ set -eu -o pipefail
 TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
 KERNEL=${KERNEL:-6.12}
 KEYS=${KEYS:-100000}
+TRANSPORT=${TRANSPORT:-}		# dct: over a modelled ConnectX, and over nothing else; rc: over soft RoCE
 RIG="$TOP/scripts/rig/rig -n demo"
 OUT=$TOP/build/demo
 mkdir -p "$OUT"
@@ -28,9 +29,12 @@ trap '$RIG down' EXIT
 
 step "Two machines with Debian's kernel $KERNEL, unmodified, and an RDMA link"
 $RIG down
-$RIG up --kernel "$KERNEL" --machines 2 --mem 1536
+mlx5=()
+[ "$TRANSPORT" != dct ] || mlx5=(--mlx5)
+$RIG up --kernel "$KERNEL" --machines 2 --mem 1536 "${mlx5[@]}"
 for m in a b; do
 	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- 'tar -C / -xf - && /root/t/setup.sh'
+	[ -z "$TRANSPORT" ] || run $m -- "echo $TRANSPORT > /sys/module/mitosis/parameters/transports"
 	$RIG put $m "$TOP/scripts/demo/compute.py" "$TOP/scripts/demo/guest.sh" /root/
 done
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 
 .PHONY: demo
-demo: rig
+demo: rig $(if $(filter dct,$(TRANSPORT)),mlx5-model)
 	@$(MAKE) --no-print-directory vm-payload-6.12
 	@scripts/demo/demo.sh
 
