@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 #include <linux/auxiliary_bus.h>
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/log2.h>
 #include <linux/mlx5/device.h>
@@ -9,6 +10,12 @@
 #include <rdma/ib_cache.h>
 
 #include "mlx5_dc.h"
+
+/*
+ * What a device does not let go of is not given back: it might write there. It is asked again after so long; a device that is down has
+ * let go, and mlx5_core says so in its place.
+ */
+#define DC_RETRY_SECONDS	1
 
 /* -------- Devices -------- */
 
@@ -202,7 +209,7 @@ void dc_cq_arm(struct dc_cq *cq)
 /* -------- Targets -------- */
 
 #define DC_RECV_STRIDE	(sizeof(struct mlx5_wqe_srq_next_seg) + sizeof(struct mlx5_wqe_data_seg))
-#define DC_DRAIN_TIMEOUT	(10 * HZ)
+#define DC_DRAIN_SECONDS	10
 #define DC_MIN_RNR_NAK		12	/* 0.64 ms, as verbs give to what connects by rdma_cm */
 #define DC_HOP_LIMIT		64
 
@@ -414,6 +421,21 @@ int dc_target_violations(struct dc_target *target, u32 *n)
 	return ret;
 }
 
+/* Whether the device says that nobody is being answered any more. */
+static bool dc_target_is_drained(struct dc_target *target)
+{
+	struct mlx5_core_dev *mdev = target->dev->mdev;
+	unsigned int i;
+
+	for (i = 0; i < DC_DRAIN_SECONDS; i++) {
+		/* One that is going away says nothing. */
+		if (mdev->state == MLX5_DEVICE_STATE_INTERNAL_ERROR ||
+		    wait_for_completion_timeout(&target->drained, HZ))
+			return true;
+	}
+	return false;
+}
+
 void dc_target_destroy(struct dc_target *target)
 {
 	u32 drain[MLX5_ST_SZ_DW(drain_dct_in)] = {}, in[MLX5_ST_SZ_DW(destroy_dct_in)] = {};
@@ -421,15 +443,18 @@ void dc_target_destroy(struct dc_target *target)
 
 	MLX5_SET(drain_dct_in, drain, opcode, MLX5_CMD_OP_DRAIN_DCT);
 	MLX5_SET(drain_dct_in, drain, dctn, target->number);
-	/* Requests that are being answered end first. A device that is going away says nothing. */
-	if (!mlx5_cmd_exec_in(mdev, drain_dct, drain) &&
-	    mdev->state != MLX5_DEVICE_STATE_INTERNAL_ERROR &&
-	    !wait_for_completion_timeout(&target->drained, DC_DRAIN_TIMEOUT))
+	/* Requests that are being answered end first. */
+	if (!mlx5_cmd_exec_in(mdev, drain_dct, drain) && !dc_target_is_drained(target))
 		pr_warn("mitosis: DC target %#x: the device does not say that it is drained\n",
 			target->number);
 	MLX5_SET(destroy_dct_in, in, opcode, MLX5_CMD_OP_DESTROY_DCT);
 	MLX5_SET(destroy_dct_in, in, dctn, target->number);
-	mlx5_cmd_exec_in(mdev, destroy_dct, in);
+	/* As long as there is one it writes messages to memory of ours. */
+	while (mlx5_cmd_exec_in(mdev, destroy_dct, in)) {
+		pr_err_ratelimited("mitosis: DC target %#x can not be destroyed: its device is waited for\n",
+				   target->number);
+		ssleep(DC_RETRY_SECONDS);
+	}
 	mlx5_notifier_unregister(mdev, &target->events);
 	dc_target_destroy_rmp(target);
 	dc_cq_destroy(&target->cq);
@@ -527,6 +552,27 @@ int dc_initiator_reset(struct dc_initiator *ini)
 	return mlx5_cmd_exec_in(ini->dev->mdev, qp_2rst, in);
 }
 
+static int dc_initiator_destroy_qp(struct dc_initiator *ini)
+{
+	u32 in[MLX5_ST_SZ_DW(destroy_qp_in)] = {};
+
+	MLX5_SET(destroy_qp_in, in, opcode, MLX5_CMD_OP_DESTROY_QP);
+	MLX5_SET(destroy_qp_in, in, qpn, ini->qpn);
+	return mlx5_cmd_exec_in(ini->dev->mdev, destroy_qp, in);
+}
+
+void dc_initiator_stop(struct dc_initiator *ini)
+{
+	while (dc_initiator_reset(ini)) {
+		ini->destroyed = !dc_initiator_destroy_qp(ini);
+		if (ini->destroyed)
+			break;
+		pr_err_ratelimited("mitosis: DC initiator %#x can not be stopped: its device is waited for\n",
+				   ini->qpn);
+		ssleep(DC_RETRY_SECONDS);
+	}
+}
+
 static int dc_initiator_create_qp(struct dc_initiator *ini, u32 srqn)
 {
 	size_t len = MLX5_ST_SZ_BYTES(create_qp_in) + sizeof(u64) * ini->sq.npages;
@@ -559,15 +605,6 @@ static int dc_initiator_create_qp(struct dc_initiator *ini, u32 srqn)
 		ini->qpn = MLX5_GET(create_qp_out, out, qpn);
 	kvfree(in);
 	return ret;
-}
-
-static void dc_initiator_destroy_qp(struct dc_initiator *ini)
-{
-	u32 in[MLX5_ST_SZ_DW(destroy_qp_in)] = {};
-
-	MLX5_SET(destroy_qp_in, in, opcode, MLX5_CMD_OP_DESTROY_QP);
-	MLX5_SET(destroy_qp_in, in, qpn, ini->qpn);
-	mlx5_cmd_exec_in(ini->dev->mdev, destroy_qp, in);
 }
 
 int dc_initiator_create(struct dc_dev *dev, struct dc_initiator *ini,
@@ -617,7 +654,8 @@ err_cq:
 
 void dc_initiator_destroy(struct dc_initiator *ini)
 {
-	dc_initiator_destroy_qp(ini);
+	if (!ini->destroyed)
+		dc_initiator_destroy_qp(ini);
 	dc_cq_destroy(&ini->cq);
 	mlx5_frag_buf_free(ini->dev->mdev, &ini->sq);
 	mlx5_db_free(ini->dev->mdev, &ini->db);

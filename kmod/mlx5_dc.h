@@ -88,7 +88,7 @@ int dc_target_create(struct dc_dev *dev, struct dc_target *target,
 		     const struct dc_target_attr *attr);
 /* How many requests with a wrong key there have been. */
 int dc_target_violations(struct dc_target *target, u32 *n);
-/* Nobody reads through it any more, and recv() does not run. */
+/* Nobody reads through it any more, and recv() does not run; waits for a device that refuses. */
 void dc_target_destroy(struct dc_target *target);
 
 /* -------- Initiators -------- */
@@ -111,6 +111,7 @@ struct dc_initiator {
 	u32 depth;			/* work requests; a power of two */
 	u32 posted;			/* since it came up */
 	void *last;			/* to be rung for */
+	bool destroyed;			/* its memory is there, that is all */
 };
 
 struct dc_initiator_attr {
@@ -129,8 +130,10 @@ struct dc_initiator_attr {
 int dc_initiator_create(struct dc_dev *dev, struct dc_initiator *ini,
 			const struct dc_initiator_attr *attr);
 void dc_initiator_destroy(struct dc_initiator *ini);
-/* Stops it: the device forgets what has not completed, and writes no completions any more. */
+/* Stops it: the device forgets what has not completed, and writes no completions any more. If it fails all of that may go on. */
 int dc_initiator_reset(struct dc_initiator *ini);
+/* As dc_initiator_reset(), for good, and does not return before it has. */
+void dc_initiator_stop(struct dc_initiator *ini);
 /* Ready to send once more. */
 int dc_initiator_up(struct dc_initiator *ini);
 /*

@@ -68,6 +68,7 @@
 #define DC_FLUSH_TIMEOUT	HZ
 /* As for connections: see CONN_STALL_TIMEOUT. */
 #define DC_STALL_TIMEOUT	(20 * HZ)
+#define DC_RETRY_INTERVAL	HZ
 #define DC_DONE_TIMEOUT		(10 * HZ)
 #define DC_BYE_TIMEOUT		(5 * HZ)
 
@@ -104,6 +105,7 @@ struct dc_queue {
 	const struct dc_conn *target;	/* of what was posted last; not to be looked at */
 	struct list_head flushed, pending;
 	bool culprit;			/* an operation of its own fault is among those that came back */
+	bool stalled;			/* the oldest operation is, for all that is known */
 	u32 wait_ns;			/* what a READ takes lately */
 };
 
@@ -662,6 +664,7 @@ static void queue_complete(struct dc_queue *q, struct mlx5_cqe64 *cqe, struct li
 		return;
 	}
 	q->progress = jiffies;
+	q->stalled = false;
 	/* They complete in order. */
 	do {
 		slot = q->first++ & (DC_DEPTH - 1);
@@ -737,14 +740,39 @@ static void queue_comp(struct dc_cq *cq)
 static void queue_reclaim(struct dc_queue *q, struct list_head *ended)
 {
 	struct mlx5_cqe64 *cqe;
+	struct dc_op *op;
 
 	lockdep_assert_held(&q->lock);
 	while ((cqe = dc_cq_peek(&q->ini.cq))) {
 		queue_complete(q, cqe, ended);
 		dc_cq_next(&q->ini.cq);
 	}
+	if (q->stalled && queue_used(q)) {
+		op = q->slots[q->first++ & (DC_DEPTH - 1)];
+		op->err = -ETIMEDOUT;
+		list_add_tail(&op->list, ended);
+		q->culprit = true;
+	}
+	q->stalled = false;
 	while (queue_used(q))
 		queue_flushed(q, q->slots[q->first++ & (DC_DEPTH - 1)]);
+}
+
+/* The initiator is not up, and not soon. What it has not got goes elsewhere: connections are opened anew. */
+static void queue_postpone(struct dc_queue *q, const char *what, int err)
+{
+	LIST_HEAD(ended);
+	LIST_HEAD(failed);
+
+	pr_err_ratelimited("DC initiator %#x of %s can not be %s (%d)\n", q->ini.qpn,
+			   dev_name(&q->port->hca->dev.ibdev->dev), what, err);
+	spin_lock_irq(&q->lock);
+	list_splice_tail_init(&q->flushed, &failed);
+	list_splice_tail_init(&q->pending, &failed);
+	q->culprit = false;
+	queue_kick(q, DC_RETRY_INTERVAL);
+	spin_unlock_irq(&q->lock);
+	queue_end(&ended, &failed);
 }
 
 static void queue_recover(struct dc_queue *q)
@@ -754,20 +782,26 @@ static void queue_recover(struct dc_queue *q)
 	int ret;
 
 	ret = dc_initiator_reset(&q->ini);
+	if (ret) {
+		/* The device may yet write to the pages of what was posted: they stay. */
+		queue_postpone(q, "stopped", ret);
+		return;
+	}
 	spin_lock_irq(&q->lock);
 	queue_reclaim(q, &ended);
 	q->first = 0;
 	q->ini.posted = 0;
 	spin_unlock_irq(&q->lock);
+	/* Before anything is posted again, so that nothing is that goes to a target just given up. */
 	queue_end(&ended, &failed);
 
-	if (!ret)
-		ret = dc_initiator_up(&q->ini);
-	if (ret)
-		pr_err("DC initiator %#x of %s can not be brought up again (%d)\n", q->ini.qpn,
-		       dev_name(&q->port->hca->dev.ibdev->dev), ret);
+	ret = dc_initiator_up(&q->ini);
+	if (ret) {
+		queue_postpone(q, "brought up again", ret);
+		return;
+	}
 	spin_lock_irq(&q->lock);
-	q->state = ret ? QUEUE_DEAD : QUEUE_UP;
+	q->state = QUEUE_UP;
 	queue_unflush(q, &failed);
 	queue_pump(q, &failed);
 	dc_cq_arm(&q->ini.cq);
@@ -778,7 +812,6 @@ static void queue_recover(struct dc_queue *q)
 static void queue_work_fn(struct work_struct *work)
 {
 	struct dc_queue *q = container_of(to_delayed_work(work), struct dc_queue, work);
-	struct dc_op *op = NULL;
 	bool recover;
 
 	/* Should an event have been lost. */
@@ -786,9 +819,10 @@ static void queue_work_fn(struct work_struct *work)
 	spin_lock_irq(&q->lock);
 	if (q->state == QUEUE_UP && queue_used(q) && !q->closing) {
 		if (time_after_eq(jiffies, q->progress + DC_STALL_TIMEOUT)) {
-			op = q->slots[q->first++ & (DC_DEPTH - 1)];
+			pr_warn_ratelimited("DC initiator %#x: nothing has completed for %u s and the device does not say why\n",
+					    q->ini.qpn, DC_STALL_TIMEOUT / HZ);
 			q->state = QUEUE_ERROR;
-			q->culprit = true;
+			q->stalled = true;
 		} else {
 			queue_kick(q, q->progress + DC_STALL_TIMEOUT - jiffies);
 		}
@@ -797,12 +831,6 @@ static void queue_work_fn(struct work_struct *work)
 	spin_unlock_irq(&q->lock);
 	if (recover)
 		queue_recover(q);
-	/* Not before the initiator is in reset: until then the device may write to its pages. */
-	if (op) {
-		pr_warn_ratelimited("DC initiator %#x: nothing has completed for %u s and the device does not say why\n",
-				    q->ini.qpn, DC_STALL_TIMEOUT / HZ);
-		op_end(op, -ETIMEDOUT);
-	}
 }
 
 static void queue_take_pending(struct dc_queue *q, const struct dc_conn *conn,
@@ -911,7 +939,7 @@ static void pool_stop(struct dc_port *port)
 		spin_lock_irq(&q->lock);
 		q->state = QUEUE_DEAD;
 		spin_unlock_irq(&q->lock);
-		dc_initiator_reset(&q->ini);
+		dc_initiator_stop(&q->ini);
 		spin_lock_irq(&q->lock);
 		queue_reclaim(q, &ended);
 		list_splice_init(&q->flushed, &q->pending);
