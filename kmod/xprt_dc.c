@@ -851,16 +851,19 @@ static void queue_take_pending(struct dc_queue *q, const struct dc_conn *conn,
 
 /*
  * An initiator turns to another target when it has heard all from the one before, and one target may be silent for seconds. So: one of this
- * processor's that is at this target already, or else that is idle, or else that has least to do.
+ * processor's that is at this target already, or else that is idle, or else that has least to do. Where none of them is up, of any processor's.
  */
 static struct dc_queue *queue_pick(const struct dc_conn *conn)
 {
 	const struct dc_port *port = conn->port;
-	unsigned int group = raw_smp_processor_id() % (port->nqueues / DC_QUEUES_CPU), i;
-	struct dc_queue *q = &port->queues[group * DC_QUEUES_CPU], *best = NULL;
+	unsigned int first = raw_smp_processor_id() * DC_QUEUES_CPU % port->nqueues, i;
 	u32 score, best_score = U32_MAX;
+	struct dc_queue *q, *best = NULL;
 
-	for (i = 0; i < DC_QUEUES_CPU; i++, q++) {
+	for (i = 0; i < port->nqueues; i++) {
+		if (i >= DC_QUEUES_CPU && READ_ONCE(best->state) == QUEUE_UP)
+			break;
+		q = &port->queues[(first + i) % port->nqueues];
 		score = queue_used(q) + (list_empty(&q->pending) ? 0 : DC_DEPTH);
 		if (score && READ_ONCE(q->target) == conn)
 			score = 0;
