@@ -798,7 +798,7 @@ static int resume_find(struct resume *r, const char *what)
 	} else if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
 		cli_say("%s is of a migration, which has one destination: mitosis-cli restore", r->dir);
 		ret = -1;
-	} else if (r->transport && strcmp(r->transport, img->dct.number ? "dct" : "rc")) {
+	} else if (r->transport && !mitosis_transports_have(r->transport, img->dct.number ? "dct" : "rc")) {
 		cli_say("%s is offered over transport %s: prepare it with --transport %s", r->dir,
 			img->dct.number ? "dct" : "rc", r->transport);
 		ret = -1;

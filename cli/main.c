@@ -11,7 +11,7 @@ static const struct cli_command commands[] = {
 	{ "prepare", cmd_prepare, "--pid PID [--lease TIME] [--name NAME] [--pin] [--replace] [--dir DIR] [--addr ADDR] [--transport LIST] [--json] [-- CRIU-OPTION...]",
 	  "a snapshot of a process that runs on, for resume" },
 	{ "resume", cmd_resume,
-	  "DESCRIPTOR [--from HOST] [-n N] [--on HOST]... [--foreground] [--eager] [--no-cache] [--prefetch POLICY] [--record] [--netns] [--hook COMMAND] [--transport NAME] [--json] [-- CRIU-OPTION...]",
+	  "DESCRIPTOR [--from HOST] [-n N] [--on HOST]... [--foreground] [--eager] [--no-cache] [--prefetch POLICY] [--record] [--netns] [--hook COMMAND] [--transport LIST] [--json] [-- CRIU-OPTION...]",
 	  "children of a snapshot, here or on HOSTs" },
 	{ "record", cmd_record, "DESCRIPTOR [--on HOST]", "keep what children with resume --record have touched, for --prefetch recorded" },
 	{ "extend", cmd_extend, "SNAPSHOT --lease TIME", "a lease that begins anew; 0: until released" },

@@ -122,6 +122,9 @@ MITOSIS_API const char *mitosis_error(const struct mitosis *ctl);
 MITOSIS_API int mitosis_info(struct mitosis *ctl, struct mitosis_info *info);
 
 #define MITOSIS_TRANSPORTS_LEN	32
+/* Whether transports, "dct,rc" say, names transport. */
+MITOSIS_API bool mitosis_transports_have(const char *transports, const char *transport);
+
 /* Those of transports ("dct,rc"; NULL: the module's setting) that are usable here; rc still needs an address. */
 MITOSIS_API int mitosis_usable(struct mitosis *ctl, const char *transports, char usable[MITOSIS_TRANSPORTS_LEN]);
 

@@ -5,6 +5,18 @@
 
 #include "lib/mitosis.h"
 
+bool mitosis_transports_have(const char *transports, const char *transport)
+{
+	size_t n, len = strlen(transport);
+
+	for (; *transports; transports += n + (transports[n] == ',')) {
+		n = strcspn(transports, ",");
+		if (n == len && !memcmp(transports, transport, n))
+			return true;
+	}
+	return false;
+}
+
 static const char *const stat_names[] = {
 	[MITOSIS_STAT_SNAPSHOTS]	= "snapshots",
 	[MITOSIS_STAT_PAGES_HELD]	= "pages_held",

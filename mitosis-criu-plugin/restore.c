@@ -145,13 +145,14 @@ static int restore_link_open(void)
 {
 	const char *transports = plugin_setting("MITOSIS_TRANSPORT");
 	struct mitosis_image *img = restore.img;
+	const char *offered = img->dct.number ? "dct" : "rc";
 	uint32_t give_up;
 	size_t i;
 	int ret;
 
-	if (transports && strcmp(transports, img->dct.number ? "dct" : "rc")) {
+	if (transports && !mitosis_transports_have(transports, offered)) {
 		plugin_say("the source offers its memory over transport %s, not over %s: prepare it there with --transport %s",
-			   img->dct.number ? "dct" : "rc", transports, transports);
+			   offered, transports, transports);
 		return -EPROTONOSUPPORT;
 	}
 

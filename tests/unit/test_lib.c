@@ -142,6 +142,18 @@ static void test_open_without_module(void)
 	mitosis_close(NULL);
 }
 
+static void test_transports(void)
+{
+	CU_ASSERT(mitosis_transports_have("dct", "dct"));
+	CU_ASSERT(mitosis_transports_have("dct,rc", "dct"));
+	CU_ASSERT(mitosis_transports_have("dct,rc", "rc"));
+	CU_ASSERT_FALSE(mitosis_transports_have("", "rc"));
+	CU_ASSERT_FALSE(mitosis_transports_have("dct", "rc"));
+	CU_ASSERT_FALSE(mitosis_transports_have("dct,rcx", "rc"));
+	CU_ASSERT_FALSE(mitosis_transports_have("dct,r", "rc"));
+	CU_ASSERT_FALSE(mitosis_transports_have("dct,rc", "dct,rc"));
+}
+
 int main(void)
 {
 	unsigned int failed;
@@ -152,7 +164,7 @@ int main(void)
 	suite = CU_add_suite("lib", NULL, NULL);
 	if (!suite || !CU_ADD_TEST(suite, test_stat_any_name) || !CU_ADD_TEST(suite, test_stat_broken) ||
 	    !CU_ADD_TEST(suite, test_proc_self) || !CU_ADD_TEST(suite, test_proc_dead) ||
-	    !CU_ADD_TEST(suite, test_names) || !CU_ADD_TEST(suite, test_prefetch) || !CU_ADD_TEST(suite, test_addr) ||
+	    !CU_ADD_TEST(suite, test_names) || !CU_ADD_TEST(suite, test_prefetch) || !CU_ADD_TEST(suite, test_addr) || !CU_ADD_TEST(suite, test_transports) ||
 	    !CU_ADD_TEST(suite, test_open_without_module))
 		return 1;
 	CU_basic_set_mode(CU_BRM_VERBOSE);
