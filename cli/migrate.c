@@ -631,7 +631,7 @@ static int check_loopback(const struct migrate *m)
 		return CLI_FAILED;
 	if (m->addr)
 		snprintf(addr, sizeof(addr), "%s", m->addr);
-	else
+	else if (!strcmp(m->transport, "rc"))
 		mitosis_default_addr(addr);
 	ret = mitosis_transport_test(ctl, m->transport, *addr ? addr : NULL, &ns);
 	if (m->json) {

@@ -211,6 +211,8 @@ static int netlink_say_unusable(struct genl_info *info, const char *names, int r
 		return netlink_say(info, ret, "the RDMA device lacks fast registration of 2 MiB: use another one");
 	if (ret == -ENODEV && names && !strcmp(names, "dct"))
 		return netlink_say(info, ret, "no mlx5 port here can do that: mitosis-cli check --transport dct --loopback says why");
+	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "dct"))
+		return netlink_say(info, ret, "no mlx5 port that can do that has this address: see rdma link, or name no address");
 	if (ret == -EADDRNOTAVAIL || ret == -ENODEV)
 		return netlink_say(info, ret, "no RDMA device has this address: see rdma link and ip addr");
 	return ret;

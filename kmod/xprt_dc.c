@@ -49,6 +49,7 @@
 #include <net/ipv6.h>
 #include <rdma/ib_cache.h>
 #include <rdma/ib_verbs.h>
+#include <rdma/rdma_cm.h>
 
 #include "mlx5_dc.h"
 #include "stats.h"
@@ -1431,8 +1432,7 @@ static bool expose_teardown(struct dc_exposure *ex)
 	return had;
 }
 
-static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct in6_addr *want,
-		      bool only_wanted)
+static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct in6_addr *want)
 {
 	struct ib_device *ibdev = port->hca->dev.ibdev;
 	struct dc_target_attr attr = { .port_num = port->num, .recv = expose_recv };
@@ -1443,8 +1443,6 @@ static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct
 
 	ret = port_look(port, want, &info, &why);
 	if (ret)
-		return -ENODEV;
-	if (only_wanted && (!want || memcmp(want, &info.gid, sizeof(*want))))
 		return -ENODEV;
 	if (info.grh) {
 		gid = rdma_get_gid_attr(ibdev, port->num, info.gid_index);
@@ -1475,29 +1473,61 @@ static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct
 	return 0;
 }
 
-/* An address as RoCE has it. */
-static bool dc_want(const struct sockaddr_storage *addr, struct in6_addr *want)
+/* Where an exposure is wanted. */
+struct dc_want {
+	const struct ib_device *ibdev;	/* only to be compared */
+	u32 port_num;
+	struct in6_addr gid;		/* as RoCE has the address */
+};
+
+static int want_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 {
-	if (addr && addr->ss_family == AF_INET6)
-		*want = ((const struct sockaddr_in6 *)addr)->sin6_addr;
-	else if (addr && addr->ss_family == AF_INET)
-		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr, want);
-	else
-		return false;
-	return true;
+	return 0;
+}
+
+/* The port that has @addr, of RoCE or IP over InfiniBand, by the rules that connections go by, too. */
+static int want_find(struct dc_want *want, const struct sockaddr_storage *addr)
+{
+	struct sockaddr_storage bind = *addr;
+	struct rdma_cm_id *id;
+	int ret;
+
+	if (addr->ss_family == AF_INET6) {
+		want->gid = ((const struct sockaddr_in6 *)addr)->sin6_addr;
+		((struct sockaddr_in6 *)&bind)->sin6_port = 0;
+	} else {
+		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr,
+				       &want->gid);
+		((struct sockaddr_in *)&bind)->sin_port = 0;
+	}
+	id = rdma_create_id(&init_net, want_cm_handler, NULL, RDMA_PS_TCP, IB_QPT_RC);
+	if (IS_ERR(id))
+		return PTR_ERR(id);
+	ret = rdma_bind_addr(id, (struct sockaddr *)&bind);
+	want->ibdev = id->device;
+	want->port_num = id->port_num;
+	rdma_destroy_id(id);
+	if (!ret && want->ibdev)	/* there is none for a wildcard */
+		return 0;
+	return ret == -ENOMEM ? ret : -EADDRNOTAVAIL;
 }
 
 static struct xprt_exposure *dc_expose_create(const struct sockaddr_storage *addr, u64 id,
 					      const u8 *key, const struct xprt_expose_ops *ops,
 					      void *priv)
 {
-	struct in6_addr want;
 	struct dc_exposure *ex;
+	struct dc_want want;
 	struct dc_port *port;
-	bool wanted = dc_want(addr, &want);
-	unsigned int pass, n;
 	int ret = -ENODEV;
+	unsigned int n;
 
+	if (addr) {
+		ret = want_find(&want, addr);
+		if (ret)
+			return ERR_PTR(ret);
+		ret = -EADDRNOTAVAIL;
+	}
 	ex = kzalloc(sizeof(*ex), GFP_KERNEL);
 	if (!ex)
 		return ERR_PTR(-ENOMEM);
@@ -1508,21 +1538,22 @@ static struct xprt_exposure *dc_expose_create(const struct sockaddr_storage *add
 	ex->id = id;
 	ex->ops = ops;
 	ex->priv = priv;
-	/* Best the port that has the address, and else the first that is up. */
-	for (pass = wanted ? 0 : 1; pass < 2 && ret; pass++) {
-		for (n = 0; ret && (port = port_get(n)); n++) {
-			mutex_lock(&port->hca->lock);
-			ret = port->hca->gone ? -ENODEV :
-			      expose_try(ex, port, wanted ? &want : NULL, !pass);
-			if (!ret) {
-				ex->hca = port->hca;
-				ex->live = true;
-				list_add(&ex->list, &ex->hca->exposures);
-			}
-			mutex_unlock(&port->hca->lock);
-			if (ret)
-				hca_put(port->hca);
+	/* The port that has the address; who names none gets the first that is up. */
+	for (n = 0; ret && (port = port_get(n)); n++) {
+		if (addr && (port->hca->dev.ibdev != want.ibdev || port->num != want.port_num)) {
+			hca_put(port->hca);
+			continue;
 		}
+		mutex_lock(&port->hca->lock);
+		ret = port->hca->gone ? -ENODEV : expose_try(ex, port, addr ? &want.gid : NULL);
+		if (!ret) {
+			ex->hca = port->hca;
+			ex->live = true;
+			list_add(&ex->list, &ex->hca->exposures);
+		}
+		mutex_unlock(&port->hca->lock);
+		if (ret)
+			hca_put(port->hca);
 	}
 	if (!ret)
 		return &ex->base;

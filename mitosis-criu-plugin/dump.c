@@ -80,12 +80,42 @@ static int dump_finish_script(void)
 	return 0;
 }
 
+/*
+ * An address says which port the memory is offered on, so none is made up for a transport that does without. addr, of MITOSIS_ADDR_LEN bytes, is
+ * empty or what has been asked for; afterwards what has been given to the module.
+ */
+static int dump_hold_over(const char *transports, char *addr, const char *name, uint32_t lease, struct mitosis_where *where)
+{
+	char usable[MITOSIS_TRANSPORTS_LEN] = "", *next = NULL, *transport;
+	struct mitosis_image *img = dump.img;
+	bool asked = *addr, tried = false;
+	int ret = -ENODEV;
+
+	if (asked || mitosis_usable(dump.ctl, transports, usable) || !*usable) {
+		ret = mitosis_hold_create(dump.ctl, transports, asked ? addr : NULL, name, lease, img->flags, &img->snapshot, img->key,
+					  where);
+		tried = true;
+	}
+	for (transport = asked ? NULL : strtok_r(usable, ",", &next); transport && ret; transport = strtok_r(NULL, ",", &next)) {
+		*addr = 0;
+		if (!strcmp(transport, "rc") && mitosis_default_addr(addr))
+			continue;
+		ret = mitosis_hold_create(dump.ctl, transport, *addr ? addr : NULL, name, lease, img->flags, &img->snapshot,
+					  img->key, where);
+		tried = true;
+	}
+	if (ret && tried)
+		plugin_say("%s", mitosis_error(dump.ctl));
+	else if (ret)
+		plugin_say("no RDMA device here has an address: look at 'rdma link' and 'ip address', or set MITOSIS_ADDR");
+	return ret;
+}
+
 static int dump_hold_create(void)
 {
 	char addr[MITOSIS_ADDR_LEN] = "", host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
 	const char *want = plugin_setting("MITOSIS_ADDR"), *transports = plugin_setting("MITOSIS_TRANSPORT");
 	struct mitosis_image *img = dump.img;
-	char usable[MITOSIS_TRANSPORTS_LEN];
 	struct mitosis_where where;
 	uint32_t lease;
 	int ret;
@@ -93,12 +123,8 @@ static int dump_hold_create(void)
 	ret = plugin_setting_u32("MITOSIS_LEASE", &lease);
 	if (ret)
 		return ret;
-	if (want) {
+	if (want)
 		snprintf(addr, sizeof(addr), "%s", want);
-	} else if (mitosis_default_addr(addr) && !mitosis_usable(dump.ctl, transports, usable) && !strcmp(usable, "rc")) {
-		plugin_say("no RDMA device here has an address: look at 'rdma link' and 'ip address', or set MITOSIS_ADDR");
-		return -ENODEV;
-	}
 	if (plugin_setting("MITOSIS_ONESHOT"))
 		img->flags |= MITOSIS_HOLD_F_ONESHOT;
 	if (plugin_setting("MITOSIS_FOLLOW"))
@@ -107,12 +133,9 @@ static int dump_hold_create(void)
 	img->host = strdup(host);
 	img->created = (uint64_t)time(NULL);
 	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ? : host);
-	ret = mitosis_hold_create(dump.ctl, transports, *addr ? addr : NULL, name, lease, img->flags, &img->snapshot,
-				  img->key, &where);
-	if (ret) {
-		plugin_say("%s", mitosis_error(dump.ctl));
+	ret = dump_hold_over(transports, addr, name, lease, &where);
+	if (ret)
 		return ret;
-	}
 	img->port = where.port;
 	img->dct = where.dct;
 	explicit_bzero(&where, sizeof(where));

@@ -245,6 +245,15 @@ static void stop_all(struct mitosis_proc *proc, char **pids, int n)
 		}
 }
 
+/* An address says which port; a transport that does without takes its own. */
+static const char *addr_of_hold(const char *addr)
+{
+	char usable[MITOSIS_TRANSPORTS_LEN];
+
+	OK(mitosis_usable(ctl, NULL, usable), "transports");
+	return strncmp(usable, "dct", 3) ? addr : NULL;
+}
+
 static void lazify(const char *addr, long drain_ms, char **pids, int n)
 {
 	struct mitosis_proc proc[64];
@@ -259,7 +268,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	if (getenv("PREFETCH") && mitosis_prefetch_parse(getenv("PREFETCH"), &arm))
 		DIE("PREFETCH=%s is no policy", getenv("PREFETCH"));
 	stop_all(proc, pids, n);
-	OK(mitosis_hold_create(ctl, NULL, addr, "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &where), "hold");
 	printf("%016llx\n", (unsigned long long)id);
 	for (int i = 0; i < n; i++) {
 		runs_find(proc[i].pid, &runs[i]);
@@ -337,7 +346,7 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 		fork_stopped[i] = proc[i].pid;
 	atexit(fork_go_on);
 	runs_find(proc[0].pid, &runs);
-	OK(mitosis_hold_create(ctl, NULL, addr, "fork", 0, 0, &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "fork", 0, 0, &id, key, &where), "hold");
 	OK(mitosis_hold_mm(ctl, id, proc[0].pid, &proc[0], &proc[1]), "hold mm");
 	kill(proc[1].pid, SIGKILL);
 	OK(mitosis_hold_pages(ctl, id, proc[0].pid, runs.run, runs.n), "hold pages");
