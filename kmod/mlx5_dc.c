@@ -476,7 +476,7 @@ void dc_target_destroy(struct dc_target *target)
 #define DC_ACK_REQ_FREQ	8
 #define DC_READS_LOG	4	/* READs under way at one target */
 
-/* What mlx5_ib says of such a queue pair each time. */
+/* What mlx5_ib says of such a queue pair each time. Where it sends from, and to, is in each work request. */
 static void dc_initiator_context(struct dc_initiator *ini, void *qpc)
 {
 	MLX5_SET(qpc, qpc, st, MLX5_QPC_ST_DCI);
@@ -510,11 +510,6 @@ static noinline_for_stack int dc_initiator_to_rtr(struct dc_initiator *ini)
 	MLX5_SET(qpc, qpc, mtu, ini->mtu);
 	MLX5_SET(qpc, qpc, log_msg_max, MLX5_CAP_GEN(ini->dev->mdev, log_max_msg));
 	MLX5_SET(qpc, qpc, primary_address_path.vhca_port_num, ini->port_num);
-	if (ini->grh) {
-		MLX5_SET(qpc, qpc, primary_address_path.grh, 1);
-		MLX5_SET(qpc, qpc, primary_address_path.src_addr_index, ini->gid_index);
-		MLX5_SET(qpc, qpc, primary_address_path.hop_limit, DC_HOP_LIMIT);
-	}
 	return mlx5_cmd_exec_in(ini->dev->mdev, init2rtr_qp, in);
 }
 
@@ -618,8 +613,6 @@ int dc_initiator_create(struct dc_dev *dev, struct dc_initiator *ini,
 	ini->dev = dev;
 	ini->pdn = attr->pdn;
 	ini->port_num = attr->port_num;
-	ini->gid_index = attr->gid_index;
-	ini->grh = attr->roce;
 	ini->mtu = attr->mtu;
 	ini->depth = attr->depth;
 	ret = dc_cq_create(dev, &ini->cq, attr->depth, attr->vector, attr->comp);

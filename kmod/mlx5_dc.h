@@ -101,8 +101,6 @@ struct dc_initiator {
 	u32 qpn;
 	u32 pdn;
 	u32 port_num;
-	u8 gid_index;
-	bool grh;
 	enum ib_mtu mtu;
 	struct dc_cq cq;
 	struct mlx5_frag_buf sq;
@@ -118,8 +116,6 @@ struct dc_initiator_attr {
 	u32 pdn;
 	u32 srqn;			/* of an empty shared receive queue: nobody sends to initiators */
 	u32 port_num;
-	u8 gid_index;
-	bool roce;
 	enum ib_mtu mtu;
 	u32 depth;
 	int vector;

@@ -57,6 +57,8 @@
 #include "xprt_dc_wire.h"
 #include "xprt_reg.h"
 
+#define DC_AV_GRH		BIT(30)	/* of mlx5_av.grh_gid_fl; mlx5_core has no name for it */
+
 #define DC_PEERS_MAX		1024
 #define DC_PEERS_LOOK		(5 * HZ)
 
@@ -978,8 +980,6 @@ static int pool_create(struct dc_port *port, const struct dc_port_info *info)
 	struct ib_device *ibdev = port->hca->dev.ibdev;
 	struct dc_initiator_attr attr = {
 		.port_num = port->num,
-		.gid_index = info->gid_index,
-		.roce = info->roce,
 		.mtu = info->mtu,
 		.depth = DC_DEPTH,
 		.comp = queue_comp,
@@ -1072,6 +1072,9 @@ static int conn_address(struct dc_conn *conn, const struct dc_port_info *info,
 		return ret == -ENOMEM ? ret : -EHOSTUNREACH;
 	}
 	conn->av = to_mah(conn->ah)->av;
+	/* Over RoCE it is understood, and the bit is reserved. */
+	if (info->roce)
+		conn->av.grh_gid_fl &= ~cpu_to_be32(DC_AV_GRH);
 	conn->av.key.dc_key = cpu_to_be64(to->key);
 	conn->av.dqp_dct = cpu_to_be32(to->number | MLX5_EXTENDED_UD_AV);
 	return 0;
