@@ -118,7 +118,6 @@ struct dc_port {
 	/* hca->lock; there is a pool once nqueues is not 0 */
 	struct ib_pd *pd;
 	struct ib_srq *srq;
-	u8 gid_index;
 	enum ib_mtu mtu;
 	unsigned int nqueues;
 	struct dc_queue *queues;
@@ -128,6 +127,7 @@ struct dc_hca {
 	struct kref kref;
 	struct list_head list;		/* dc_lock */
 	struct dc_dev dev;
+	struct ib_event_handler events;
 
 	struct mutex lock;		/* what follows */
 	bool gone;
@@ -168,6 +168,8 @@ struct dc_exposure {
 	bool live;			/* the device's objects have not been released */
 	struct xprt_reg reg;
 	struct dc_target target;
+	u8 gid_index;
+	bool unreachable;		/* has been said */
 
 	spinlock_t lock;		/* what follows; softirq */
 	DECLARE_HASHTABLE(peers, 6);
@@ -281,7 +283,21 @@ static bool port_is_allowed(const struct dc_port *port)
 	return false;
 }
 
-/* Of the addresses of a RoCE port one that IP routes lead to. @want: that one, if the port has it. */
+enum gid_kind {
+	GID_LINK_LOCAL,
+	GID_IPV6,
+	GID_IPV4,
+};
+
+static enum gid_kind gid_kind(const void *gid)
+{
+	const struct in6_addr *addr = gid;
+
+	return ipv6_addr_v4mapped(addr) ? GID_IPV4 :
+	       ipv6_addr_type(addr) & IPV6_ADDR_LINKLOCAL ? GID_LINK_LOCAL : GID_IPV6;
+}
+
+/* Of the addresses of a RoCE port one that IP routes lead to. @want: that one, if the port has it, or else one of its kind. */
 static int port_find_gid(const struct dc_port *port, const struct in6_addr *want,
 			 struct dc_port_info *info)
 {
@@ -294,9 +310,9 @@ static int port_find_gid(const struct dc_port *port, const struct in6_addr *want
 		if (IS_ERR(attr))
 			continue;
 		rank = attr->gid_type != IB_GID_TYPE_ROCE_UDP_ENCAP ? 0 :
-		       want && !memcmp(want, &attr->gid, sizeof(attr->gid)) ? 4 :
-		       ipv6_addr_v4mapped((struct in6_addr *)&attr->gid) ? 3 :
-		       ipv6_addr_type((struct in6_addr *)&attr->gid) & IPV6_ADDR_LINKLOCAL ? 1 : 2;
+		       want && !memcmp(want, &attr->gid, sizeof(attr->gid)) ? GID_IPV4 + 3 :
+		       want && gid_kind(want) == gid_kind(&attr->gid) ? GID_IPV4 + 2 :
+		       gid_kind(&attr->gid) + 1;
 		if (rank > best) {
 			best = rank;
 			info->gid = attr->gid;
@@ -968,6 +984,20 @@ static void pool_destroy(struct dc_port *port)
 		ib_dealloc_pd(port->pd);
 	port->srq = NULL;
 	port->pd = NULL;
+	port->nqueues = 0;
+	kvfree(port->queues);
+	port->queues = NULL;
+}
+
+/* hca->lock held. */
+static bool pool_is_used(const struct dc_port *port)
+{
+	struct dc_conn *conn;
+
+	list_for_each_entry(conn, &port->hca->conns, list)
+		if (conn->port == port)
+			return true;
+	return false;
 }
 
 /* hca->lock held. */
@@ -990,21 +1020,28 @@ static int pool_create(struct dc_port *port, const struct dc_port_info *info)
 	unsigned int i;
 	int ret;
 
-	/* Made once, and kept as long as the device is there. */
-	if (port->nqueues)
+	/* Made once, and kept as long as the device is there and the port is what it was. */
+	if (port->nqueues && port->mtu == info->mtu)
 		return 0;
+	if (port->nqueues) {
+		if (pool_is_used(port)) {
+			pr_warn_ratelimited("%s port %u has another MTU since it was first used: it is taken up when no link uses the port\n",
+					    dev_name(&ibdev->dev), port->num);
+			return -ENODEV;
+		}
+		pool_stop(port);
+		pool_destroy(port);
+	}
 	groups = max(groups, 1U);
-	if (!port->queues)
-		port->queues = kvcalloc(groups * DC_QUEUES_CPU, sizeof(*port->queues), GFP_KERNEL);
+	port->queues = kvcalloc(groups * DC_QUEUES_CPU, sizeof(*port->queues), GFP_KERNEL);
 	if (!port->queues)
 		return -ENOMEM;
-	port->gid_index = info->gid_index;
 	port->mtu = info->mtu;
 	port->pd = ib_alloc_pd(ibdev, 0);
 	if (IS_ERR(port->pd)) {
 		ret = PTR_ERR(port->pd);
 		port->pd = NULL;
-		return ret;
+		goto err;
 	}
 	port->srq = ib_create_srq(port->pd, &srq_attr);
 	if (IS_ERR(port->srq)) {
@@ -1033,7 +1070,6 @@ static int pool_create(struct dc_port *port, const struct dc_port_info *info)
 		return 0;
 err:
 	pool_destroy(port);
-	port->nqueues = 0;
 	return ret;
 }
 
@@ -1062,7 +1098,7 @@ static int conn_address(struct dc_conn *conn, const struct dc_port_info *info,
 	if (!info->roce)
 		rdma_ah_set_dlid(&attr, to->lid);
 	if (info->grh)
-		rdma_ah_set_grh(&attr, &dgid, 0, port->gid_index, 64, 0);
+		rdma_ah_set_grh(&attr, &dgid, 0, info->gid_index, 64, 0);
 	/* This one asks neighbours for the address of an Ethernet card. */
 	conn->ah = rdma_create_user_ah(port->pd, &attr, NULL);
 	if (IS_ERR(conn->ah)) {
@@ -1160,16 +1196,11 @@ static struct dc_conn *conn_try(struct dc_port *port, const struct mitosis_dct *
 	conn->hca = hca;
 
 	mutex_lock(&hca->lock);
-	ret = hca->gone ? -ENODEV : port_look(port, NULL, &info, &why);
+	ret = hca->gone ? -ENODEV : port_look(port, (void *)to->gid, &info, &why);
 	if (!ret)
 		ret = port_reaches(port, &info, to);
 	if (!ret)
 		ret = pool_create(port, &info);
-	if (!ret && (info.mtu != port->mtu || info.gid_index != port->gid_index)) {
-		pr_warn_ratelimited("%s port %u has changed since it was first used: load mitosis_dct anew\n",
-				    dev_name(&hca->dev.ibdev->dev), port->num);
-		ret = -ENODEV;
-	}
 	if (!ret)
 		ret = conn_address(conn, &info, to);
 	if (!ret)
@@ -1473,6 +1504,7 @@ static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct
 	ex->addr.lid = info.lid;
 	ex->addr.link = info.roce ? MITOSIS_DCT_ROCE : MITOSIS_DCT_IB;
 	ex->addr.mtu = info.mtu;
+	ex->gid_index = info.gid_index;
 	return 0;
 }
 
@@ -1630,6 +1662,40 @@ static int dc_usable(char *why, size_t len)
 
 static struct ib_client dc_client;
 
+/* A target has one address for life: the place of it in the device's table, which is not filled again while something refers to it. */
+static void expose_look(struct dc_exposure *ex, u32 port_num)
+{
+	const struct ib_gid_attr *gid;
+
+	mutex_lock(&ex->objects);
+	if (!ex->live || ex->unreachable || ex->addr.link != MITOSIS_DCT_ROCE ||
+	    ex->reg.port_num != port_num)
+		goto out;
+	gid = rdma_get_gid_attr(ex->reg.device, port_num, ex->gid_index);
+	if (IS_ERR(gid) || memcmp(&gid->gid, ex->addr.gid, sizeof(ex->addr.gid))) {
+		ex->unreachable = true;
+		pr_warn("snapshot %016llx: its address %pI6c has been taken away; it can not be read any more over transport dct, not even when the address is back: prepare it anew\n",
+			ex->id, ex->addr.gid);
+	}
+	if (!IS_ERR(gid))
+		rdma_put_gid_attr(gid);
+out:
+	mutex_unlock(&ex->objects);
+}
+
+static void dc_event(struct ib_event_handler *handler, struct ib_event *event)
+{
+	struct dc_hca *hca = container_of(handler, struct dc_hca, events);
+	struct dc_exposure *ex;
+
+	if (event->event != IB_EVENT_GID_CHANGE)
+		return;
+	mutex_lock(&hca->lock);
+	list_for_each_entry(ex, &hca->exposures, list)
+		expose_look(ex, event->element.port_num);
+	mutex_unlock(&hca->lock);
+}
+
 static int dc_add(struct ib_device *ibdev)
 {
 	struct dc_hca *hca;
@@ -1661,6 +1727,8 @@ static int dc_add(struct ib_device *ibdev)
 	mutex_lock(&dc_lock);
 	list_add_tail(&hca->list, &dc_hcas);
 	mutex_unlock(&dc_lock);
+	INIT_IB_EVENT_HANDLER(&hca->events, ibdev, dc_event);
+	ib_register_event_handler(&hca->events);
 	return 0;
 }
 
@@ -1674,6 +1742,7 @@ static void dc_remove(struct ib_device *ibdev, void *client_data)
 	mutex_lock(&dc_lock);
 	list_del(&hca->list);
 	mutex_unlock(&dc_lock);
+	ib_unregister_event_handler(&hca->events);
 
 	mutex_lock(&hca->lock);
 	hca->gone = true;
