@@ -210,7 +210,8 @@ void dc_cq_arm(struct dc_cq *cq)
 
 #define DC_RECV_STRIDE	(sizeof(struct mlx5_wqe_srq_next_seg) + sizeof(struct mlx5_wqe_data_seg))
 #define DC_DRAIN_SECONDS	10
-#define DC_MIN_RNR_NAK		12	/* 0.64 ms, as verbs give to what connects by rdma_cm */
+/* 41 ms: with the readers' retries a burst of messages may keep a processor busy for a quarter of a second. */
+#define DC_MIN_RNR_NAK		24
 #define DC_HOP_LIMIT		64
 
 static struct mlx5_wqe_srq_next_seg *dc_target_wqe(struct dc_target *target, u32 i)

@@ -9,7 +9,8 @@
  *
  * Presence. A source must know whether somebody still reads. So readers say so to the target, see
  * xprt_dc_wire.h; and a source believes them, as it does over a connection: who has the key may
- * pretend to be up to DC_PEERS_MAX readers, and keep the snapshot by that, but do no other harm.
+ * pretend to be up to DC_PEERS_MAX readers, and keep the snapshot by that, or say that a migration's only reader is done; or send
+ * so much that others' messages find no room and have to be repeated. It gets no more to read by any of that.
  *
  * A refused READ. The device of the source says the same of memory that it can not read and of a target that is
  * no more. So the reader is not told before a message to the same target has, or has not, been acknowledged.
@@ -478,18 +479,22 @@ static void conn_say(struct dc_conn *conn, enum dc_msg_type type)
 
 static void msg_finish(struct dc_conn *conn, int err)
 {
+	u16 type = le16_to_cpu(conn->body.type);
+	bool post = false, busy = err == -EAGAIN;
 	LIST_HEAD(judged);
 	unsigned long flags;
-	bool post = false;
 
 	if (err == -EREMOTEIO)
 		err = -EACCES;
-	if (err)
+	if (err && !busy)
 		conn_down(conn, err, true);
 	spin_lock_irqsave(&conn->lock, flags);
 	conn->saying = false;
-	if (!err) {
-		conn->said |= BIT(le16_to_cpu(conn->body.type));
+	if (!err || busy) {
+		if (!busy)
+			conn->said |= BIT(type);
+		else if (type != DC_MSG_ALIVE)	/* which is said again anyway */
+			conn->want |= BIT(type);
 		list_splice_init(&conn->asked, &judged);
 		if (!list_empty(&conn->refused))
 			conn->want |= BIT(DC_MSG_ALIVE);
@@ -525,8 +530,8 @@ static void read_refused(struct dc_op *op)
 }
 
 /*
- * An operation has come back, on no list and under no lock. err: 0, -EREMOTEIO: refused, -ETIMEDOUT: no answer, or what else the device
- * says.
+ * An operation has come back, on no list and under no lock. err: 0, -EREMOTEIO: refused, -ETIMEDOUT: no answer, -EAGAIN: the target is there
+ * and has no room for a message, or what else the device says.
  */
 static void op_end(struct dc_op *op, int err)
 {
@@ -537,7 +542,7 @@ static void op_end(struct dc_op *op, int err)
 	} else if (err == -EREMOTEIO) {
 		read_refused(op);
 	} else {
-		conn_down(op->conn, err, true);
+		conn_down(op->conn, err == -EAGAIN ? -ETIMEDOUT : err, true);
 		read_finish(op, -EIO);
 	}
 }
@@ -633,8 +638,9 @@ static int queue_errno(u8 syndrome)
 	case MLX5_CQE_SYNDROME_REMOTE_ABORTED_ERR:
 		return -EREMOTEIO;
 	case MLX5_CQE_SYNDROME_TRANSPORT_RETRY_EXC_ERR:
-	case MLX5_CQE_SYNDROME_RNR_RETRY_EXC_ERR:
 		return -ETIMEDOUT;
+	case MLX5_CQE_SYNDROME_RNR_RETRY_EXC_ERR:
+		return -EAGAIN;
 	default:
 		return -EIO;
 	}
