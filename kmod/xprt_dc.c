@@ -175,6 +175,7 @@ struct dc_exposure {
 	spinlock_t lock;		/* what follows; softirq */
 	DECLARE_HASHTABLE(peers, 6);
 	unsigned int npeers;
+	bool done;			/* a reader is that is not in the table */
 };
 
 enum op_kind {
@@ -1364,7 +1365,11 @@ static void expose_recv(struct dc_target *target, const void *data)
 	hash_for_each_possible(ex->peers, peer, node, id)
 		if (peer->id == id)
 			found = peer;
-	if (!found && type != DC_MSG_BYE) {
+	if (!found && type == DC_MSG_DONE) {
+		/* Its reader will not say it again. */
+		ex->done = true;
+		look = true;
+	} else if (!found && type != DC_MSG_BYE) {
 		if (ex->npeers < DC_PEERS_MAX)
 			found = kzalloc(sizeof(*found), GFP_ATOMIC);
 		if (!found) {
@@ -1424,7 +1429,14 @@ static bool expose_next(struct dc_exposure *ex, struct dc_peer *news, bool all)
 static void expose_tell(struct dc_exposure *ex, bool all)
 {
 	struct dc_peer news;
+	bool done;
 
+	spin_lock_bh(&ex->lock);
+	done = ex->done;
+	ex->done = false;
+	spin_unlock_bh(&ex->lock);
+	if (done)
+		ex->ops->peer_done(ex->priv);
 	while (expose_next(ex, &news, all)) {
 		if (!news.told_up) {
 			mitosis_stat_add(MITOSIS_STAT_PEERS, 1);
