@@ -1086,6 +1086,9 @@ static void conn_alive_work(struct work_struct *work)
 {
 	struct dc_conn *conn = container_of(to_delayed_work(work), struct dc_conn, alive);
 
+	/* It would be a new reader after that. */
+	if (READ_ONCE(conn->said) & BIT(DC_MSG_DONE))
+		return;
 	conn_say(conn, DC_MSG_ALIVE);
 	if (READ_ONCE(conn->state) != CONN_DOWN)
 		queue_delayed_work(dc_wq, &conn->alive, DC_ALIVE_INTERVAL);
@@ -1317,11 +1320,13 @@ static int dc_conn_done(struct xprt_conn *base)
 {
 	struct dc_conn *conn = to_dc_conn(base);
 
-	/* It would be a new reader after that. */
 	cancel_delayed_work_sync(&conn->alive);
 	conn_say(conn, DC_MSG_DONE);
-	if (!wait_event_timeout(conn->wait, conn_has_said(conn, DC_MSG_DONE), DC_DONE_TIMEOUT))
+	if (!wait_event_timeout(conn->wait, conn_has_said(conn, DC_MSG_DONE), DC_DONE_TIMEOUT)) {
+		/* The owner tries again; it is not gone until then. */
+		queue_delayed_work(dc_wq, &conn->alive, DC_ALIVE_INTERVAL);
 		return -ETIMEDOUT;
+	}
 	return READ_ONCE(conn->said) & BIT(DC_MSG_DONE) ? 0 : -ENOTCONN;
 }
 
