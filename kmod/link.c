@@ -611,7 +611,7 @@ again:
 	mutex_unlock(&link_lock);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, 1);
 
-	conn = xprt_conn_open(link_transport(link), local, peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
+	conn = xprt_conn_open(link_transport(link), local, &link->peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
 			      &link_conn_ops, link);
 	if (IS_ERR(conn)) {
 		ret = PTR_ERR(conn);

@@ -157,7 +157,7 @@ void xprt_expose_destroy(struct xprt_exposure *ex)
 }
 
 struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
-				 const struct xprt_addr *peer, u64 id, const u8 *key,
+				 struct xprt_addr *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv)
 {

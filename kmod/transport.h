@@ -27,6 +27,7 @@ struct xprt_exposure {
 struct xprt_addr {
 	struct sockaddr_storage ip;	/* rc: with the port */
 	struct mitosis_dct dct;		/* dct */
+	u64 via;			/* the transport's: what has led there; 0: nothing yet */
 };
 
 struct xprt_conn {
@@ -106,7 +107,7 @@ struct xprt {
 	 * reached. @local may be NULL.
 	 */
 	struct xprt_conn *(*conn_open)(const struct sockaddr_storage *local,
-				       const struct xprt_addr *peer, u64 id, const u8 *key,
+				       struct xprt_addr *peer, u64 id, const u8 *key,
 				       unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				       void *priv);
 	/*
@@ -155,7 +156,7 @@ struct xprt_exposure *xprt_expose_create(const char *names, const struct sockadd
 					 void *priv);
 void xprt_expose_destroy(struct xprt_exposure *ex);
 struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
-				 const struct xprt_addr *peer, u64 id, const u8 *key,
+				 struct xprt_addr *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv);
 void xprt_conn_close(struct xprt_conn *conn);

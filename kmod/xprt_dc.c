@@ -129,6 +129,7 @@ struct dc_hca {
 	struct list_head list;		/* dc_lock */
 	struct dc_dev dev;
 	struct ib_event_handler events;
+	u64 guid;
 
 	struct mutex lock;		/* what follows */
 	bool gone;
@@ -1261,7 +1262,7 @@ static struct dc_port *port_get(unsigned int n)
 }
 
 static struct xprt_conn *dc_conn_open(const struct sockaddr_storage *local,
-				      const struct xprt_addr *peer, u64 id, const u8 *key,
+				      struct xprt_addr *peer, u64 id, const u8 *key,
 				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				      void *priv)
 {
@@ -1269,12 +1270,19 @@ static struct xprt_conn *dc_conn_open(const struct sockaddr_storage *local,
 	struct dc_conn *conn = ERR_PTR(-ENODEV), *other;
 	struct dc_port *port;
 	unsigned int n;
+	u64 via;
 
 	for (n = 0; (port = port_get(n)); n++) {
+		via = port->hca->guid + port->num;
 		other = conn_try(port, &peer->dct, id, deadline, ops, priv);
 		hca_put(port->hca);
-		if (!IS_ERR(other))
+		if (!IS_ERR(other)) {
+			peer->via = via;
 			return &other->base;
+		}
+		/* Subnets may look alike: another one's refusal is nothing to go by while ours can not be asked. */
+		if (other == ERR_PTR(-EACCES) && peer->via && peer->via != via)
+			other = ERR_PTR(-EHOSTUNREACH);
 		/* That somebody is there tells more than that somewhere nobody is. */
 		if (conn == ERR_PTR(-ENODEV) || other == ERR_PTR(-EACCES))
 			conn = other;
@@ -1741,6 +1749,7 @@ static int dc_add(struct ib_device *ibdev)
 		hca_put(hca);
 		return -EOPNOTSUPP;
 	}
+	hca->guid = be64_to_cpu(ibdev->node_guid);
 	hca->nports = ibdev->phys_port_cnt;
 	for (i = 0; i < hca->nports; i++) {
 		hca->ports[i].hca = hca;

@@ -1349,7 +1349,7 @@ static int conn_errno(int err)
 }
 
 static struct xprt_conn *rc_conn_open(const struct sockaddr_storage *local,
-				      const struct xprt_addr *peer, u64 id, const u8 *key,
+				      struct xprt_addr *peer, u64 id, const u8 *key,
 				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				      void *priv)
 {
