@@ -34,6 +34,7 @@ static void hold_free(struct kref *kref)
 
 	put_pid(hold->root);
 	memzero_explicit(hold->key, sizeof(hold->key));
+	memzero_explicit(&hold->where, sizeof(hold->where));
 	mutex_destroy(&hold->lock);
 	kfree(hold);
 }

@@ -33,6 +33,7 @@ static void link_free(struct kref *kref)
 	cache_destroy(&link->cache);
 	prefetch_forget(link);
 	memzero_explicit(link->key, sizeof(link->key));
+	memzero_explicit(&link->peer, sizeof(link->peer));
 	mutex_destroy(&link->mutex);
 	kfree(link);
 }

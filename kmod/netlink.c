@@ -418,10 +418,12 @@ static int netlink_release(struct sk_buff *req, struct genl_info *info)
 /* What a descriptor says of a DC target. */
 static int netlink_dct(struct genl_info *info, struct mitosis_dct *dct, char *text, size_t len)
 {
-	memcpy(dct, nla_data(info->attrs[MITOSIS_A_DCT]), sizeof(*dct));
-	if (!dct->number || dct->number >> 24 || dct->mtu < 1 || dct->mtu > 5 ||
-	    (dct->link != MITOSIS_DCT_IB && dct->link != MITOSIS_DCT_ROCE))
+	const struct mitosis_dct *said = nla_data(info->attrs[MITOSIS_A_DCT]);
+
+	if (!said->number || said->number >> 24 || said->mtu < 1 || said->mtu > 5 ||
+	    (said->link != MITOSIS_DCT_IB && said->link != MITOSIS_DCT_ROCE))
 		return netlink_say(info, -EINVAL, "this is no DC target");
+	memcpy(dct, said, sizeof(*dct));
 	xprt_dct_text(dct, text, len);
 	return 0;
 }
@@ -436,11 +438,6 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 	int ret;
 
 	ret = netlink_need(info, MITOSIS_A_SNAPSHOT) ? : netlink_need(info, MITOSIS_A_KEY);
-	if (ret)
-		return ret;
-	ret = a[MITOSIS_A_DCT] ? netlink_dct(info, &peer.dct, text, sizeof(text)) :
-	      netlink_need(info, MITOSIS_A_PEER_ADDR) ? : netlink_need(info, MITOSIS_A_PORT) ? :
-	      netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer.ip);
 	if (!ret && a[MITOSIS_A_ADDR])
 		ret = netlink_addr(info, MITOSIS_A_ADDR, 0, &local);
 	if (ret)
@@ -450,11 +447,17 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 	if (!hooks_ok())
 		return netlink_say(info, -ENOTCONN,
 				   "the self-test of the memory hooks has not passed on this kernel");
+	ret = a[MITOSIS_A_DCT] ? netlink_dct(info, &peer.dct, text, sizeof(text)) :
+	      netlink_need(info, MITOSIS_A_PEER_ADDR) ? : netlink_need(info, MITOSIS_A_PORT) ? :
+	      netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer.ip);
+	if (ret)
+		return ret;
 	link = link_open(info->snd_portid, nla_get_u64(a[MITOSIS_A_SNAPSHOT]),
 			 nla_data(a[MITOSIS_A_KEY]), a[MITOSIS_A_ADDR] ? &local : NULL, &peer,
 			 a[MITOSIS_A_DCT] ? text : nla_data(a[MITOSIS_A_PEER_ADDR]),
 			 a[MITOSIS_A_GIVE_UP] ? nla_get_u32(a[MITOSIS_A_GIVE_UP]) :
 			 MITOSIS_GIVE_UP_DEFAULT);
+	memzero_explicit(&peer, sizeof(peer));
 	if (!IS_ERR(link)) {
 		link_put(link);
 		return 0;

@@ -324,6 +324,8 @@ static int test_key(struct xprt_test *t)
 	key[0] ^= 1;
 	addr.dct.key ^= 1;
 	conn = xprt_conn_open(t->name, NULL, &addr, t->id, key, TEST_MS, &test_conn_ops, t);
+	memzero_explicit(key, sizeof(key));
+	memzero_explicit(&addr, sizeof(addr));
 	if (IS_ERR(conn))
 		return 0;
 	xprt_conn_close(conn);
@@ -398,6 +400,8 @@ int xprt_test(const char *name, const struct sockaddr_storage *addr, u64 *ns, ch
 		ret = test_run(&t, addr, ns);
 	}
 	test_close(&t);
+	memzero_explicit(t.key, sizeof(t.key));
+	memzero_explicit(&t.addr, sizeof(t.addr));
 	if (!IS_ERR_OR_NULL(t.other_ex))
 		xprt_expose_destroy(t.other_ex);
 	if (!IS_ERR_OR_NULL(t.ex))

@@ -1525,12 +1525,13 @@ static int expose_try(struct dc_exposure *ex, struct dc_port *port, const struct
 	attr.roce = info.roce;
 	attr.mtu = info.mtu;
 	ret = dc_target_create(&port->hca->dev, &ex->target, &attr);
+	ex->addr.key = attr.key;
+	memzero_explicit(&attr, sizeof(attr));
 	if (ret) {
 		xprt_reg_destroy(&ex->reg);
 		return ret;
 	}
 	memcpy(ex->addr.gid, &info.gid, sizeof(ex->addr.gid));
-	ex->addr.key = attr.key;
 	ex->addr.number = ex->target.number;
 	ex->addr.lid = info.lid;
 	ex->addr.link = info.roce ? MITOSIS_DCT_ROCE : MITOSIS_DCT_IB;
@@ -1623,6 +1624,7 @@ static struct xprt_exposure *dc_expose_create(const struct sockaddr_storage *add
 	}
 	if (!ret)
 		return &ex->base;
+	memzero_explicit(ex, sizeof(*ex));
 	kfree(ex);
 	return ERR_PTR(ret);
 }
