@@ -132,8 +132,16 @@ static int preflight(struct migrate *m)
 	problems = json_object_object_get(answer, "problems");
 	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to, m->problems))
 		ret = CLI_REFUSED;
-	/* what the other side lacks is not offered to it */
-	snprintf(m->usable, sizeof(m->usable), "%s", jstr(answer, "transport"));
+	/* What the other side lacks is not offered to it. One that does not say is of before there was a choice. */
+	if (json_object_object_get_ex(answer, "transport", NULL)) {
+		snprintf(m->usable, sizeof(m->usable), "%s", jstr(answer, "transport"));
+	} else if (mitosis_transports_have(m->usable, "rc")) {
+		strcpy(m->usable, "rc");
+	} else if (ret == CLI_OK) {
+		cli_say("%s has an older mitosis, which knows transport rc only: install the same version there, or use --transport rc",
+			m->to);
+		ret = CLI_REFUSED;
+	}
 	json_object_put(answer);
 	return ret;
 }
