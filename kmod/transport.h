@@ -27,7 +27,9 @@ struct xprt_exposure {
 struct xprt_addr {
 	struct sockaddr_storage ip;	/* rc: with the port */
 	struct mitosis_dct dct;		/* dct */
-	u64 via;			/* the transport's: what has led there; 0: nothing yet */
+	/* The transport's, at the destination; it must stay as long as the connection. */
+	u64 via;			/* what has led there; 0: nothing yet */
+	bool slow;			/* it has kept others waiting */
 };
 
 struct xprt_conn {

@@ -92,6 +92,7 @@ static siphash_key_t dc_node;		/* of this node, for its readers' names */
 enum queue_state {
 	QUEUE_UP,
 	QUEUE_ERROR,			/* to be brought up again */
+	QUEUE_STUCK,			/* as that, and the device has refused */
 	QUEUE_DEAD,
 };
 
@@ -107,6 +108,7 @@ struct dc_queue {
 	u32 first;			/* oldest operation under way; up to ini.posted */
 	unsigned long progress;		/* jiffies */
 	const struct dc_conn *target;	/* of what was posted last; not to be looked at */
+	bool slow;			/* that one is */
 	struct list_head flushed, pending;
 	bool culprit;			/* an operation of its own fault is among those that came back */
 	bool stalled;			/* the oldest operation is, for all that is known */
@@ -212,6 +214,7 @@ struct dc_conn {
 	struct mlx5_av av;
 	u64 peer;
 	u64 snapshot;			/* for people */
+	struct xprt_addr *where;
 	const struct xprt_conn_ops *ops;
 	void *priv;
 	struct delayed_work alive;
@@ -488,6 +491,8 @@ static void msg_finish(struct dc_conn *conn, int err)
 
 	if (err == -EREMOTEIO)
 		err = -EACCES;
+	if (busy)
+		WRITE_ONCE(conn->where->slow, true);
 	if (err && !busy)
 		conn_down(conn, err, true);
 	spin_lock_irqsave(&conn->lock, flags);
@@ -624,6 +629,7 @@ static void queue_pump(struct dc_queue *q, struct list_head *failed)
 		}
 		q->slots[index] = op;
 		q->target = op->conn;
+		q->slow = READ_ONCE(op->conn->where->slow);
 		used++;
 	}
 	dc_initiator_ring(ini);
@@ -777,6 +783,7 @@ static void queue_reclaim(struct dc_queue *q, struct list_head *ended)
 	if (q->stalled && queue_used(q)) {
 		op = q->slots[q->first++ & (DC_DEPTH - 1)];
 		op->err = -ETIMEDOUT;
+		WRITE_ONCE(op->conn->where->slow, true);
 		list_add_tail(&op->list, ended);
 		q->culprit = true;
 	}
@@ -796,6 +803,7 @@ static void queue_postpone(struct dc_queue *q, const char *what, int err)
 	spin_lock_irq(&q->lock);
 	list_splice_tail_init(&q->flushed, &failed);
 	list_splice_tail_init(&q->pending, &failed);
+	q->state = QUEUE_STUCK;
 	q->culprit = false;
 	queue_kick(q, DC_RETRY_INTERVAL);
 	spin_unlock_irq(&q->lock);
@@ -854,7 +862,7 @@ static void queue_work_fn(struct work_struct *work)
 			queue_kick(q, q->progress + DC_STALL_TIMEOUT - jiffies);
 		}
 	}
-	recover = q->state == QUEUE_ERROR && !q->closing;
+	recover = (q->state == QUEUE_ERROR || q->state == QUEUE_STUCK) && !q->closing;
 	spin_unlock_irq(&q->lock);
 	if (recover)
 		queue_recover(q);
@@ -879,16 +887,19 @@ static void queue_take_pending(struct dc_queue *q, const struct dc_conn *conn,
 /*
  * An initiator turns to another target when it has heard all from the one before, and one target may be silent for seconds. So: one of this
  * processor's that is at this target already, or else that is idle, or else that has least to do. Where none of them is up, of any processor's.
+ * Who has kept an initiator waiting has one of the processor's to share with its like, so that others are not kept for long.
  */
 static struct dc_queue *queue_pick(const struct dc_conn *conn)
 {
 	const struct dc_port *port = conn->port;
 	unsigned int first = raw_smp_processor_id() * DC_QUEUES_CPU % port->nqueues, i;
-	u32 score, best_score = U32_MAX;
+	bool slow = READ_ONCE(conn->where->slow);
+	enum queue_state good = slow ? QUEUE_ERROR : QUEUE_UP;
 	struct dc_queue *q, *best = NULL;
+	u32 score, best_score = U32_MAX;
 
 	for (i = 0; i < port->nqueues; i++) {
-		if (i >= DC_QUEUES_CPU && READ_ONCE(best->state) == QUEUE_UP)
+		if (i >= (slow ? 1 : DC_QUEUES_CPU) && READ_ONCE(best->state) <= good)
 			break;
 		q = &port->queues[(first + i) % port->nqueues];
 		score = queue_used(q) + (list_empty(&q->pending) ? 0 : DC_DEPTH);
@@ -896,9 +907,11 @@ static struct dc_queue *queue_pick(const struct dc_conn *conn)
 			score = 0;
 		else
 			score++;
+		if (!slow && queue_used(q) && READ_ONCE(q->slow))
+			score += 2 * DC_DEPTH;
 		if (READ_ONCE(q->state) != QUEUE_UP)
 			score += 4 * DC_DEPTH;
-		if (READ_ONCE(q->state) == QUEUE_DEAD)
+		if (READ_ONCE(q->state) > QUEUE_ERROR)
 			score += 4 * DC_DEPTH;
 		if (score < best_score) {
 			best_score = score;
@@ -1179,9 +1192,10 @@ static bool conn_has_said(struct dc_conn *conn, enum dc_msg_type type)
 	return READ_ONCE(conn->said) & BIT(type) || READ_ONCE(conn->state) == CONN_DOWN;
 }
 
-static struct dc_conn *conn_try(struct dc_port *port, const struct mitosis_dct *to, u64 id,
+static struct dc_conn *conn_try(struct dc_port *port, struct xprt_addr *where, u64 id,
 				unsigned long deadline, const struct xprt_conn_ops *ops, void *priv)
 {
+	const struct mitosis_dct *to = &where->dct;
 	struct dc_hca *hca = port->hca;
 	struct dc_port_info info;
 	struct dc_conn *conn;
@@ -1199,6 +1213,7 @@ static struct dc_conn *conn_try(struct dc_port *port, const struct mitosis_dct *
 	INIT_LIST_HEAD(&conn->asked);
 	INIT_LIST_HEAD(&conn->refused);
 	conn->snapshot = id;
+	conn->where = where;
 	conn->peer = siphash_1u64(id, &dc_node);
 	conn->ops = ops;
 	conn->priv = priv;
@@ -1274,7 +1289,7 @@ static struct xprt_conn *dc_conn_open(const struct sockaddr_storage *local,
 
 	for (n = 0; (port = port_get(n)); n++) {
 		via = port->hca->guid + port->num;
-		other = conn_try(port, &peer->dct, id, deadline, ops, priv);
+		other = conn_try(port, peer, id, deadline, ops, priv);
 		hca_put(port->hca);
 		if (!IS_ERR(other)) {
 			peer->via = via;
