@@ -590,6 +590,7 @@ static void queue_pump(struct dc_queue *q, struct list_head *failed)
 {
 	struct dc_initiator *ini = &q->ini;
 	u32 used = queue_used(q), index;
+	bool no_room = false;
 	struct xprt_read *rd;
 	struct dc_op *op;
 	int ret;
@@ -611,9 +612,11 @@ static void queue_pump(struct dc_queue *q, struct list_head *failed)
 			ret = -EIO;
 		else if (op->kind == OP_READ)
 			ret = queue_map(q, op);
-		/* Mapping space comes back when something completes. */
-		if (ret == -ENOMEM && used)
+		/* Mapping space comes back when something completes, or others give it back. */
+		if (ret == -ENOMEM) {
+			no_room = !used;
 			break;
+		}
 		list_del_init(&op->list);
 		if (ret) {
 			list_add_tail(&op->list, failed);
@@ -633,7 +636,9 @@ static void queue_pump(struct dc_queue *q, struct list_head *failed)
 		used++;
 	}
 	dc_initiator_ring(ini);
-	if (used && !delayed_work_pending(&q->work))
+	if (no_room)
+		queue_kick(q, 1);
+	else if (used && !delayed_work_pending(&q->work))
 		queue_kick(q, DC_STALL_TIMEOUT);
 }
 
