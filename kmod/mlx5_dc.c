@@ -437,15 +437,24 @@ static bool dc_target_is_drained(struct dc_target *target)
 	return false;
 }
 
+void dc_target_drain(struct dc_target *target)
+{
+	u32 in[MLX5_ST_SZ_DW(drain_dct_in)] = {};
+
+	MLX5_SET(drain_dct_in, in, opcode, MLX5_CMD_OP_DRAIN_DCT);
+	MLX5_SET(drain_dct_in, in, dctn, target->number);
+	target->draining = !mlx5_cmd_exec_in(target->dev->mdev, drain_dct, in);
+}
+
 void dc_target_destroy(struct dc_target *target)
 {
-	u32 drain[MLX5_ST_SZ_DW(drain_dct_in)] = {}, in[MLX5_ST_SZ_DW(destroy_dct_in)] = {};
+	u32 in[MLX5_ST_SZ_DW(destroy_dct_in)] = {};
 	struct mlx5_core_dev *mdev = target->dev->mdev;
 
-	MLX5_SET(drain_dct_in, drain, opcode, MLX5_CMD_OP_DRAIN_DCT);
-	MLX5_SET(drain_dct_in, drain, dctn, target->number);
 	/* Requests that are being answered end first. */
-	if (!mlx5_cmd_exec_in(mdev, drain_dct, drain) && !dc_target_is_drained(target))
+	if (!target->draining)
+		dc_target_drain(target);
+	if (target->draining && !dc_target_is_drained(target))
 		pr_warn("mitosis: DC target %#x: the device does not say that it is drained\n",
 			target->number);
 	MLX5_SET(destroy_dct_in, in, opcode, MLX5_CMD_OP_DESTROY_DCT);

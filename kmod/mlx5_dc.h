@@ -70,6 +70,7 @@ struct dc_target {
 	dma_addr_t msgs_dma;
 	struct notifier_block events;
 	struct completion drained;
+	bool draining;
 	/* Softirq. @msg is NULL when the device reports an error or the length is another. */
 	void (*recv)(struct dc_target *target, const void *msg);
 };
@@ -88,6 +89,8 @@ int dc_target_create(struct dc_dev *dev, struct dc_target *target,
 		     const struct dc_target_attr *attr);
 /* How many requests with a wrong key there have been. */
 int dc_target_violations(struct dc_target *target, u32 *n);
+/* Begins what dc_target_destroy() then waits for; optional. */
+void dc_target_drain(struct dc_target *target);
 /* Nobody reads through it any more, and recv() does not run; waits for a device that refuses. */
 void dc_target_destroy(struct dc_target *target);
 

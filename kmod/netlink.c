@@ -481,8 +481,12 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 	case -ECONNREFUSED:
 		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
 	case -ETIMEDOUT:
+		if (a[MITOSIS_A_DCT])
+			return netlink_say(info, ret, "the source does not answer over RDMA: see its port with rdma link, and the cabling");
 		return netlink_say(info, ret, "the source does not answer over RDMA: see its firewall and rdma link");
 	case -EHOSTUNREACH:
+		if (a[MITOSIS_A_DCT])
+			return netlink_say(info, ret, "no mlx5 port here leads to the source: it has to be of the same kind, subnet and MTU, see dmesg and rdma link");
 		return netlink_say(info, ret, "the source cannot be reached at this address: see ip neigh and rdma link");
 	}
 	return ret;

@@ -1800,6 +1800,13 @@ static void dc_remove(struct ib_device *ibdev, void *client_data)
 
 	mutex_lock(&hca->lock);
 	hca->gone = true;
+	/* All at once, so that they are waited for together. */
+	list_for_each_entry(ex, &hca->exposures, list) {
+		mutex_lock(&ex->objects);
+		if (ex->live)
+			dc_target_drain(&ex->target);
+		mutex_unlock(&ex->objects);
+	}
 	list_for_each_entry(ex, &hca->exposures, list)
 		if (expose_teardown(ex))
 			pr_warn("snapshot %016llx: its RDMA device has been removed; it can not be read any more\n",
