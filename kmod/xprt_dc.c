@@ -24,7 +24,7 @@
  *             ex->objects serialises them.
  *   conn      Has nothing but an address handle there. Its operations are in a queue's hands from conn->nops on; it is freed when
  *             there are none any more.
- *   queue     An initiator and what is posted on it. Only queue_work() and dc_remove() change the initiator's state; state
+ *   queue     An initiator and what is posted on it. Only queue_work_fn() and pool_stop() change the initiator's state; state
  *             QUEUE_UP is what lets others post.
  *
  * Lock order: dc_lock, hca->lock, ex->objects; queue->lock and conn->lock (softirq) never at once, and no callback under either.
