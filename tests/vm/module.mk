@@ -4,7 +4,7 @@
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)
-VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|pyverbs-(mlx5_dc|mr|cq|srq)$$)
+VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|vectors|pyverbs-(mlx5_dc|mr|cq|srq)$$)
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_dc := -lmlx5 -libverbs
@@ -53,10 +53,10 @@ check-more: check-one-copy check-lost-source
 
 # Machines with a modelled ConnectX: what Debian's own tools find through it, and what mitosis does with it.
 .PHONY: check-mlx5 check-mlx5-core
-check-mlx5-%: vm-payload-% mlx5-model
+check-mlx5-%: vm-payload-% mlx5-model $(VECTORS)
 	@$(call run_vm,mlx5,$*,$(or $(ONLY),^mlx5),--mlx5)
 check-mlx5: $(VM_KERNELS:%=check-mlx5-%)
-check-mlx5-core: vm-payload-6.12 mlx5-model
+check-mlx5-core: vm-payload-6.12 mlx5-model $(VECTORS)
 	@$(call run_vm,mlx5,6.12,$(VM_MLX5_CORE),--mlx5)
 
 .PHONY: check-vm-debug

@@ -100,7 +100,21 @@ dc() {
 cmd_dc() {
 	dc peer b
 	dc peer-write b write
+	cmd_dc_self
+}
+
+cmd_dc_self() {
 	dc self a
+}
+
+# The driver takes the device anew.
+cmd_probe() {
+	local bus=/sys/bus/pci/drivers/mlx5_core device
+	device=$(basename "$(readlink /sys/class/infiniband/$DEV/device)")
+	echo "$device" > $bus/unbind
+	until_true 60 test ! -e /sys/class/infiniband/$DEV || fail "the driver does not let go of $device"
+	echo "$device" > $bus/bind
+	until_true 60 test -e /sys/class/infiniband/$DEV || fail "the driver does not take $device again"
 }
 
 # A test that takes too long ends itself, or else all of its module.
