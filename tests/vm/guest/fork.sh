@@ -118,7 +118,7 @@ cmd_shrink() {
 
 # An attachment has a reference to the module, and a read one to its attachment.
 nothing_is_used() {
-	until_true 20 grep -qx 0 /sys/module/mitosis/refcnt
+	until_true 20 module_is_unused
 }
 
 # end INIT...: children end when their first process is asked to.
@@ -130,7 +130,7 @@ cmd_end() {
 	done
 	until_true 20 idle_links || fail "links are left: $(mitosis-cli list)"
 	[ "$(stat_of cache_pages)" = 0 ] || fail "$(stat_of cache_pages) pages are kept for nobody"
-	nothing_is_used || fail "attachments or reads are left: the module has $(cat /sys/module/mitosis/refcnt) users"
+	nothing_is_used || fail "attachments or reads are left: the module has $(module_users) users"
 }
 
 parent_passes() {

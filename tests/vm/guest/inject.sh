@@ -93,14 +93,14 @@ brood_passes() {
 }
 
 nothing_left() {
-	mitosis-cli stats | awk '/^(links|attached|snapshots|pages_held|regions|cache_pages) / && $2 { exit 1 }' && grep -qx 0 /sys/module/mitosis/refcnt
+	mitosis-cli stats | awk '/^(links|attached|snapshots|pages_held|regions|cache_pages) / && $2 { exit 1 }' && module_is_unused
 }
 
 # brood_end SNAPSHOT
 brood_end() {
 	tree_kill "${BROOD[0]}"
 	[ -z "$1" ] || until_true 20 mitosis-cli release "$1" || fail "allocation $n: the snapshot cannot be released: $(mitosis-cli list)"
-	until_true 20 nothing_left || fail "allocation $n: it has left something: module with $(cat /sys/module/mitosis/refcnt) users, $(mitosis-cli stats | paste -s -d ' ')"
+	until_true 20 nothing_left || fail "allocation $n: it has left something: module with $(module_users) users, $(mitosis-cli stats | paste -s -d ' ')"
 }
 
 # The same for a snapshot of a process that runs on, and for two children that share what they read: whoever is not the one for whom it was goes on.

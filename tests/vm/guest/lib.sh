@@ -68,6 +68,17 @@ tree_of() {
 	done
 }
 
+# What uses mitosis.ko, but for modules that need it, as mitosis_dct does.
+module_users() {
+	local holders
+	holders=$(find /sys/module/mitosis/holders -mindepth 1 | wc -l)
+	echo $(($(cat /sys/module/mitosis/refcnt) - holders))
+}
+
+module_is_unused() {
+	[ "$(module_users)" = 0 ]
+}
+
 is_gone() {
 	local state
 	state=$(sed -E 's/.*\) (.).*/\1/' "/proc/$1/stat" 2>/dev/null) || return 0
