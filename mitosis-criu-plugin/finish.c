@@ -109,16 +109,6 @@ static int finish_read_pagemap(int dirfd, struct mitosis_image_mm *mm, char *err
 	return ret;
 }
 
-static uint64_t finish_count(const struct mitosis_image_mm *mm)
-{
-	uint64_t pages = 0;
-	size_t i;
-
-	for (i = 0; i < mm->pages.nruns; i++)
-		pages += mm->pages.runs[i].npages;
-	return pages;
-}
-
 static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm, char *err, size_t errlen)
 {
 	int ret;
@@ -230,6 +220,17 @@ static int finish_write(int dirfd, const struct mitosis_image *img, char *err, s
 	return mitosis_image_write(dirfd, img, err, errlen);
 }
 
+static uint64_t finish_count(const struct mitosis_image *img)
+{
+	uint64_t pages = 0;
+	size_t i, j;
+
+	for (i = 0; i < img->nmms; i++)
+		for (j = 0; j < img->mms[i].pages.nruns; j++)
+			pages += img->mms[i].pages.runs[j].npages;
+	return pages;
+}
+
 int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *info, char *err,
 			size_t errlen)
 {
@@ -246,15 +247,13 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 	if (img->state == MITOSIS_IMAGE_SEALED)
 		goto out;
 	ret = finish_check_held(dirfd, img, err, errlen);
-	for (i = 0; i < img->nmms && !ret; i++) {
+	for (i = 0; i < img->nmms && !ret; i++)
 		ret = finish_mm(ctl, dirfd, img->snapshot, &img->mms[i], err, errlen);
-		done.pages += finish_count(&img->mms[i]);
-	}
 	if (!ret && !img->nmms) {
 		snprintf(err, errlen, "no process of the tree has memory, so it has ended: there is nothing to move");
 		ret = -ENODATA;
 	}
-	if (!ret && !done.pages) {
+	if (!ret && !finish_count(img)) {
 		snprintf(err, errlen,
 			 "criu has copied all memory into its images: give it the options of mitosis-dump.conf (--config); if it has them, a thread's stack pointer is at the beginning of a page, which criu 4.1 takes for a stack without end: try again when the process has moved on");
 		ret = -ENODATA;
@@ -264,6 +263,7 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 	if (!ret)
 		ret = finish_write(dirfd, img, err, errlen);
 out:
+	done.pages = finish_count(img);
 	if (!ret && info)
 		*info = done;
 	mitosis_image_free(img);

@@ -10,6 +10,7 @@ T=/tmp/mt
 
 migrate() {
 	mitosis-cli migrate --pid "$1" --to "${2:-b}" > $T/migrate.log 2>&1 || { cat $T/migrate.log; fail "migrate: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"; }
+	grep -qE '^pages +[1-9]' $T/migrate.log || fail "migrate has not counted what was held: $(grep ^pages $T/migrate.log | paste -s -d ' ')"
 }
 
 cmd_redis() {
