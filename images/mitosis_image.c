@@ -12,6 +12,7 @@
 
 #include "images/bounded_alloc.h"
 #include "images/pagemap.h"
+#include "images/runs.h"
 #include "mitosis.pb-c.h"
 
 static const char magic[8] = "MITOSIS\n";
@@ -102,6 +103,11 @@ int mitosis_image_add_addr(struct mitosis_image *img, const char *addr)
 		return -ENOMEM;
 	img->naddrs++;
 	return 0;
+}
+
+const char *mitosis_image_transport(const struct mitosis_image *img)
+{
+	return img->dct.number ? "dct" : "rc";
 }
 
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid)
@@ -394,41 +400,17 @@ static bool image_bit(const uint8_t *bits, uint32_t page)
 	return bits[page / 8] & 1U << page % 8;
 }
 
-static int image_add_run(struct mitosis_image_pages *pages, size_t *room, uint64_t start, uint64_t npages)
-{
-	struct mitosis_run *more;
-
-	if (pages->nruns) {
-		struct mitosis_run *last = &pages->runs[pages->nruns - 1];
-
-		if (last->start + last->npages * 4096 == start) {
-			last->npages += npages;
-			return 0;
-		}
-	}
-	if (pages->nruns == *room) {
-		*room = *room ? 2 * *room : 64;
-		more = reallocarray(pages->runs, *room, sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		pages->runs = more;
-	}
-	pages->runs[pages->nruns++] = (struct mitosis_run){ start, npages };
-	return 0;
-}
-
 /* The lazy pages of a region; @bits is NULL when it is all of them or none. -EINVAL: they are not @nlazy, or a bit is of no page. */
-static int image_add_lazy(struct mitosis_image_pages *pages, size_t *room, const struct mitosis_region *r, uint32_t nlazy,
-			  const uint8_t *bits)
+static int image_add_lazy(struct mitosis_image_pages *pages, const struct mitosis_region *r, uint32_t nlazy, const uint8_t *bits)
 {
 	uint32_t page, n = 0;
 	int ret = 0;
 
 	if (!bits)
-		return nlazy ? image_add_run(pages, room, r->start, nlazy) : 0;
+		return nlazy ? runs_append(&pages->runs, &pages->nruns, r->start, nlazy) : 0;
 	for (page = 0; page < r->npages && !ret; page++)
 		if (image_bit(bits, page)) {
-			ret = image_add_run(pages, room, r->start + page * 4096ULL, 1);
+			ret = runs_append(&pages->runs, &pages->nruns, r->start + page * 4096ULL, 1);
 			n++;
 		}
 	if (ret)
@@ -443,7 +425,7 @@ static int image_add_lazy(struct mitosis_image_pages *pages, size_t *room, const
 static int image_unpack_pages(uint32_t pid, struct mitosis_image_pages *pages, const Mitosis__Pages *pb, size_t *max_runs,
 			      char *err, size_t errlen)
 {
-	size_t i, len, pos = 0, room = 0;
+	size_t i, len, pos = 0;
 	int ret;
 
 	if (pb->n_region_npages != pb->n_region_page || pb->n_region_rkey != pb->n_region_page ||
@@ -470,7 +452,7 @@ static int image_unpack_pages(uint32_t pid, struct mitosis_image_pages *pages, c
 		len = image_bits_len(r->npages, nlazy);
 		if (len > pb->lazy.len - pos)
 			return image_refuse(err, errlen, "process %u: the bits of lazy pages end at region %zu", pid, i);
-		ret = image_add_lazy(pages, &room, r, nlazy, len ? pb->lazy.data + pos : NULL);
+		ret = image_add_lazy(pages, r, nlazy, len ? pb->lazy.data + pos : NULL);
 		if (ret == -EINVAL)
 			return image_refuse(err, errlen, "process %u: region %zu has not %u lazy pages", pid, i, nlazy);
 		if (ret)

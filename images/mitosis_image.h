@@ -83,6 +83,9 @@ struct mitosis_image {
 struct mitosis_image *mitosis_image_new(void);
 void mitosis_image_free(struct mitosis_image *img);
 
+/* The name of that over which the source offers it. */
+const char *mitosis_image_transport(const struct mitosis_image *img);
+
 /* Copies addr; -ENOMEM otherwise. */
 int mitosis_image_add_addr(struct mitosis_image *img, const char *addr);
 

@@ -2,7 +2,7 @@
 # mitosis.img: build/images/libmitosis-image.a, to be linked with -lprotobuf-c.
 
 IMAGE_PB := mitosis pagemap files tty
-IMAGE_OBJS := $(addprefix $(B)/images/,mitosis_image.o criu_image.o pagemap.o files.o tty.o file.o record.o bounded_alloc.o \
+IMAGE_OBJS := $(addprefix $(B)/images/,mitosis_image.o criu_image.o pagemap.o files.o tty.o file.o record.o runs.o bounded_alloc.o \
 	$(IMAGE_PB:%=%.pb-c.o))
 LIBMITOSIS_IMAGE := $(B)/images/libmitosis-image.a
 

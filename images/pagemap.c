@@ -11,6 +11,7 @@
 #include "images/bounded_alloc.h"
 #include "images/criu_image.h"
 #include "images/mitosis_image.h"
+#include "images/runs.h"
 #include "pagemap.pb-c.h"
 
 #define MAGIC_PAGEMAP	0x56084025u
@@ -124,10 +125,8 @@ static int pagemap_next(struct pagemap_cursor *c, struct pagemap_item *item)
 int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, size_t *nruns,
 		      char *err, size_t errlen)
 {
-	struct mitosis_run *list = NULL, *last = NULL, *more;
 	struct pagemap_item item = {};
 	struct pagemap_cursor c;
-	size_t n = 0, max = 0;
 	int ret;
 
 	*runs = NULL;
@@ -138,31 +137,18 @@ int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, si
 	while ((ret = pagemap_next(&c, &item)) > 0) {
 		if (!item.lazy)
 			continue;
-		if (last && last->start + last->npages * 4096 == item.start) {
-			last->npages += item.npages;
-			continue;
+		ret = runs_append(runs, nruns, item.start, item.npages);
+		if (ret) {
+			snprintf(err, errlen, "the pagemap image can not be read: no memory is left");
+			break;
 		}
-		if (n == max) {
-			max = max ? 2 * max : 64;
-			more = reallocarray(list, max, sizeof(*list));
-			if (!more) {
-				snprintf(err, errlen, "the pagemap image can not be read: no memory is left");
-				ret = -ENOMEM;
-				break;
-			}
-			list = more;
-		}
-		last = &list[n++];
-		last->start = item.start;
-		last->npages = item.npages;
 	}
 	if (ret) {
-		free(list);
-		return ret;
+		free(*runs);
+		*runs = NULL;
+		*nruns = 0;
 	}
-	*runs = list;
-	*nruns = n;
-	return 0;
+	return ret;
 }
 
 int pagemap_strip(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)

@@ -12,6 +12,7 @@
 
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
+#include "images/runs.h"
 #include "lib/mitosis.h"
 
 /* Calls back for each pagemap-N.img; the first result that is not 0 ends it. */
@@ -122,24 +123,6 @@ static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct m
 	return ret;
 }
 
-/* @add after the last of the @n of @array; those that go on where the last one ends become one. */
-static int finish_append_runs(struct mitosis_run **array, size_t *n, const struct mitosis_run *add, size_t nadd)
-{
-	struct mitosis_run *more = reallocarray(*array, *n + nadd, sizeof(*more));
-	size_t i;
-
-	if (!more)
-		return -ENOMEM;
-	*array = more;
-	for (i = 0; i < nadd; i++) {
-		if (*n && more[*n - 1].start + more[*n - 1].npages * 4096 == add[i].start)
-			more[*n - 1].npages += add[i].npages;
-		else
-			more[(*n)++] = add[i];
-	}
-	return 0;
-}
-
 static int finish_append_regions(struct mitosis_region **array, size_t *n, const struct mitosis_region *add, size_t nadd)
 {
 	struct mitosis_region *more = reallocarray(*array, *n + nadd, sizeof(*more));
@@ -166,6 +149,7 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, info->mm);
 	struct mitosis_image_inherited *in;
 	int ret = 0;
+	size_t i;
 
 	if (!mm)
 		return -EPROTO;
@@ -175,8 +159,8 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 	explicit_bzero(&parent.dct, sizeof(parent.dct));
 	if (!in)
 		return -ENOMEM;
-	if (info->nruns)
-		ret = finish_append_runs(&in->pages.runs, &in->pages.nruns, info->runs, info->nruns);
+	for (i = 0; i < info->nruns && !ret; i++)
+		ret = runs_append(&in->pages.runs, &in->pages.nruns, info->runs[i].start, info->runs[i].npages);
 	if (!ret && info->nregions)
 		ret = finish_append_regions(&in->pages.regions, &in->pages.nregions, info->regions, info->nregions);
 	return ret;
