@@ -152,13 +152,14 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable)
 {
-	char can[MITOSIS_TRANSPORTS_LEN] = "", err[MITOSIS_ERROR_LEN];
+	char err[MITOSIS_ERROR_LEN];
 	struct mitosis *ctl;
 	struct utsname uts;
 	struct statfs fs;
 	cap_t caps;
 	cap_flag_value_t has = CAP_CLEAR;
 
+	*usable = 0;
 	caps = cap_get_proc();
 	if (caps)
 		cap_get_flag(caps, CAP_SYS_ADMIN, CAP_EFFECTIVE, &has);
@@ -177,11 +178,9 @@ void check_machine(json_object *problems, const char *addr, const char *transpor
 		if (mitosis_selftest(ctl))
 			problem(problems, "use a kernel that mitosis knows (6.1 to 6.12)", "%s",
 				mitosis_error(ctl));
-		check_transports(problems, ctl, addr, transports, can);
+		check_transports(problems, ctl, addr, transports, usable);
 		mitosis_close(ctl);
 	}
-	if (usable)
-		strcpy(usable, can);
 	if (statfs(CLI_CGROUP, &fs) || fs.f_type != CGROUP2_SUPER_MAGIC)
 		problem(problems, "mount it: mount -t cgroup2 none " CLI_CGROUP,
 			"cgroup v2 is not mounted at " CLI_CGROUP);

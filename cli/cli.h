@@ -141,8 +141,8 @@ int fence_undo(json_object *journal);
 
 /* check.c: each problem is {"what": sentence, "remedy": sentence}; json arrays. */
 /*
- * transports: what may be used, NULL: the module's setting; usable, MITOSIS_TRANSPORTS_LEN bytes, gets those of them that can be; may
- * be NULL.
+ * transports: what may be used, NULL: the module's setting; usable, MITOSIS_TRANSPORTS_LEN bytes, gets those of them that can
+ * be.
  */
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable);
 /* "dct", "rc" or several, "dct,rc"; says what is wrong. */

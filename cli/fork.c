@@ -775,6 +775,7 @@ static int resume_find(struct resume *r, const char *what)
 {
 	struct mitosis_image *img;
 	char err[MITOSIS_ERROR_LEN];
+	const char *offered;
 	int dirfd, ret;
 
 	if (r->from) {
@@ -790,6 +791,7 @@ static int resume_find(struct resume *r, const char *what)
 		cli_say("%s: %s", r->dir, err);
 		return -1;
 	}
+	offered = mitosis_image_transport(img);
 	r->opts.dir = r->dir;
 	r->opts.snapshot = img->snapshot;
 	if (img->state != MITOSIS_IMAGE_SEALED) {
@@ -798,12 +800,12 @@ static int resume_find(struct resume *r, const char *what)
 	} else if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
 		cli_say("%s is of a migration, which has one destination: mitosis-cli restore", r->dir);
 		ret = -1;
-	} else if (r->transport && !mitosis_transports_have(r->transport, img->dct.number ? "dct" : "rc")) {
+	} else if (r->transport && !mitosis_transports_have(r->transport, offered)) {
 		cli_say("%s is offered over transport %s: prepare it with --transport %s", r->dir,
-			img->dct.number ? "dct" : "rc", r->transport);
+			offered, r->transport);
 		ret = -1;
 	}
-	r->transport = img->dct.number ? "dct" : "rc";
+	r->transport = offered;
 	mitosis_image_free(img);
 	return ret;
 }

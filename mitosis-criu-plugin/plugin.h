@@ -43,7 +43,6 @@ void plugin_say(const char *fmt, ...);
 const char *plugin_setting(const char *name);
 int plugin_setting_u32(const char *name, uint32_t *value);
 
-
 int dump_init(void);
 void dump_fini(int ret);
 int dump_pause(pid_t pid);

@@ -145,7 +145,7 @@ static int restore_link_open(void)
 {
 	const char *transports = plugin_setting("MITOSIS_TRANSPORT");
 	struct mitosis_image *img = restore.img;
-	const char *offered = img->dct.number ? "dct" : "rc";
+	const char *offered = mitosis_image_transport(img);
 	uint32_t give_up;
 	size_t i;
 	int ret;
