@@ -71,8 +71,7 @@ struct hold {
 int hold_init(void);
 void hold_exit(void);
 
-/* Returns a referenced hold or an ERR_PTR. */
-/* @transports: as xprt_expose_create() has it; @addr and @addr_text may be NULL. */
+/* Returns a referenced hold or an ERR_PTR. @transports: as xprt_expose_create() has it; @addr and @addr_text may be NULL. */
 struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr, const char *addr_text,
 			 const char *name, u32 lease, u32 flags, u32 owner);
 struct hold *hold_get(u64 id);

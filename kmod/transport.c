@@ -60,29 +60,6 @@ static void xprt_put(const struct xprt *xprt)
 		module_put(xprt->owner);
 }
 
-/* Takes the first name off a list of them; false: there is none left. */
-static bool xprt_next(const char **names, char *name, size_t len)
-{
-	size_t n = strcspn(*names, ",");
-
-	if (!n)
-		return false;
-	strscpy(name, *names, min(len, n + 1));
-	*names += n;
-	if (**names)
-		(*names)++;
-	return true;
-}
-
-/* What the administrator prefers; a write to the parameter ends in a newline. */
-static void xprt_order(char *names)
-{
-	kernel_param_lock(THIS_MODULE);
-	strscpy(names, transports, XPRT_NAMES_LEN);
-	kernel_param_unlock(THIS_MODULE);
-	strim(names);
-}
-
 /* As xprt_get(); who asks for one by name may have it loaded. */
 static struct xprt *xprt_load(const char *name)
 {
@@ -93,22 +70,55 @@ static struct xprt *xprt_load(const char *name)
 	return xprt;
 }
 
+/* Transports in the order in which they are tried. */
+struct xprt_order {
+	const char *next;
+	bool load;
+	char preferred[XPRT_NAMES_LEN];
+};
+
+/* @names: NULL for what the administrator prefers; a write to the parameter ends in a newline. */
+static void xprt_order_begin(struct xprt_order *order, const char *names)
+{
+	order->load = names;
+	order->next = names ? : order->preferred;
+	if (names)
+		return;
+	kernel_param_lock(THIS_MODULE);
+	strscpy(order->preferred, transports, sizeof(order->preferred));
+	kernel_param_unlock(THIS_MODULE);
+	strim(order->preferred);
+}
+
+/* The next one that there is, as xprt_get(); NULL: that was the last. */
+static struct xprt *xprt_order_next(struct xprt_order *order)
+{
+	char name[XPRT_NAMES_LEN];
+	struct xprt *xprt = NULL;
+	size_t n;
+
+	while (!xprt && (n = strcspn(order->next, ","))) {
+		strscpy(name, order->next, min(sizeof(name), n + 1));
+		order->next += n;
+		if (*order->next)
+			order->next++;
+		xprt = order->load ? xprt_load(name) : xprt_get(name);
+	}
+	return xprt;
+}
+
 void xprt_usable(const char *names, char *usable, size_t len)
 {
-	char order[XPRT_NAMES_LEN], name[XPRT_NAMES_LEN], why[8];
-	const char *next = names ? : order;
+	struct xprt_order order;
 	struct xprt *xprt;
+	char why[8];
 	size_t n = 0;
 
 	*usable = 0;
-	if (!names)
-		xprt_order(order);
-	while (xprt_next(&next, name, sizeof(name))) {
-		xprt = names ? xprt_load(name) : xprt_get(name);
-		if (!xprt)
-			continue;
+	xprt_order_begin(&order, names);
+	while ((xprt = xprt_order_next(&order))) {
 		if (!xprt->usable || !xprt->usable(why, sizeof(why)))
-			n += scnprintf(usable + n, len - n, "%s%s", n ? "," : "", name);
+			n += scnprintf(usable + n, len - n, "%s%s", n ? "," : "", xprt->name);
 		xprt_put(xprt);
 	}
 }
@@ -126,16 +136,11 @@ struct xprt_exposure *xprt_expose_create(const char *names, const struct sockadd
 					 void *priv)
 {
 	struct xprt_exposure *ex = ERR_PTR(-EPROTONOSUPPORT);
-	char order[XPRT_NAMES_LEN], name[XPRT_NAMES_LEN];
-	const char *next = names ? : order;
+	struct xprt_order order;
 	struct xprt *xprt;
 
-	if (!names)
-		xprt_order(order);
-	while (xprt_next(&next, name, sizeof(name))) {
-		xprt = names ? xprt_load(name) : xprt_get(name);
-		if (!xprt)
-			continue;
+	xprt_order_begin(&order, names);
+	while ((xprt = xprt_order_next(&order))) {
 		ex = xprt->expose_create(addr, id, key, ops, priv);
 		if (!IS_ERR(ex)) {
 			ex->xprt = xprt;
