@@ -708,13 +708,11 @@ static struct xprt_exposure *rc_expose_create(const struct sockaddr_storage *add
 					      const u8 *key, const struct xprt_expose_ops *ops,
 					      void *priv)
 {
-	struct sockaddr_storage bind;
 	struct rc_exposure *ex;
 	int ret;
 
 	if (!addr)
 		return ERR_PTR(-EADDRNOTAVAIL);
-	bind = *addr;
 	ex = kzalloc(sizeof(*ex), GFP_KERNEL);
 	if (!ex)
 		return ERR_PTR(-ENOMEM);
@@ -741,19 +739,9 @@ static struct xprt_exposure *rc_expose_create(const struct sockaddr_storage *add
 		ret = PTR_ERR(ex->cm_id);
 		goto err_unlock;
 	}
-	/* The port of the bind does not matter, nobody connects to it. */
-	if (bind.ss_family == AF_INET)
-		((struct sockaddr_in *)&bind)->sin_port = 0;
-	else if (bind.ss_family == AF_INET6)
-		((struct sockaddr_in6 *)&bind)->sin6_port = 0;
-	ret = rdma_bind_addr(ex->cm_id, (struct sockaddr *)&bind);
-	if (!ret && !ex->cm_id->device)		/* a wildcard */
-		ret = -EADDRNOTAVAIL;
-	if (ret) {
-		if (ret != -ENOMEM)
-			ret = -EADDRNOTAVAIL;
+	ret = xprt_bind(ex->cm_id, addr);
+	if (ret)
 		goto err_id;
-	}
 	ret = -EOPNOTSUPP;
 	if (!rdma_cap_ib_cm(ex->cm_id->device, ex->cm_id->port_num))
 		goto err_id;

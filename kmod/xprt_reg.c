@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 #include <rdma/ib_cache.h>
 #include <rdma/ib_verbs.h>
+#include <rdma/rdma_cm.h>
 
 #include "mitosis.h"
 #include "xprt_reg.h"
@@ -24,6 +25,23 @@ struct xprt_region {
 	struct completion done;
 	enum ib_wc_status status;
 };
+
+int xprt_bind(struct rdma_cm_id *id, const struct sockaddr_storage *addr)
+{
+	struct sockaddr_storage bind = *addr;
+	int ret;
+
+	/* The port does not matter, nobody connects to it. */
+	if (bind.ss_family == AF_INET)
+		((struct sockaddr_in *)&bind)->sin_port = 0;
+	else if (bind.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&bind)->sin6_port = 0;
+	ret = rdma_bind_addr(id, (struct sockaddr *)&bind);
+	if (!ret && !id->device)	/* a wildcard */
+		ret = -EADDRNOTAVAIL;
+	return !ret || ret == -ENOMEM ? ret : -EADDRNOTAVAIL;
+}
+EXPORT_SYMBOL_GPL(xprt_bind);
 
 /**
  * reg_connect_self() - bring the queue pair into RTS without a peer

@@ -15,6 +15,14 @@ struct ib_gid_attr;
 struct ib_pd;
 struct ib_qp;
 struct page;
+struct rdma_cm_id;
+struct sockaddr_storage;
+
+/*
+ * Binds @id, which is not known to anybody, to the port of a device that has @addr; whatever port @addr has. -EADDRNOTAVAIL: no device has the
+ * address, or it is a wildcard; -ENOMEM.
+ */
+int xprt_bind(struct rdma_cm_id *id, const struct sockaddr_storage *addr);
 
 struct xprt_reg {
 	struct ib_device *device;
