@@ -192,7 +192,7 @@ struct dc_op {
 	struct dc_conn *conn;
 	u64 dma;
 	u64 posted_ns;			/* 0: not to be measured */
-	int err;
+	int err;			/* what it ends with: -EIO until the device has said more */
 	u8 kind;
 	u8 tries;
 	bool mapped;
@@ -256,10 +256,7 @@ static struct dc_conn *to_dc_conn(struct xprt_conn *base)
 static void hca_free(struct kref *kref)
 {
 	struct dc_hca *hca = container_of(kref, struct dc_hca, kref);
-	u32 i;
 
-	for (i = 0; i < hca->nports; i++)
-		kvfree(hca->ports[i].queues);
 	mutex_destroy(&hca->lock);
 	kfree(hca);
 }
@@ -401,14 +398,13 @@ static void reads_finish(struct list_head *ops, int err)
 	}
 }
 
-static void op_end(struct dc_op *op, int err);
+static void ops_end(struct list_head *ended);
 
 /* Takes the connection out of service. What has not been posted fails; what has been comes back by itself. */
 static void conn_down(struct dc_conn *conn, int err, bool tell)
 {
 	LIST_HEAD(waiting);
 	LIST_HEAD(reads);
-	struct dc_op *op;
 	unsigned long flags;
 	unsigned int i;
 
@@ -431,10 +427,7 @@ static void conn_down(struct dc_conn *conn, int err, bool tell)
 	reads_finish(&reads, -EIO);
 	for (i = 0; i < conn->port->nqueues; i++)
 		queue_take_pending(&conn->port->queues[i], conn, &waiting);
-	while ((op = list_first_entry_or_null(&waiting, struct dc_op, list))) {
-		list_del(&op->list);
-		op_end(op, -EIO);
-	}
+	ops_end(&waiting);
 	conn_op_put(conn);
 }
 
@@ -457,7 +450,7 @@ static bool conn_say_next(struct dc_conn *conn)
 		.type = cpu_to_le16(type),
 		.peer = cpu_to_le64(conn->peer),
 	};
-	conn->msg = (struct dc_op) { .conn = conn, .kind = OP_MSG };
+	conn->msg = (struct dc_op) { .conn = conn, .kind = OP_MSG, .err = -EIO };
 	return true;
 }
 
@@ -537,11 +530,13 @@ static void read_refused(struct dc_op *op)
 }
 
 /*
- * An operation has come back, on no list and under no lock. err: 0, -EREMOTEIO: refused, -ETIMEDOUT: no answer, -EAGAIN: the target is there
+ * An operation has come back, on no list and under no lock. Its err: 0, -EREMOTEIO: refused, -ETIMEDOUT: no answer, -EAGAIN: the target is there
  * and has no room for a message, or what else the device says.
  */
-static void op_end(struct dc_op *op, int err)
+static void op_end(struct dc_op *op)
 {
+	int err = op->err;
+
 	if (op->kind == OP_MSG) {
 		msg_finish(op->conn, err);
 	} else if (!err) {
@@ -551,6 +546,16 @@ static void op_end(struct dc_op *op, int err)
 	} else {
 		conn_down(op->conn, err == -EAGAIN ? -ETIMEDOUT : err, true);
 		read_finish(op, -EIO);
+	}
+}
+
+static void ops_end(struct list_head *ended)
+{
+	struct dc_op *op;
+
+	while ((op = list_first_entry_or_null(ended, struct dc_op, list))) {
+		list_del(&op->list);
+		op_end(op);
 	}
 }
 
@@ -585,8 +590,8 @@ static int queue_map(struct dc_queue *q, struct dc_op *op)
 	return 0;
 }
 
-/* Posts what waits and has room, with one doorbell; @failed gets what can not be. */
-static void queue_pump(struct dc_queue *q, struct list_head *failed)
+/* Posts what waits and has room, with one doorbell; @ended gets what can not be. */
+static void queue_pump(struct dc_queue *q, struct list_head *ended)
 {
 	struct dc_initiator *ini = &q->ini;
 	u32 used = queue_used(q), index;
@@ -597,7 +602,7 @@ static void queue_pump(struct dc_queue *q, struct list_head *failed)
 
 	lockdep_assert_held(&q->lock);
 	if (q->state == QUEUE_DEAD)
-		list_splice_tail_init(&q->pending, failed);
+		list_splice_tail_init(&q->pending, ended);
 	if (q->state != QUEUE_UP)
 		return;
 	if (!used)
@@ -619,7 +624,7 @@ static void queue_pump(struct dc_queue *q, struct list_head *failed)
 		}
 		list_del_init(&op->list);
 		if (ret) {
-			list_add_tail(&op->list, failed);
+			list_add_tail(&op->list, ended);
 			continue;
 		}
 		if (op->kind == OP_READ) {
@@ -667,7 +672,7 @@ static void queue_flushed(struct dc_queue *q, struct dc_op *op)
 }
 
 /* What was flushed is posted again; but not for ever when nobody says what is wrong. */
-static void queue_unflush(struct dc_queue *q, struct list_head *failed)
+static void queue_unflush(struct dc_queue *q, struct list_head *ended)
 {
 	struct dc_op *op, *next;
 
@@ -675,7 +680,7 @@ static void queue_unflush(struct dc_queue *q, struct list_head *failed)
 	if (!q->culprit)
 		list_for_each_entry_safe(op, next, &q->flushed, list)
 			if (++op->tries > DC_TRIES)
-				list_move_tail(&op->list, failed);
+				list_move_tail(&op->list, ended);
 	q->culprit = false;
 	list_splice_init(&q->flushed, &q->pending);
 }
@@ -729,28 +734,12 @@ static void queue_complete(struct dc_queue *q, struct mlx5_cqe64 *cqe, struct li
 		queue_kick(q, queue_used(q) ? DC_FLUSH_TIMEOUT : 0);
 }
 
-/* Under no lock. */
-static void queue_end(struct list_head *ended, struct list_head *failed)
-{
-	struct dc_op *op;
-
-	while ((op = list_first_entry_or_null(ended, struct dc_op, list))) {
-		list_del(&op->list);
-		op_end(op, op->err);
-	}
-	while ((op = list_first_entry_or_null(failed, struct dc_op, list))) {
-		list_del(&op->list);
-		op_end(op, -EIO);
-	}
-}
-
 static void queue_poll(struct dc_queue *q, bool arm)
 {
 	struct mlx5_cqe64 *cqe;
 	unsigned int n = 0;
 	unsigned long flags;
 	LIST_HEAD(ended);
-	LIST_HEAD(failed);
 
 	spin_lock_irqsave(&q->lock, flags);
 again:
@@ -764,9 +753,9 @@ again:
 		if (n < DC_BUDGET && dc_cq_peek(&q->ini.cq))
 			goto again;
 	}
-	queue_pump(q, &failed);
+	queue_pump(q, &ended);
 	spin_unlock_irqrestore(&q->lock, flags);
-	queue_end(&ended, &failed);
+	ops_end(&ended);
 }
 
 static void queue_comp(struct dc_cq *cq)
@@ -801,24 +790,22 @@ static void queue_reclaim(struct dc_queue *q, struct list_head *ended)
 static void queue_postpone(struct dc_queue *q, const char *what, int err)
 {
 	LIST_HEAD(ended);
-	LIST_HEAD(failed);
 
 	pr_err_ratelimited("DC initiator %#x of %s can not be %s (%d)\n", q->ini.qpn,
 			   dev_name(&q->port->hca->dev.ibdev->dev), what, err);
 	spin_lock_irq(&q->lock);
-	list_splice_tail_init(&q->flushed, &failed);
-	list_splice_tail_init(&q->pending, &failed);
+	list_splice_tail_init(&q->flushed, &ended);
+	list_splice_tail_init(&q->pending, &ended);
 	q->state = QUEUE_STUCK;
 	q->culprit = false;
 	queue_kick(q, DC_RETRY_INTERVAL);
 	spin_unlock_irq(&q->lock);
-	queue_end(&ended, &failed);
+	ops_end(&ended);
 }
 
 static void queue_recover(struct dc_queue *q)
 {
 	LIST_HEAD(ended);
-	LIST_HEAD(failed);
 	int ret;
 
 	ret = dc_initiator_reset(&q->ini);
@@ -833,7 +820,7 @@ static void queue_recover(struct dc_queue *q)
 	q->ini.posted = 0;
 	spin_unlock_irq(&q->lock);
 	/* Before anything is posted again, so that nothing is that goes to a target just given up. */
-	queue_end(&ended, &failed);
+	ops_end(&ended);
 
 	ret = dc_initiator_up(&q->ini);
 	if (ret) {
@@ -842,11 +829,11 @@ static void queue_recover(struct dc_queue *q)
 	}
 	spin_lock_irq(&q->lock);
 	q->state = QUEUE_UP;
-	queue_unflush(q, &failed);
-	queue_pump(q, &failed);
+	queue_unflush(q, &ended);
+	queue_pump(q, &ended);
 	dc_cq_arm(&q->ini.cq);
 	spin_unlock_irq(&q->lock);
-	queue_end(&ended, &failed);
+	ops_end(&ended);
 }
 
 static void queue_work_fn(struct work_struct *work)
@@ -950,7 +937,6 @@ static void queue_post(struct dc_conn *conn, struct list_head *ops)
 	struct dc_op *op;
 	unsigned long flags;
 	LIST_HEAD(ended);
-	LIST_HEAD(failed);
 	u32 until;
 
 	spin_lock_irqsave(&q->lock, flags);
@@ -961,11 +947,11 @@ static void queue_post(struct dc_conn *conn, struct list_head *ops)
 			op->posted_ns = ktime_get_ns();
 	}
 	list_splice_tail_init(ops, &q->pending);
-	queue_pump(q, &failed);
+	queue_pump(q, &ended);
 	until = q->ini.posted;
 	single &= queue_used(q) == 1;
 	spin_unlock_irqrestore(&q->lock, flags);
-	queue_end(&ended, &failed);
+	ops_end(&ended);
 	if (single)
 		queue_spin(q, until);
 }
@@ -976,7 +962,6 @@ static void pool_stop(struct dc_port *port)
 	struct dc_queue *q;
 	unsigned int i;
 	LIST_HEAD(ended);
-	LIST_HEAD(failed);
 
 	for (i = 0; i < port->nqueues; i++) {
 		q = &port->queues[i];
@@ -991,9 +976,9 @@ static void pool_stop(struct dc_port *port)
 		spin_lock_irq(&q->lock);
 		queue_reclaim(q, &ended);
 		list_splice_init(&q->flushed, &q->pending);
-		queue_pump(q, &failed);
+		queue_pump(q, &ended);
 		spin_unlock_irq(&q->lock);
-		queue_end(&ended, &failed);
+		ops_end(&ended);
 	}
 }
 
@@ -1085,8 +1070,6 @@ static int pool_create(struct dc_port *port, const struct dc_port_info *info)
 		INIT_LIST_HEAD(&q->flushed);
 		INIT_LIST_HEAD(&q->pending);
 		q->state = QUEUE_UP;
-		q->closing = false;
-		q->first = 0;
 		attr.vector = i / DC_QUEUES_CPU;
 		ret = dc_initiator_create(&port->hca->dev, &q->ini, &attr);
 		if (!ret)
@@ -1327,7 +1310,7 @@ static void dc_conn_read_list(struct xprt_conn *base, struct list_head *reads)
 	while ((rd = list_first_entry_or_null(reads, struct xprt_read, list))) {
 		list_del_init(&rd->list);
 		op = read_op(rd);
-		*op = (struct dc_op) { .conn = conn, .kind = OP_READ };
+		*op = (struct dc_op) { .conn = conn, .kind = OP_READ, .err = -EIO };
 		list_add_tail(&op->list, &ops);
 		n++;
 	}
@@ -1382,8 +1365,8 @@ static void expose_recv(struct dc_target *target, const void *data)
 	struct dc_exposure *ex = container_of(target, struct dc_exposure, target);
 	const struct dc_msg *msg = data;
 	struct dc_peer *peer, *found = NULL;
+	bool look = false, leaves;
 	unsigned int type;
-	bool look = false;
 	u64 id;
 
 	if (!msg || !READ_ONCE(ex->open) || msg->magic != cpu_to_le32(DC_MSG_MAGIC) ||
@@ -1415,10 +1398,11 @@ static void expose_recv(struct dc_target *target, const void *data)
 		look = true;
 	}
 	if (found) {
+		leaves = type == DC_MSG_DONE || type == DC_MSG_BYE;
+		look |= leaves;
 		found->seen = jiffies;
-		look |= type == DC_MSG_DONE || type == DC_MSG_BYE;
 		found->done |= type == DC_MSG_DONE;
-		found->bye = type == DC_MSG_DONE || type == DC_MSG_BYE;
+		found->bye = leaves;
 	}
 	spin_unlock(&ex->lock);
 	if (look)
@@ -1575,28 +1559,22 @@ static int want_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 /* The port that has @addr, of RoCE or IP over InfiniBand, by the rules that connections go by, too. */
 static int want_find(struct dc_want *want, const struct sockaddr_storage *addr)
 {
-	struct sockaddr_storage bind = *addr;
 	struct rdma_cm_id *id;
 	int ret;
 
-	if (addr->ss_family == AF_INET6) {
+	if (addr->ss_family == AF_INET6)
 		want->gid = ((const struct sockaddr_in6 *)addr)->sin6_addr;
-		((struct sockaddr_in6 *)&bind)->sin6_port = 0;
-	} else {
+	else
 		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr,
 				       &want->gid);
-		((struct sockaddr_in *)&bind)->sin_port = 0;
-	}
 	id = rdma_create_id(&init_net, want_cm_handler, NULL, RDMA_PS_TCP, IB_QPT_RC);
 	if (IS_ERR(id))
 		return PTR_ERR(id);
-	ret = rdma_bind_addr(id, (struct sockaddr *)&bind);
+	ret = xprt_bind(id, addr);
 	want->ibdev = id->device;
 	want->port_num = id->port_num;
 	rdma_destroy_id(id);
-	if (!ret && want->ibdev)	/* there is none for a wildcard */
-		return 0;
-	return ret == -ENOMEM ? ret : -EADDRNOTAVAIL;
+	return ret;
 }
 
 static struct xprt_exposure *dc_expose_create(const struct sockaddr_storage *addr, u64 id,
