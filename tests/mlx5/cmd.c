@@ -277,12 +277,10 @@ int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, 
 		return refuse(c, STAT_BAD_PARAM, "pages of 2^%u bytes", r->log_page);
 	page = 1ull << r->log_page;
 	r->offset = offset * (page / 64);
-	r->bytes = bytes;
 	need = DIV_ROUND_UP(r->offset + bytes, page);
 	if (have < need)
 		return refuse(c, STAT_BAD_INP_LEN, "%u pages where %" PRIu64 " bytes need %" PRIu64,
 			      have, bytes, need);
-	r->npas = need;
 	r->pas = g_new(uint64_t, MAX(need, 1));
 	for (i = 0; i < need; i++) {
 		r->pas[i] = ldq_be_p(pas + 8 * i);

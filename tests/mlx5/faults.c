@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Faults that a test injects, as properties of the device that can be set at any time (qom-set). */
 #include "mlx5.h"
-#include "hw/qdev-properties.h"
-#include "qapi/error.h"
 #include "qapi/visitor.h"
-#include "qemu/main-loop.h"
 
 enum { PORT_DOWN = 1, PORT_ACTIVE = 4 }; /* sub-types of a port's event */
 

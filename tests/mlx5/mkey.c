@@ -294,7 +294,6 @@ static int cmd_create_mkey(struct cmd *c)
 		mkey_free(m);
 		return refuse(c, STAT_NO_RES, "all keys are in use");
 	}
-	m->index = n;
 	SET(create_mkey_out, c->out, mkey_index, n);
 	snprintf(c->why, sizeof(c->why), "key 0x%x%02x, mode %u, PD 0x%x%s%s", n,
 		 (int)M(m, mkey_7_0), mode, pd->o.n, M(m, free) ? ", free" : "",

@@ -58,10 +58,8 @@ struct qp;
 /* Memory of the guest in pages, as a list of addresses that a command gave. */
 struct ring {
 	uint64_t *pas;
-	uint32_t npas;
 	uint8_t log_page;
 	uint32_t offset;
-	uint64_t bytes;
 };
 
 /* Numbered objects. A number is not given again soon, so that a stale one is noticed. */
@@ -102,7 +100,6 @@ struct pd {
 };
 
 struct mkey {
-	uint32_t index;	       /* bits 31..8 of the key */
 	uint8_t context[64];   /* as QUERY_MKEY tells it */
 	uint32_t num_octwords; /* room for translations, 16 bytes each */
 	uint8_t *xlt;

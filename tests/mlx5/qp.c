@@ -15,7 +15,6 @@ enum {
 	OPT_PKEY = 4,
 	OPT_QKEY = 5,
 	OPT_RNR_TIMER = 6,
-	OPT_PATH = 7,
 	OPT_SRA_MAX = 8,
 	OPT_RRA_MAX = 9,
 	OPT_PM_STATE = 10,

@@ -1378,8 +1378,8 @@ static void dcr_run(struct dcr *r)
 void transport_work(void *opaque)
 {
 	struct mdev *d = opaque;
-	struct qp *q, *last_qp = QTAILQ_LAST(&d->active);
-	struct dcr *r, *last_dcr = QTAILQ_LAST(&d->active_dcrs);
+	struct qp *q, *last_qp;
+	struct dcr *r, *last_dcr;
 	bool end;
 
 	if (d->faults.fatal)
