@@ -56,4 +56,10 @@ static inline void bits_set(void *p, unsigned int offset, unsigned int n, uint64
 	}
 }
 
+/* Of numbers of 24 bits, as indices and packets have: how far a is ahead of b. */
+static inline int32_t diff24(uint32_t a, uint32_t b)
+{
+	return (int32_t)((a - b) << 8) >> 8;
+}
+
 #endif

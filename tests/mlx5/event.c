@@ -15,19 +15,13 @@
 
 enum { MODIFY_CQ_MODERATION = 0, MODIFY_CQ_RESIZE = 1 };
 
-/* Where the consumer is, in an index of 24 bits: how far b is behind a. */
-static int32_t ahead(uint32_t a, uint32_t b)
-{
-	return (int32_t)((a - b) << 8) >> 8;
-}
-
 static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t sub_type,
 		   const void *data, uint32_t len)
 {
 	uint8_t e[EQE_SIZE] = { [1] = type, [3] = sub_type };
 	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * EQE_SIZE;
 
-	if (ahead(q->pi, q->ci) >= 1 << q->log) {
+	if (diff24(q->pi, q->ci) >= 1 << q->log) {
 		if (!q->overrun)
 			mlog(d, "EQ %u is full: events are lost", q->o.n);
 		q->overrun = true;
@@ -89,7 +83,7 @@ void eq_doorbell(struct mdev *d, uint32_t page, uint32_t value, bool arm)
 	if (!arm)
 		return;
 	q->armed = true;
-	if (ahead(q->pi, q->ci)) {
+	if (diff24(q->pi, q->ci)) {
 		q->armed = false;
 		msix_notify(&d->parent_obj, q->vector);
 	}
@@ -225,7 +219,7 @@ void cq_push(struct mdev *d, struct cq *q, uint8_t *cqe, bool solicited)
 {
 	if (q->overrun)
 		return;
-	if (!q->ignore_overrun && ahead(q->pi, dma_get_be32(d, q->dbr) & 0xffffff) >= 1 << q->log) {
+	if (!q->ignore_overrun && diff24(q->pi, dma_get_be32(d, q->dbr) & 0xffffff) >= 1 << q->log) {
 		cq_set_overrun(d, q);
 		return;
 	}
@@ -247,14 +241,14 @@ void cq_doorbell(struct mdev *d, uint32_t page, uint32_t cmd_ci, uint32_t cqn)
 		return;
 	}
 	/* There is one event for an entry, also where its reader arms before it reads. */
-	if (ahead(q->notified, seen) > 0)
+	if (diff24(q->notified, seen) > 0)
 		seen = q->notified;
 	if (cmd_ci & MLX5_CQ_DB_REQ_NOT_SOL) {
 		q->armed = CQ_ARMED_SOLICITED;
-		pending = ahead(q->last_solicited, seen) > 0;
+		pending = diff24(q->last_solicited, seen) > 0;
 	} else {
 		q->armed = CQ_ARMED;
-		pending = ahead(q->pi, seen) > 0;
+		pending = diff24(q->pi, seen) > 0;
 	}
 	if (pending)
 		cq_notify(d, q);
@@ -395,7 +389,7 @@ int cmd_modify_cq(struct cmd *c)
 		return refuse(c, STAT_BAD_PARAM, "only resizing is implemented");
 	if (q->overrun)
 		return refuse(c, STAT_BAD_RES_STATE, "CQ 0x%x has overrun", n);
-	used = ahead(q->pi, dma_get_be32(d, q->dbr) & 0xffffff);
+	used = diff24(q->pi, dma_get_be32(d, q->dbr) & 0xffffff);
 	if (used >= 1 << GET(cqc, x, log_cq_size))
 		return refuse(c, STAT_BAD_PARAM, "CQ 0x%x has %d entries to be read", n, used);
 	err = cq_ring_init(c, &r, x, c->in + SZ(modify_cq_in));

@@ -20,11 +20,6 @@
 
 enum step { STEP_MORE, STEP_BLOCKED };
 
-static int32_t psn_diff(uint32_t a, uint32_t b)
-{
-	return (int32_t)((a - b) << 8) >> 8;
-}
-
 static bool is_atomic(uint8_t opcode)
 {
 	return opcode == MLX5_OPCODE_ATOMIC_CS || opcode == MLX5_OPCODE_ATOMIC_FA;
@@ -376,7 +371,7 @@ static enum step requester_step(struct qp *q, struct wr *w)
 		if (has_answer(w) && q->nreads >= 1u << QPC(q, log_sra_max))
 			return STEP_BLOCKED;
 		/* Numbers are compared by half of their range. */
-		if (!oldest && psn_diff(q->psn + w->npsn, q->una) > PSN_MASK / 4)
+		if (!oldest && diff24(q->psn + w->npsn, q->una) > PSN_MASK / 4)
 			return STEP_BLOCKED;
 		if (oldest)
 			q->una = q->psn;
@@ -387,7 +382,7 @@ static enum step requester_step(struct qp *q, struct wr *w)
 	}
 	dlid = q->st == MLX5_QPC_ST_DCI ? q->conn_av.dlid : QPC(q, primary_address_path.rlid);
 	if (wire_congested(q->d, dlid) ||
-	    (!has_answer(w) && !is_unreliable(q) && psn_diff(w->psn + w->next, q->una) >= WINDOW))
+	    (!has_answer(w) && !is_unreliable(q) && diff24(w->psn + w->next, q->una) >= WINDOW))
 		return STEP_BLOCKED;
 	if (!send_request(q, w)) {
 		w->syndrome = MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
@@ -460,7 +455,7 @@ static void ask_again(struct qp *q)
 	struct wr *w = first_outstanding(q);
 
 	if (w)
-		go_back(q, w, has_answer(w) ? w->got : MAX(psn_diff(q->una, w->psn), 0));
+		go_back(q, w, has_answer(w) ? w->got : MAX(diff24(q->una, w->psn), 0));
 	timer_restart(q);
 }
 
@@ -499,10 +494,10 @@ static bool acked(struct qp *q, uint32_t psn)
 	QTAILQ_FOREACH(w, &q->wrs, list) {
 		if (w->done)
 			continue;
-		if (!w->begun || psn_diff(psn, w->psn) < 0)
+		if (!w->begun || diff24(psn, w->psn) < 0)
 			break;
 		if (has_answer(w)) {
-			if ((int32_t)w->got > psn_diff(psn, w->psn))
+			if ((int32_t)w->got > diff24(psn, w->psn))
 				break;
 			if (!q->asked_again) {
 				q->d->cnt.implied_nak++;
@@ -511,18 +506,18 @@ static bool acked(struct qp *q, uint32_t psn)
 			}
 			return false;
 		}
-		if (psn_diff(psn, w->psn + w->npsn - 1) < 0)
+		if (diff24(psn, w->psn + w->npsn - 1) < 0)
 			break;
 		w->done = true;
 		/* Acknowledged while it was about to be sent once more. */
 		if (q->tx == w)
 			q->tx = QTAILQ_NEXT(w, list);
 	}
-	if (psn_diff(psn + 1, q->una) > 0) {
+	if (diff24(psn + 1, q->una) > 0) {
 		q->una = (psn + 1) & PSN_MASK;
 		w = q->tx;
-		if (w && w->begun && !has_answer(w) && psn_diff(q->una, w->psn + w->next) > 0)
-			w->next = psn_diff(q->una, w->psn);
+		if (w && w->begun && !has_answer(w) && diff24(q->una, w->psn + w->next) > 0)
+			w->next = diff24(q->una, w->psn);
 		progress(q);
 	}
 	retire(q);
@@ -558,7 +553,7 @@ static void rx_rnr(struct qp *q, const struct pkt *h)
 		}
 		q->rnr_retries--;
 	}
-	go_back(q, w, has_answer(w) ? w->got : MAX(psn_diff(h->psn, w->psn), 0));
+	go_back(q, w, has_answer(w) ? w->got : MAX(diff24(h->psn, w->psn), 0));
 	q->rnr_wait = true;
 	timer_mod(q->timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + rnr_ns(h->rnr_timer));
 }
@@ -605,7 +600,7 @@ static void rx_answer(struct qp *q, const struct pkt *h, const uint8_t *data)
 	w = first_outstanding(q);
 	if (!w || !has_answer(w))
 		return;
-	i = psn_diff(h->psn, w->psn);
+	i = diff24(h->psn, w->psn);
 	if (i != (int32_t)w->got)
 		return;
 	if (is_atomic(w->opcode) != (h->op == PKT_ATOMIC_ACK) ||
@@ -638,7 +633,7 @@ static void requester_receive(struct qp *q, const struct pkt *h, const uint8_t *
 	if (q->state != MLX5_QPC_STATE_RTS || (q->st == MLX5_QPC_ST_DCI && h->conn != q->conn))
 		return;
 	/* of what has been sent and is not acknowledged */
-	if (!first_outstanding(q) || psn_diff(h->psn, q->una) < 0 || psn_diff(h->psn, q->psn) >= 0)
+	if (!first_outstanding(q) || diff24(h->psn, q->una) < 0 || diff24(h->psn, q->psn) >= 0)
 		return;
 	if (h->op == PKT_ACK)
 		rx_ack(q, h);
@@ -994,7 +989,7 @@ static void answers_cut(struct responder *r, uint32_t psn)
 	struct answer *a, *next;
 
 	QTAILQ_FOREACH_SAFE(a, &r->answers, list, next) {
-		int32_t before = psn_diff(psn, a->psn);
+		int32_t before = diff24(psn, a->psn);
 
 		if (before > 0 && (uint32_t)before < a->npsn) {
 			a->npsn = before;
@@ -1033,7 +1028,7 @@ static void rx_duplicate(const struct ctx *c, const struct pkt *h)
 static void responder_receive(const struct ctx *c, const struct pkt *h, const uint8_t *data)
 {
 	struct responder *r = c->r;
-	int32_t diff = psn_diff(h->psn, r->psn);
+	int32_t diff = diff24(h->psn, r->psn);
 	bool begins = h->flags & PKT_FIRST;
 
 	if (r->failed)
