@@ -61,6 +61,22 @@ static const struct cmd_def *def_find(uint16_t op)
 	return NULL;
 }
 
+/* Fields may be wider than a number. What is copied from nowhere is zero. */
+void field_copy(uint8_t *to, const uint8_t *from, const struct field *f)
+{
+	uint32_t i, n;
+
+	for (i = 0; i < f->bits; i += n) {
+		n = MIN(f->bits - i, 32);
+		bits_set(to, f->offset + i, n, from ? bits_get(from, f->offset + i, n) : 0);
+	}
+}
+
+void field_clear(uint8_t *p, const struct field *f)
+{
+	field_copy(p, NULL, f);
+}
+
 /* Bits that stand in no field of the command are reserved or not implemented: both must be zero. */
 static int check_fields(struct cmd *c)
 {
@@ -68,18 +84,11 @@ static int check_fields(struct cmd *c)
 	g_autofree uint8_t *left = g_memdup2(c->in, len);
 	const struct field *f;
 
-	bits_set(left, FLD_OFF(alloc_pd_in, opcode), FLD_BITS(alloc_pd_in, opcode), 0);
-	bits_set(left, FLD_OFF(alloc_pd_in, op_mod), FLD_BITS(alloc_pd_in, op_mod), 0);
-	for (f = c->def->fields; f && f->bits; f++) {
-		uint32_t end = f->offset + f->bits, o;
-
-		for (o = f->offset; o < end && o / 8 < len;) {
-			uint32_t n = MIN(end - o, 32);
-
-			bits_set(left, o, n, 0);
-			o += n;
-		}
-	}
+	SET(alloc_pd_in, left, opcode, 0);
+	SET(alloc_pd_in, left, op_mod, 0);
+	for (f = c->def->fields; f && f->bits; f++)
+		if (f->offset + f->bits <= 8 * len)
+			field_clear(left, f);
 	for (i = 0; i + 4 <= len; i += 4)
 		if (ldl_be_p(left + i))
 			return refuse(c, STAT_BAD_PARAM,

@@ -154,7 +154,7 @@ static int cmd_set_hca_cap(struct cmd *c)
 	len = MIN(c->in_len - 16, sizeof(left));
 	memcpy(left, want, len);
 	for (i = 0; i < n; i++)
-		bits_set(left, f[i].offset, f[i].bits, bits_get(cur, f[i].offset, f[i].bits));
+		field_copy(left, cur, &f[i]);
 	/* Of the atomic ones drivers name just what they choose. */
 	for (i = 0; i < len; i++)
 		if (left[i] != cur[i] && (cur == c->d->caps_cur || left[i]))
@@ -170,7 +170,7 @@ static int cmd_set_hca_cap(struct cmd *c)
 	     GET(cmd_hca_cap, want, pkey_table_size)))
 		return refuse(c, STAT_BAD_PARAM, "checksums, large UARs or more than 128 keys");
 	for (i = 0; i < n; i++)
-		bits_set(cur, f[i].offset, f[i].bits, bits_get(want, f[i].offset, f[i].bits));
+		field_copy(cur, want, &f[i]);
 	return STAT_OK;
 }
 

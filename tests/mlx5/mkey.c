@@ -233,8 +233,7 @@ uint8_t mkey_umr(struct qp *q, const struct wr *w)
 	}
 	for (i = 0; i < G_N_ELEMENTS(masks); i++)
 		if (mask & 1ull << masks[i].bit)
-			bits_set(m->context, masks[i].f.offset, masks[i].f.bits,
-				 bits_get(u + UMR_MKEY, masks[i].f.offset, masks[i].f.bits));
+			field_copy(m->context, u + UMR_MKEY, &masks[i].f);
 	if (pd)
 		mkey_set_pd(m, pd);
 	if (size)

@@ -446,6 +446,8 @@ uint32_t dma_get_be32(struct mdev *d, uint64_t addr);
 void device_reset_all(struct mdev *d);
 
 /* cmd.c */
+void field_copy(uint8_t *to, const uint8_t *from, const struct field *f);
+void field_clear(uint8_t *p, const struct field *f);
 void cmd_doorbell(struct mdev *d, uint32_t vector);
 int ring_init(struct cmd *c, struct ring *r, uint64_t bytes, uint32_t log_page, uint32_t offset,
 	      const uint8_t *pas);

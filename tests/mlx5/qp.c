@@ -362,26 +362,16 @@ static int bad_state(struct cmd *c, const struct qp *q)
 
 static void change_clear(uint8_t *left, const struct change *h)
 {
-	uint32_t i;
-
 	for (; h->f.bits; h++)
-		for (i = 0; i < h->f.bits; i += 8)
-			bits_set(left, h->f.offset + i, MIN(8, h->f.bits - i), 0);
+		field_clear(left, &h->f);
 }
 
 static void change_apply(uint8_t *context, const uint8_t *in, const struct change *h, uint32_t opt)
 {
-	uint32_t i, n;
-
-	for (; h->f.bits; h++) {
-		if (h->opt == KEEP ? !bits_get(in, h->f.offset, h->f.bits) :
-				     h->opt != NO_OPT && !(opt & 1u << h->opt))
-			continue;
-		for (i = 0; i < h->f.bits; i += 8) {
-			n = MIN(8, h->f.bits - i);
-			bits_set(context, h->f.offset + i, n, bits_get(in, h->f.offset + i, n));
-		}
-	}
+	for (; h->f.bits; h++)
+		if (h->opt == KEEP ? bits_get(in, h->f.offset, h->f.bits) != 0 :
+				     h->opt == NO_OPT || opt & 1u << h->opt)
+			field_copy(context, in, &h->f);
 }
 
 /*
@@ -413,7 +403,7 @@ static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 				      "st, pd or CQs are not those of QP 0x%x: 0x%" PRIx64
 				      " at bit 0x%x",
 				      q->o.n, v, f->offset);
-		bits_set(left, f->offset, f->bits, 0);
+		field_clear(left, f);
 	}
 	change_clear(left, common);
 	change_clear(left, changes);
