@@ -156,19 +156,30 @@ static void cmd_run(struct cmd *c)
 		cmd_trace(c, status);
 }
 
+/* Block n of a mailbox; bad_ptr is the status where its address is none. */
+static int block_get(struct mdev *d, uint64_t ptr, uint8_t token, uint32_t n, uint8_t *b,
+		     int bad_ptr)
+{
+	if (!ptr || ptr % BLOCK_DATA)
+		return bad_ptr;
+	dma_get(d, ptr, b, BLOCK_SIZE);
+	if (b[BLK_TOKEN] != token)
+		return DELIVERY_TOKEN;
+	if (ldl_be_p(b + BLK_NUM) != n)
+		return DELIVERY_BLOCK;
+	return DELIVERY_OK;
+}
+
 static int mailbox_in(struct cmd *c, uint64_t ptr, uint8_t token)
 {
 	uint8_t b[BLOCK_SIZE];
 	uint32_t o, n = 0;
+	int err;
 
 	for (o = ENT_INLINE; o < c->in_len; o += BLOCK_DATA, n++) {
-		if (!ptr || ptr % BLOCK_DATA)
-			return DELIVERY_IN_PTR;
-		dma_get(c->d, ptr, b, sizeof(b));
-		if (b[BLK_TOKEN] != token)
-			return DELIVERY_TOKEN;
-		if (ldl_be_p(b + BLK_NUM) != n)
-			return DELIVERY_BLOCK;
+		err = block_get(c->d, ptr, token, n, b, DELIVERY_IN_PTR);
+		if (err)
+			return err;
 		memcpy(c->in + o, b, MIN(BLOCK_DATA, c->in_len - o));
 		ptr = ldq_be_p(b + BLK_NEXT);
 	}
@@ -179,15 +190,12 @@ static int mailbox_out(struct cmd *c, uint64_t ptr, uint8_t token, bool write)
 {
 	uint8_t b[BLOCK_SIZE];
 	uint32_t o, n = 0;
+	int err;
 
 	for (o = ENT_INLINE; o < c->out_len; o += BLOCK_DATA, n++) {
-		if (!ptr || ptr % BLOCK_DATA)
-			return DELIVERY_OUT_PTR;
-		dma_get(c->d, ptr, b, sizeof(b));
-		if (b[BLK_TOKEN] != token)
-			return DELIVERY_TOKEN;
-		if (ldl_be_p(b + BLK_NUM) != n)
-			return DELIVERY_BLOCK;
+		err = block_get(c->d, ptr, token, n, b, DELIVERY_OUT_PTR);
+		if (err)
+			return err;
 		if (write) {
 			memset(b, 0, BLOCK_DATA);
 			memcpy(b, c->out + o, MIN(BLOCK_DATA, c->out_len - o));
