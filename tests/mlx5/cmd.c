@@ -237,24 +237,11 @@ static int entry_run(struct mdev *d, uint8_t *e)
 	return delivery;
 }
 
-static bool has_cmd_eq(struct mdev *d)
-{
-	uint32_t i;
-
-	for (i = 0; i < d->eqs.size; i++) {
-		const struct eq *q = d->eqs.p[i];
-
-		if (q && q->mask[0] & (1u << EVENT_CMD))
-			return true;
-	}
-	return false;
-}
-
 void cmd_doorbell(struct mdev *d, uint32_t vector)
 {
 	uint64_t base = (uint64_t)d->cmdq_h << 32 | d->cmdq_l;
 	/* Who created the queue of command events polls for that command's end. */
-	bool events = has_cmd_eq(d);
+	bool events = eq_wanting(d, EVENT_CMD);
 	int i;
 
 	for (i = 0; i < 1 << CMD_LOG_SIZE; i++) {
@@ -274,7 +261,7 @@ void cmd_doorbell(struct mdev *d, uint32_t vector)
 		smp_wmb();
 		dma_put(d, at + ENT_STATUS_OWN, e + ENT_STATUS_OWN, 1);
 		stl_be_p(done, 1u << i);
-		if (events && has_cmd_eq(d))
+		if (events && eq_wanting(d, EVENT_CMD))
 			eq_event(d, EVENT_CMD, 0, done, sizeof(done));
 	}
 }

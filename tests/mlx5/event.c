@@ -47,20 +47,29 @@ static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t s
 	}
 }
 
-void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data,
-	      uint32_t len)
+/* The queue that asked for this type of events, NULL: there is none. */
+struct eq *eq_wanting(struct mdev *d, enum event_type type)
 {
 	uint32_t i;
 
 	for (i = 0; i < d->eqs.size; i++) {
 		struct eq *q = d->eqs.p[i];
 
-		if (q && q->mask[type / 64] & (1ull << type % 64)) {
-			eq_put(d, q, type, sub_type, data, len);
-			return;
-		}
+		if (q && q->mask[type / 64] & (1ull << type % 64))
+			return q;
 	}
-	mlog(d, "event 0x%x: nobody wants it", type);
+	return NULL;
+}
+
+void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data,
+	      uint32_t len)
+{
+	struct eq *q = eq_wanting(d, type);
+
+	if (q)
+		eq_put(d, q, type, sub_type, data, len);
+	else
+		mlog(d, "event 0x%x: nobody wants it", type);
 }
 
 void eq_event_object(struct mdev *d, enum event_type type, uint32_t n, uint8_t kind)

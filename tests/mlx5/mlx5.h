@@ -472,6 +472,7 @@ void srq_limit_check(struct mdev *d, struct srq *s);
 bool uar_valid(struct mdev *d, uint32_t page);
 
 /* event.c */
+struct eq *eq_wanting(struct mdev *d, enum event_type type);
 void eq_event(struct mdev *d, enum event_type type, uint8_t sub_type, const void *data,
 	      uint32_t len);
 void eq_event_object(struct mdev *d, enum event_type type, uint32_t n, uint8_t kind);
