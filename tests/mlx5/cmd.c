@@ -50,7 +50,8 @@ int cmd_refuse(struct cmd *c, int status, uint32_t syndrome, const char *fmt, ..
 
 static const struct cmd_def *def_find(uint16_t op)
 {
-	static const struct cmd_def *const all[] = { device_cmds, object_cmds, qp_cmds, mkey_cmds };
+	static const struct cmd_def *const all[] = { device_cmds, object_cmds, event_cmds, qp_cmds,
+						     mkey_cmds };
 	const struct cmd_def *def;
 	size_t i;
 

@@ -106,15 +106,7 @@ void eq_free(void *p)
 	g_free(q);
 }
 
-const struct field create_eq_fields[] = { F(create_eq_in, eq_context_entry.page_offset),
-					  F(create_eq_in, eq_context_entry.log_eq_size),
-					  F(create_eq_in, eq_context_entry.uar_page),
-					  F(create_eq_in, eq_context_entry.intr),
-					  F(create_eq_in, eq_context_entry.log_page_size),
-					  F(create_eq_in, event_bitmask),
-					  {} };
-
-int cmd_create_eq(struct cmd *c)
+static int cmd_create_eq(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint8_t *x = ADDR(create_eq_in, c->in, eq_context_entry);
@@ -151,7 +143,7 @@ int cmd_create_eq(struct cmd *c)
 	return STAT_OK;
 }
 
-int cmd_destroy_eq(struct cmd *c)
+static int cmd_destroy_eq(struct cmd *c)
 {
 	uint32_t n = GET(destroy_eq_in, c->in, eq_number);
 	struct eq *q = table_get(&c->d->eqs, n);
@@ -165,7 +157,7 @@ int cmd_destroy_eq(struct cmd *c)
 	return STAT_OK;
 }
 
-int cmd_query_eq(struct cmd *c)
+static int cmd_query_eq(struct cmd *c)
 {
 	uint32_t n = GET(query_eq_in, c->in, eq_number);
 	struct eq *q = table_get(&c->d->eqs, n);
@@ -272,16 +264,6 @@ void cq_free(void *p)
 	g_free(q);
 }
 
-const struct field create_cq_fields[] = { F(create_cq_in, cq_context.cqe_sz),
-					  F(create_cq_in, cq_context.oi),
-					  F(create_cq_in, cq_context.page_offset),
-					  F(create_cq_in, cq_context.log_cq_size),
-					  F(create_cq_in, cq_context.uar_page),
-					  F(create_cq_in, cq_context.c_eqn_or_apu_element),
-					  F(create_cq_in, cq_context.log_page_size),
-					  F(create_cq_in, cq_context.dbr_addr),
-					  {} };
-
 static int cq_ring_init(struct cmd *c, struct ring *r, const uint8_t *x, const uint8_t *pas)
 {
 	uint32_t log = GET(cqc, x, log_cq_size), size = GET(cqc, x, cqe_sz);
@@ -294,7 +276,7 @@ static int cq_ring_init(struct cmd *c, struct ring *r, const uint8_t *x, const u
 			 GET(cqc, x, page_offset), pas);
 }
 
-int cmd_create_cq(struct cmd *c)
+static int cmd_create_cq(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint8_t *x = ADDR(create_cq_in, c->in, cq_context);
@@ -334,7 +316,7 @@ int cmd_create_cq(struct cmd *c)
 	return STAT_OK;
 }
 
-int cmd_destroy_cq(struct cmd *c)
+static int cmd_destroy_cq(struct cmd *c)
 {
 	uint32_t n = GET(destroy_cq_in, c->in, cqn);
 	struct cq *q = table_get(&c->d->cqs, n);
@@ -349,7 +331,7 @@ int cmd_destroy_cq(struct cmd *c)
 	return STAT_OK;
 }
 
-int cmd_query_cq(struct cmd *c)
+static int cmd_query_cq(struct cmd *c)
 {
 	uint32_t n = GET(query_cq_in, c->in, cqn);
 	struct cq *q = table_get(&c->d->cqs, n);
@@ -370,19 +352,11 @@ int cmd_query_cq(struct cmd *c)
 	return STAT_OK;
 }
 
-const struct field modify_cq_fields[] = { F(modify_cq_in, cqn),
-					  F(modify_cq_in, modify_field_select_resize_field_select),
-					  F(modify_cq_in, cq_context.cqe_sz),
-					  F(modify_cq_in, cq_context.page_offset),
-					  F(modify_cq_in, cq_context.log_cq_size),
-					  F(modify_cq_in, cq_context.log_page_size),
-					  {} };
-
 /*
  * The old ring ends with an entry that says so, which uses up an index: what comes then stands in
  * the new one.
  */
-int cmd_modify_cq(struct cmd *c)
+static int cmd_modify_cq(struct cmd *c)
 {
 	struct mdev *d = c->d;
 	uint32_t n = GET(modify_cq_in, c->in, cqn);
@@ -415,3 +389,47 @@ int cmd_modify_cq(struct cmd *c)
 	SET(cqc, q->context, page_offset, GET(cqc, x, page_offset));
 	return STAT_OK;
 }
+
+static const struct field eqn_fields[] = { F(destroy_eq_in, eq_number), {} };
+static const struct field cqn_fields[] = { F(destroy_cq_in, cqn), {} };
+static const struct field create_eq_fields[] = { F(create_eq_in, eq_context_entry.page_offset),
+						 F(create_eq_in, eq_context_entry.log_eq_size),
+						 F(create_eq_in, eq_context_entry.uar_page),
+						 F(create_eq_in, eq_context_entry.intr),
+						 F(create_eq_in, eq_context_entry.log_page_size),
+						 F(create_eq_in, event_bitmask),
+						 {} };
+static const struct field create_cq_fields[] = { F(create_cq_in, cq_context.cqe_sz),
+						 F(create_cq_in, cq_context.oi),
+						 F(create_cq_in, cq_context.page_offset),
+						 F(create_cq_in, cq_context.log_cq_size),
+						 F(create_cq_in, cq_context.uar_page),
+						 F(create_cq_in, cq_context.c_eqn_or_apu_element),
+						 F(create_cq_in, cq_context.log_page_size),
+						 F(create_cq_in, cq_context.dbr_addr),
+						 {} };
+static const struct field modify_cq_fields[] = {
+	F(modify_cq_in, cqn),
+	F(modify_cq_in, modify_field_select_resize_field_select),
+	F(modify_cq_in, cq_context.cqe_sz),
+	F(modify_cq_in, cq_context.page_offset),
+	F(modify_cq_in, cq_context.log_cq_size),
+	F(modify_cq_in, cq_context.log_page_size),
+	{}
+};
+
+const struct cmd_def event_cmds[] = {
+	CMD(MLX5_CMD_OP_CREATE_EQ, create_eq, WHEN_READY, TAIL_PAS, cmd_create_eq,
+	    create_eq_fields),
+	CMD(MLX5_CMD_OP_DESTROY_EQ, destroy_eq, WHEN_READY, TAIL_NONE, cmd_destroy_eq, eqn_fields),
+	{ MLX5_CMD_OP_QUERY_EQ, "query_eq", SZ(query_eq_in), 16 + SZ(eqc), TAIL_NONE, WHEN_READY,
+	  cmd_query_eq, eqn_fields },
+	CMD(MLX5_CMD_OP_CREATE_CQ, create_cq, WHEN_READY, TAIL_PAS, cmd_create_cq,
+	    create_cq_fields),
+	CMD(MLX5_CMD_OP_DESTROY_CQ, destroy_cq, WHEN_READY, TAIL_NONE, cmd_destroy_cq, cqn_fields),
+	{ MLX5_CMD_OP_QUERY_CQ, "query_cq", SZ(query_cq_in), 16 + SZ(cqc), TAIL_NONE, WHEN_READY,
+	  cmd_query_cq, cqn_fields },
+	CMD(MLX5_CMD_OP_MODIFY_CQ, modify_cq, WHEN_READY, TAIL_PAS, cmd_modify_cq,
+	    modify_cq_fields),
+	{}
+};

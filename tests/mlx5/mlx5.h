@@ -434,7 +434,7 @@ struct cmd_def {
 int cmd_refuse(struct cmd *c, int status, uint32_t syndrome, const char *fmt, ...)
 	G_GNUC_PRINTF(4, 5);
 
-extern const struct cmd_def device_cmds[], object_cmds[], qp_cmds[], mkey_cmds[];
+extern const struct cmd_def device_cmds[], object_cmds[], event_cmds[], qp_cmds[], mkey_cmds[];
 
 /* pci.c */
 void mlog(struct mdev *d, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -481,14 +481,6 @@ void eq_free(void *p);
 void cq_free(void *p);
 void cq_push(struct mdev *d, struct cq *q, uint8_t *cqe, bool solicited);
 void cq_doorbell(struct mdev *d, uint32_t page, uint32_t cmd_ci, uint32_t cqn);
-int cmd_create_eq(struct cmd *c);
-int cmd_destroy_eq(struct cmd *c);
-int cmd_query_eq(struct cmd *c);
-int cmd_create_cq(struct cmd *c);
-int cmd_destroy_cq(struct cmd *c);
-int cmd_query_cq(struct cmd *c);
-int cmd_modify_cq(struct cmd *c);
-extern const struct field create_eq_fields[], create_cq_fields[], modify_cq_fields[];
 
 /* mkey.c */
 enum access { ACCESS_LR = 1, ACCESS_LW = 2, ACCESS_RR = 4, ACCESS_RW = 8, ACCESS_A = 16 };

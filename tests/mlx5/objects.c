@@ -394,8 +394,6 @@ static int cmd_arm_xrc_srq(struct cmd *c)
 }
 
 static const struct field dealloc_uar_fields[] = { F(dealloc_uar_in, uar), {} };
-static const struct field eqn_fields[] = { F(destroy_eq_in, eq_number), {} };
-static const struct field cqn_fields[] = { F(destroy_cq_in, cqn), {} };
 static const struct field query_q_counter_fields[] = { F(query_q_counter_in, counter_set_id), {} };
 static const struct field create_rmp_fields[] = { F(create_rmp_in, ctx.state),
 						  F(create_rmp_in, ctx.wq.wq_type),
@@ -451,18 +449,6 @@ const struct cmd_def object_cmds[] = {
 	    cmd_dealloc_q_counter, dealloc_q_counter_fields),
 	CMD(MLX5_CMD_OP_QUERY_Q_COUNTER, query_q_counter, WHEN_READY, TAIL_NONE,
 	    cmd_query_q_counter, query_q_counter_fields),
-	CMD(MLX5_CMD_OP_CREATE_EQ, create_eq, WHEN_READY, TAIL_PAS, cmd_create_eq,
-	    create_eq_fields),
-	CMD(MLX5_CMD_OP_DESTROY_EQ, destroy_eq, WHEN_READY, TAIL_NONE, cmd_destroy_eq, eqn_fields),
-	{ MLX5_CMD_OP_QUERY_EQ, "query_eq", SZ(query_eq_in), 16 + SZ(eqc), TAIL_NONE, WHEN_READY,
-	  cmd_query_eq, eqn_fields },
-	CMD(MLX5_CMD_OP_CREATE_CQ, create_cq, WHEN_READY, TAIL_PAS, cmd_create_cq,
-	    create_cq_fields),
-	CMD(MLX5_CMD_OP_DESTROY_CQ, destroy_cq, WHEN_READY, TAIL_NONE, cmd_destroy_cq, cqn_fields),
-	{ MLX5_CMD_OP_QUERY_CQ, "query_cq", SZ(query_cq_in), 16 + SZ(cqc), TAIL_NONE, WHEN_READY,
-	  cmd_query_cq, cqn_fields },
-	CMD(MLX5_CMD_OP_MODIFY_CQ, modify_cq, WHEN_READY, TAIL_PAS, cmd_modify_cq,
-	    modify_cq_fields),
 	CMD(MLX5_CMD_OP_CREATE_RMP, create_rmp, WHEN_READY, TAIL_PAS, cmd_create_rmp,
 	    create_rmp_fields),
 	CMD(MLX5_CMD_OP_DESTROY_RMP, destroy_rmp, WHEN_READY, TAIL_NONE, cmd_destroy_rmp,
