@@ -5,7 +5,7 @@
 #include "hw/pci/msix.h"
 
 #define SYNDROME_FILE 3
-#define EQE_SIZE 64
+#define ENTRY_SIZE 64 /* of an event; of a completion the end, which says all */
 #define EQE_DATA 32
 #define COMP_CQN 24 /* in an event's data */
 #define OBJECT_KIND 20
@@ -15,11 +15,20 @@
 
 enum { MODIFY_CQ_MODERATION = 0, MODIFY_CQ_RESIZE = 1 };
 
+static void entry_put(struct mdev *d, const struct ring *r, uint64_t at, uint8_t *e, uint32_t round)
+{
+	e[ENTRY_SIZE - 1] |= round & 1;
+	ring_put(d, r, at, e, ENTRY_SIZE - 1);
+	/* The owner's bit is the last that the driver sees. It changes with each round. */
+	smp_wmb();
+	ring_put(d, r, at + ENTRY_SIZE - 1, e + ENTRY_SIZE - 1, 1);
+}
+
 static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t sub_type,
 		   const void *data, uint32_t len)
 {
-	uint8_t e[EQE_SIZE] = { [1] = type, [3] = sub_type };
-	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * EQE_SIZE;
+	uint8_t e[ENTRY_SIZE] = { [1] = type, [3] = sub_type };
+	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * ENTRY_SIZE;
 
 	if (diff24(q->pi, q->ci) >= 1 << q->log) {
 		if (!q->overrun)
@@ -32,14 +41,10 @@ static void eq_put(struct mdev *d, struct eq *q, enum event_type type, uint8_t s
 		GString *line = g_string_new(NULL);
 
 		g_string_printf(line, "evt %02x ", type);
-		trace_hex(line, e + EQE_DATA, EQE_SIZE - EQE_DATA - 4);
+		trace_hex(line, e + EQE_DATA, ENTRY_SIZE - EQE_DATA - 4);
 		trace_write(d, line);
 	}
-	e[EQE_SIZE - 1] = (q->pi >> q->log) & 1;
-	ring_put(d, &q->ring, at, e, EQE_SIZE - 1);
-	/* The owner's bit is the last that the driver sees. */
-	smp_wmb();
-	ring_put(d, &q->ring, at + EQE_SIZE - 1, e + EQE_SIZE - 1, 1);
+	entry_put(d, &q->ring, at, e, q->pi >> q->log);
 	q->pi++;
 	if (q->armed) {
 		q->armed = false;
@@ -127,7 +132,7 @@ static int cmd_create_eq(struct cmd *c)
 	q->vector = vector;
 	for (i = 0; i < 4; i++)
 		q->mask[i] = ldq_be_p(ADDR(create_eq_in, c->in, event_bitmask) + 8 * i);
-	err = ring_init(c, &q->ring, (uint64_t)EQE_SIZE << log, GET(eqc, x, log_page_size),
+	err = ring_init(c, &q->ring, (uint64_t)ENTRY_SIZE << log, GET(eqc, x, log_page_size),
 			GET(eqc, x, page_offset), c->in + SZ(create_eq_in));
 	if (err) {
 		g_free(q);
@@ -187,17 +192,14 @@ static void cq_notify(struct mdev *d, struct cq *q)
 
 static void cq_put(struct mdev *d, struct cq *q, uint8_t *cqe)
 {
-	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * q->cqe_size + q->cqe_size - 64;
+	uint64_t at = (uint64_t)(q->pi & ((1u << q->log) - 1)) * q->cqe_size + q->cqe_size -
+		      ENTRY_SIZE;
 
 	/* In its place an error has its syndrome. */
 	if (cqe[63] >> 4 != MLX5_CQE_REQ_ERR && cqe[63] >> 4 != MLX5_CQE_RESP_ERR)
 		stq_be_p(cqe + offsetof(struct mlx5_cqe64, timestamp),
 			 qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
-	cqe[63] |= (q->pi >> q->log) & 1;
-	ring_put(d, &q->ring, at, cqe, 63);
-	/* The owner's bit is the last that the driver sees. */
-	smp_wmb();
-	ring_put(d, &q->ring, at + 63, cqe + 63, 1);
+	entry_put(d, &q->ring, at, cqe, q->pi >> q->log);
 	q->pi = (q->pi + 1) & 0xffffff;
 }
 
