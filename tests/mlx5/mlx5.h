@@ -214,7 +214,6 @@ struct dcr {
 	uint16_t slid;
 	uint32_t qpn, conn;
 	struct responder r;
-	bool active;
 	QTAILQ_ENTRY(dcr) work;
 };
 
@@ -248,10 +247,8 @@ struct qp {
 
 	struct responder r;
 
-	bool active;
 	QTAILQ_ENTRY(qp) work;
 	QTAILQ_ENTRY(qp) errors;
-	bool in_errors;
 };
 
 /* Ops on the wire. */

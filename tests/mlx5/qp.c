@@ -131,9 +131,8 @@ static struct dct *dct_get(struct mdev *d, uint32_t n)
 
 static void errors_remove(struct qp *q)
 {
-	if (q->in_errors)
+	if (QTAILQ_IN_USE(q, errors))
 		QTAILQ_REMOVE(&q->d->errors, q, errors);
-	q->in_errors = false;
 }
 
 static void qp_release(struct qp *q)
@@ -141,7 +140,7 @@ static void qp_release(struct qp *q)
 	requester_reset(q);
 	responder_clear(&q->r);
 	errors_remove(q);
-	if (q->active)
+	if (QTAILQ_IN_USE(q, work))
 		QTAILQ_REMOVE(&q->d->active, q, work);
 	if (q->timer)
 		timer_free(q->timer);
@@ -198,9 +197,8 @@ void qp_set_error(struct qp *q)
 	responder_init(&q->r, 0);
 	qp_kick(q);
 	if (q->has_rq) {
-		if (!q->in_errors)
+		if (!QTAILQ_IN_USE(q, errors))
 			QTAILQ_INSERT_TAIL(&q->d->errors, q, errors);
-		q->in_errors = true;
 		errors_poll(q->d);
 	} else if (q->srq && q->st != MLX5_QPC_ST_DCI) {
 		eq_event_object(q->d, EVENT_SRQ_LAST_WQE, q->o.n, KIND_QP);

@@ -43,10 +43,8 @@ static bool is_unreliable(const struct qp *q)
 /* The queue pair has its turn in the main loop. */
 void qp_kick(struct qp *q)
 {
-	if (!q->active) {
-		q->active = true;
+	if (!QTAILQ_IN_USE(q, work))
 		QTAILQ_INSERT_TAIL(&q->d->active, q, work);
-	}
 	qemu_bh_schedule(q->d->work);
 }
 
@@ -54,10 +52,8 @@ static void dcr_kick(struct dcr *r)
 {
 	struct mdev *d = r->dct->d;
 
-	if (!r->active) {
-		r->active = true;
+	if (!QTAILQ_IN_USE(r, work))
 		QTAILQ_INSERT_TAIL(&d->active_dcrs, r, work);
-	}
 	qemu_bh_schedule(d->work);
 }
 
@@ -729,7 +725,7 @@ void dcr_free(struct dcr *r)
 	responder_clear(&r->r);
 	QTAILQ_REMOVE(&r->dct->conns, r, list);
 	r->dct->nconns--;
-	if (r->active)
+	if (QTAILQ_IN_USE(r, work))
 		QTAILQ_REMOVE(&r->dct->d->active_dcrs, r, work);
 	g_free(r);
 }
@@ -1345,7 +1341,6 @@ static void qp_run(struct qp *q)
 	bool more = false;
 	struct ctx c;
 
-	q->active = false;
 	QTAILQ_REMOVE(&q->d->active, q, work);
 	if (!QTAILQ_EMPTY(&q->r.answers)) {
 		ctx_qp(&c, q);
@@ -1360,7 +1355,6 @@ static void dcr_run(struct dcr *r)
 	struct dct *t = r->dct;
 	struct ctx c;
 
-	r->active = false;
 	QTAILQ_REMOVE(&t->d->active_dcrs, r, work);
 	ctx_dcr(&c, r);
 	if (responder_run(&c))
