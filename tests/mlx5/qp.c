@@ -193,8 +193,7 @@ void qp_set_error(struct qp *q)
 		return;
 	q->state = MLX5_QPC_STATE_ERR;
 	mlog(q->d, "QP 0x%x is in error", q->o.n);
-	responder_clear(&q->r);
-	responder_init(&q->r, 0);
+	responder_reset(&q->r, 0);
 	qp_kick(q);
 	if (q->has_rq) {
 		if (!QTAILQ_IN_USE(q, errors))
@@ -294,7 +293,7 @@ static int cmd_create_qp(struct cmd *c)
 
 	q->d = d;
 	QTAILQ_INIT(&q->wrs);
-	responder_init(&q->r, 0);
+	responder_reset(&q->r, 0);
 	memcpy(q->context, ADDR(create_qp_in, c->in, qpc), SZ(qpc));
 	err = qp_init(c, q);
 	if (!err) {
@@ -480,8 +479,7 @@ static int cmd_init2rtr(struct cmd *c)
 	err = qp_merge(c, q, to_rtr);
 	if (err)
 		return err;
-	responder_clear(&q->r);
-	responder_init(&q->r, QPC(q, next_rcv_psn));
+	responder_reset(&q->r, QPC(q, next_rcv_psn));
 	q->state = MLX5_QPC_STATE_RTR;
 	return STAT_OK;
 }
@@ -542,8 +540,7 @@ static int cmd_2rst(struct cmd *c)
 	if (!q)
 		return STAT_BAD_RES;
 	requester_reset(q);
-	responder_clear(&q->r);
-	responder_init(&q->r, 0);
+	responder_reset(&q->r, 0);
 	errors_remove(q);
 	q->rq_taken = 0;
 	q->state = MLX5_QPC_STATE_RST;

@@ -702,13 +702,6 @@ static void ctx_dcr(struct ctx *c, struct dcr *r)
 	};
 }
 
-void responder_init(struct responder *r, uint32_t psn)
-{
-	memset(r, 0, sizeof(*r));
-	QTAILQ_INIT(&r->answers);
-	r->psn = psn;
-}
-
 void responder_clear(struct responder *r)
 {
 	struct answer *a;
@@ -717,7 +710,15 @@ void responder_clear(struct responder *r)
 		QTAILQ_REMOVE(&r->answers, a, list);
 		g_free(a);
 	}
-	r->nreads = 0;
+}
+
+/* Also of one that is new, and all zero. */
+void responder_reset(struct responder *r, uint32_t psn)
+{
+	responder_clear(r);
+	memset(r, 0, sizeof(*r));
+	QTAILQ_INIT(&r->answers);
+	r->psn = psn;
 }
 
 void dcr_free(struct dcr *r)
@@ -1243,7 +1244,7 @@ static struct dcr *dcr_get(struct dct *t, const struct pkt *h)
 	r->slid = h->slid;
 	r->qpn = h->sqpn;
 	r->conn = h->conn;
-	responder_init(&r->r, h->first_psn);
+	responder_reset(&r->r, h->first_psn);
 	QTAILQ_INSERT_TAIL(&t->conns, r, list);
 	t->nconns++;
 	t->d->cnt.rx_dct_connect++;
