@@ -116,10 +116,22 @@ static void progress(struct qp *q)
 	timer_restart(q);
 }
 
-static void wr_remove(struct qp *q, struct wr *w)
+/* It may have been about to be sent once more. */
+static void tx_leave(struct qp *q, struct wr *w)
 {
 	if (q->tx == w)
 		q->tx = QTAILQ_NEXT(w, list);
+}
+
+static void wr_done(struct qp *q, struct wr *w)
+{
+	w->done = true;
+	tx_leave(q, w);
+}
+
+static void wr_remove(struct qp *q, struct wr *w)
+{
+	tx_leave(q, w);
 	QTAILQ_REMOVE(&q->wrs, w, list);
 	if (w->begun && !w->done && has_answer(w))
 		q->nreads--;
@@ -356,8 +368,7 @@ static enum step requester_step(struct qp *q, struct wr *w)
 			w->syndrome = MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
 		if (w->syndrome)
 			return STEP_MORE;
-		w->done = true;
-		q->tx = QTAILQ_NEXT(w, list);
+		wr_done(q, w);
 		retire(q);
 		return STEP_MORE;
 	}
@@ -504,10 +515,7 @@ static bool acked(struct qp *q, uint32_t psn)
 		}
 		if (diff24(psn, w->psn + w->npsn - 1) < 0)
 			break;
-		w->done = true;
-		/* Acknowledged while it was about to be sent once more. */
-		if (q->tx == w)
-			q->tx = QTAILQ_NEXT(w, list);
+		wr_done(q, w);
 	}
 	if (diff24(psn + 1, q->una) > 0) {
 		q->una = (psn + 1) & PSN_MASK;
@@ -616,9 +624,7 @@ static void rx_answer(struct qp *q, const struct pkt *h, const uint8_t *data)
 	q->una = (h->psn + 1) & PSN_MASK;
 	if (w->got == w->npsn) {
 		q->nreads--;
-		w->done = true;
-		if (q->tx == w)
-			q->tx = QTAILQ_NEXT(w, list);
+		wr_done(q, w);
 	}
 	progress(q);
 	retire(q);
