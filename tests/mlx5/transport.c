@@ -445,11 +445,11 @@ static bool requester_run(struct qp *q)
 	return true;
 }
 
-/* All from here on is sent once more. */
-static void go_back(struct qp *q, struct wr *w, uint32_t from)
+/* All from the packet with this number on is sent once more; of answers, what has not come. */
+static void go_back(struct qp *q, struct wr *w, uint32_t psn)
 {
 	q->tx = w;
-	w->next = from;
+	w->next = has_answer(w) ? w->got : MAX(diff24(psn, w->psn), 0);
 	for (w = QTAILQ_NEXT(w, list); w; w = QTAILQ_NEXT(w, list))
 		if (w->begun && !is_local(w))
 			w->next = 0;
@@ -462,7 +462,7 @@ static void ask_again(struct qp *q)
 	struct wr *w = first_outstanding(q);
 
 	if (w)
-		go_back(q, w, has_answer(w) ? w->got : MAX(diff24(q->una, w->psn), 0));
+		go_back(q, w, q->una);
 	timer_restart(q);
 }
 
@@ -557,7 +557,7 @@ static void rx_rnr(struct qp *q, const struct pkt *h)
 		}
 		q->rnr_retries--;
 	}
-	go_back(q, w, has_answer(w) ? w->got : MAX(diff24(h->psn, w->psn), 0));
+	go_back(q, w, h->psn);
 	q->rnr_wait = true;
 	timer_mod(q->timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + rnr_ns(h->rnr_timer));
 }
