@@ -248,6 +248,13 @@ static int cmd_query_vport_context(struct cmd *c)
 	return STAT_OK;
 }
 
+/* GID 0, the only one. */
+void gid_fill(const struct mdev *d, uint8_t *gid)
+{
+	stq_be_p(gid, 0xfe80000000000000ull);
+	stq_be_p(gid + 8, d->guid);
+}
+
 static int cmd_query_vport_gid(struct cmd *c)
 {
 	uint32_t i = GET(query_hca_vport_gid_in, c->in, gid_index);
@@ -261,10 +268,8 @@ static int cmd_query_vport_gid(struct cmd *c)
 	if (c->out_len < SZ(query_hca_vport_gid_out) + 16)
 		return refuse(c, STAT_BAD_OUTP_LEN, "no room for a GID");
 	SET(query_hca_vport_gid_out, c->out, gids_num, 1);
-	if (!i) {
-		stq_be_p(g, 0xfe80000000000000ull);
-		stq_be_p(g + 8, c->d->guid);
-	}
+	if (!i)
+		gid_fill(c->d, g);
 	return STAT_OK;
 }
 

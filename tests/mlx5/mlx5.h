@@ -452,6 +452,9 @@ void ring_free(struct ring *r);
 void ring_get(struct mdev *d, const struct ring *r, uint64_t offset, void *p, uint32_t len);
 void ring_put(struct mdev *d, const struct ring *r, uint64_t offset, const void *p, uint32_t len);
 
+/* device.c */
+void gid_fill(const struct mdev *d, uint8_t *gid);
+
 /* caps.c */
 void caps_init(struct mdev *d);
 

@@ -227,12 +227,6 @@ static void header_init(struct qp *q, struct pkt *h, enum pkt_op op, uint32_t ps
 	}
 }
 
-static void sgid_fill(const struct mdev *d, uint8_t *gid)
-{
-	stq_be_p(gid, 0xfe80000000000000ull);
-	stq_be_p(gid + 8, d->guid);
-}
-
 static bool wr_data(struct qp *q, const struct wr *w, uint64_t off, void *p, uint32_t len)
 {
 	if (w->inl) {
@@ -263,7 +257,7 @@ static bool send_datagram(struct qp *q, struct wr *w)
 	h.flow = w->av.flow;
 	h.tclass = w->av.tclass;
 	h.hop_limit = w->av.hop_limit;
-	sgid_fill(q->d, h.sgid);
+	gid_fill(q->d, h.sgid);
 	memcpy(h.dgid, w->av.gid, sizeof(h.dgid));
 	h.data_len = w->len;
 	/* QP0 is the subnet manager's, and there is none. */
