@@ -197,9 +197,7 @@ static int cmd_teardown_hca(struct cmd *c)
 		     "left behind: QPs %u, CQs %u, EQs %u, SRQs %u, mkeys %u, PDs %u, XRCDs %u",
 		     d->qps.count, d->cqs.count, d->eqs.count, d->srqs.count, d->mkeys.count,
 		     d->pds.count, d->xrcds.count);
-	objects_clear(d);
-	objects_init(d);
-	memset(d->uars, 0, sizeof(d->uars));
+	objects_reset(d);
 	d->hca_ready = false;
 	return STAT_OK;
 }

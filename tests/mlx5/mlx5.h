@@ -466,8 +466,8 @@ void *table_remove(struct table *t, uint32_t n);
 void table_clear(struct table *t, void (*release)(void *));
 
 /* objects.c */
-void objects_init(struct mdev *d);
 void objects_clear(struct mdev *d);
+void objects_reset(struct mdev *d);
 void srq_limit_check(struct mdev *d, struct srq *s);
 bool uar_valid(struct mdev *d, uint32_t page);
 
@@ -533,6 +533,7 @@ void transport_resume(struct mdev *d);
 /* wire.c */
 bool wire_open(struct mdev *d, Error **errp);
 void wire_close(struct mdev *d);
+void packets_free(union packets *l);
 bool wire_congested(struct mdev *d, uint16_t dlid);
 void wire_send(struct mdev *d, struct pkt *h, const void *data);
 void wire_loop(struct mdev *d, int budget);

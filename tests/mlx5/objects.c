@@ -8,22 +8,6 @@
 #define SYNDROME_FILE 4
 #define KIND_SRQ 0 /* of what an event is about */
 
-void objects_init(struct mdev *d)
-{
-	table_init(&d->eqs, 1, NUM_EQS - 1);
-	table_init(&d->cqs, 0x400, 1 << 14);
-	table_init(&d->pds, 0x10, 1 << 14);
-	table_init(&d->xrcds, 0x10, 1 << 12);
-	table_init(&d->tds, 0x10, 1 << 10);
-	table_init(&d->mkeys, 0x1000, 1 << 17);
-	table_init(&d->srqs, 0x800, 1 << 14);
-	table_init(&d->qps, 0x100, 1 << 15);
-	table_init(&d->counter_sets, 1, 63);
-	QTAILQ_INIT(&d->active);
-	QTAILQ_INIT(&d->active_dcrs);
-	QTAILQ_INIT(&d->errors);
-}
-
 static void srq_free(void *p)
 {
 	struct srq *s = p;
@@ -41,8 +25,6 @@ static void srq_free(void *p)
 /* In this order: what refers to others goes first. */
 void objects_clear(struct mdev *d)
 {
-	struct packet *p;
-
 	if (!d->qps.p)
 		return;
 	table_clear(&d->qps, qp_free);
@@ -54,10 +36,26 @@ void objects_clear(struct mdev *d)
 	table_clear(&d->xrcds, g_free);
 	table_clear(&d->tds, g_free);
 	table_clear(&d->counter_sets, g_free);
-	while ((p = QTAILQ_FIRST(&d->loop))) {
-		QTAILQ_REMOVE(&d->loop, p, list);
-		g_free(p);
-	}
+	packets_free(&d->loop);
+}
+
+/* As after power-on: there are none. */
+void objects_reset(struct mdev *d)
+{
+	objects_clear(d);
+	memset(d->uars, 0, sizeof(d->uars));
+	table_init(&d->eqs, 1, NUM_EQS - 1);
+	table_init(&d->cqs, 0x400, 1 << 14);
+	table_init(&d->pds, 0x10, 1 << 14);
+	table_init(&d->xrcds, 0x10, 1 << 12);
+	table_init(&d->tds, 0x10, 1 << 10);
+	table_init(&d->mkeys, 0x1000, 1 << 17);
+	table_init(&d->srqs, 0x800, 1 << 14);
+	table_init(&d->qps, 0x100, 1 << 15);
+	table_init(&d->counter_sets, 1, 63);
+	QTAILQ_INIT(&d->active);
+	QTAILQ_INIT(&d->active_dcrs);
+	QTAILQ_INIT(&d->errors);
 }
 
 bool uar_valid(struct mdev *d, uint32_t page)

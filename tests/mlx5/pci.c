@@ -243,13 +243,11 @@ static const MemoryRegionOps bar_ops = {
 
 void device_reset_all(struct mdev *d)
 {
-	objects_clear(d);
-	objects_init(d);
+	objects_reset(d);
 	d->npages = 0;
 	d->hca_enabled = false;
 	d->hca_ready = false;
 	d->issi = 0;
-	memset(d->uars, 0, sizeof(d->uars));
 	memcpy(d->caps_cur, d->caps_max, sizeof(d->caps_cur));
 	memcpy(d->atomic_cur, d->atomic_max, sizeof(d->atomic_cur));
 }
@@ -312,7 +310,6 @@ static void model_realize(PCIDevice *pci, Error **errp)
 	if (!wire_open(d, errp))
 		return;
 	caps_init(d);
-	objects_init(d);
 	device_reset_all(d);
 	memory_region_init_io(&d->bar, OBJECT(d), &bar_ops, d, "mlx5-model", BAR_SIZE);
 	pci_register_bar(pci, 0,

@@ -74,7 +74,7 @@ static void peer_close(struct peer *p)
 	p->fd = -1;
 }
 
-static void packets_free(union packets *l)
+void packets_free(union packets *l)
 {
 	struct packet *p;
 
