@@ -496,6 +496,7 @@ void mkey_free(void *p);
 /* qp.c */
 void qp_free(void *p);
 struct qp *qp_get(struct mdev *d, uint32_t n);
+struct dct *dct_get(struct mdev *d, uint32_t n);
 void qp_set_error(struct qp *q);
 void dcr_free(struct dcr *r);
 void dct_check_drained(struct mdev *d, struct dct *t);

@@ -122,7 +122,7 @@ struct qp *qp_get(struct mdev *d, uint32_t n)
 	return q && !q->is_dct ? q : NULL;
 }
 
-static struct dct *dct_get(struct mdev *d, uint32_t n)
+struct dct *dct_get(struct mdev *d, uint32_t n)
 {
 	struct dct *t = table_get(&d->qps, n);
 

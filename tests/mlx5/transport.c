@@ -1253,11 +1253,11 @@ static struct dcr *dcr_get(struct dct *t, const struct pkt *h)
 
 static void rx_dc(struct mdev *d, const struct pkt *h, const uint8_t *data)
 {
-	struct dct *t = table_get(&d->qps, h->dqpn);
+	struct dct *t = dct_get(d, h->dqpn);
 	struct dcr *r;
 	struct ctx c;
 
-	if (!t || !t->is_dct) {
+	if (!t) {
 		dc_reject(d, h, "there is no such target");
 		return;
 	}
