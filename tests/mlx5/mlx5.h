@@ -506,6 +506,9 @@ uint32_t mtu_bytes(uint32_t mtu);
 
 /* wq.c */
 bool qp_is_datagram(const struct qp *q);
+bool qp_is_connected(const struct qp *q);
+bool wr_is_atomic(const struct wr *w);
+bool wr_has_answer(const struct wr *w);
 void sq_doorbell(struct mdev *d, uint32_t page, uint32_t qpn);
 struct wr *sq_fetch(struct qp *q);
 void wr_free(struct wr *w);

@@ -417,11 +417,6 @@ static int qp_merge(struct cmd *c, struct qp *q, const struct change *changes)
 	return STAT_OK;
 }
 
-static bool connected(const struct qp *q)
-{
-	return q->st == MLX5_QPC_ST_RC || q->st == MLX5_QPC_ST_UC || q->st == MLX5_QPC_ST_XRC;
-}
-
 static int cmd_rst2init(struct cmd *c)
 {
 	struct qp *q = qp_of(c, GET(rst2init_qp_in, c->in, qpn));
@@ -474,7 +469,7 @@ static int cmd_init2rtr(struct cmd *c)
 	if (GET(init2rtr_qp_in, c->in, qpc.log_rra_max) >
 	    GET(cmd_hca_cap, c->d->caps_cur, log_max_ra_res_qp))
 		return refuse(c, STAT_BAD_PARAM, "log_rra_max");
-	if (connected(q) && !GET(init2rtr_qp_in, c->in, qpc.primary_address_path.rlid))
+	if (qp_is_connected(q) && !GET(init2rtr_qp_in, c->in, qpc.primary_address_path.rlid))
 		return refuse(c, STAT_BAD_PARAM, "no remote LID");
 	err = qp_merge(c, q, to_rtr);
 	if (err)

@@ -20,16 +20,6 @@
 
 enum step { STEP_MORE, STEP_BLOCKED };
 
-static bool is_atomic(uint8_t opcode)
-{
-	return opcode == MLX5_OPCODE_ATOMIC_CS || opcode == MLX5_OPCODE_ATOMIC_FA;
-}
-
-static bool has_answer(const struct wr *w)
-{
-	return w->opcode == MLX5_OPCODE_RDMA_READ || is_atomic(w->opcode);
-}
-
 static bool is_local(const struct wr *w)
 {
 	return w->opcode == MLX5_OPCODE_NOP || w->opcode == MLX5_OPCODE_UMR;
@@ -38,6 +28,11 @@ static bool is_local(const struct wr *w)
 static bool is_unreliable(const struct qp *q)
 {
 	return q->st == MLX5_QPC_ST_UC;
+}
+
+static bool receives(const struct qp *q)
+{
+	return q->state == MLX5_QPC_STATE_RTR || q->state == MLX5_QPC_STATE_RTS;
 }
 
 /* The queue pair has its turn in the main loop. */
@@ -133,7 +128,7 @@ static void wr_remove(struct qp *q, struct wr *w)
 {
 	tx_leave(q, w);
 	QTAILQ_REMOVE(&q->wrs, w, list);
-	if (w->begun && !w->done && has_answer(w))
+	if (w->begun && !w->done && wr_has_answer(w))
 		q->nreads--;
 	q->nwrs--;
 	wr_free(w);
@@ -298,7 +293,7 @@ static bool send_request(struct qp *q, struct wr *w)
 	h.va = w->raddr + (w->opcode == MLX5_OPCODE_RDMA_READ ? off : 0);
 	h.rkey = w->rkey;
 	h.len = w->len - (w->opcode == MLX5_OPCODE_RDMA_READ ? off : 0);
-	if (has_answer(w)) {
+	if (wr_has_answer(w)) {
 		h.flags |= PKT_FIRST | PKT_LAST;
 		h.swap = w->swap;
 		h.compare = w->compare;
@@ -369,7 +364,7 @@ static enum step requester_step(struct qp *q, struct wr *w)
 	if (q->st == MLX5_QPC_ST_DCI && !w->begun && !dc_connect(q, w, oldest))
 		return STEP_BLOCKED;
 	if (!w->begun) {
-		if (has_answer(w) && q->nreads >= 1u << QPC(q, log_sra_max))
+		if (wr_has_answer(w) && q->nreads >= 1u << QPC(q, log_sra_max))
 			return STEP_BLOCKED;
 		/* Numbers are compared by half of their range. */
 		if (!oldest && diff24(q->psn + w->npsn, q->una) > PSN_MASK / 4)
@@ -379,11 +374,11 @@ static enum step requester_step(struct qp *q, struct wr *w)
 		w->begun = true;
 		w->psn = q->psn;
 		q->psn = (q->psn + w->npsn) & PSN_MASK;
-		q->nreads += has_answer(w);
+		q->nreads += wr_has_answer(w);
 	}
 	dlid = q->st == MLX5_QPC_ST_DCI ? q->conn_av.dlid : QPC(q, primary_address_path.rlid);
 	if (wire_congested(q->d, dlid) ||
-	    (!has_answer(w) && !is_unreliable(q) && diff24(w->psn + w->next, q->una) >= WINDOW))
+	    (!wr_has_answer(w) && !is_unreliable(q) && diff24(w->psn + w->next, q->una) >= WINDOW))
 		return STEP_BLOCKED;
 	if (!send_request(q, w)) {
 		w->syndrome = MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
@@ -443,7 +438,7 @@ static bool requester_run(struct qp *q)
 static void go_back(struct qp *q, struct wr *w, uint32_t psn)
 {
 	q->tx = w;
-	w->next = has_answer(w) ? w->got : MAX(diff24(psn, w->psn), 0);
+	w->next = wr_has_answer(w) ? w->got : MAX(diff24(psn, w->psn), 0);
 	for (w = QTAILQ_NEXT(w, list); w; w = QTAILQ_NEXT(w, list))
 		if (w->begun && !is_local(w))
 			w->next = 0;
@@ -497,7 +492,7 @@ static bool acked(struct qp *q, uint32_t psn)
 			continue;
 		if (!w->begun || diff24(psn, w->psn) < 0)
 			break;
-		if (has_answer(w)) {
+		if (wr_has_answer(w)) {
 			if ((int32_t)w->got > diff24(psn, w->psn))
 				break;
 			if (!q->asked_again) {
@@ -514,7 +509,7 @@ static bool acked(struct qp *q, uint32_t psn)
 	if (diff24(psn + 1, q->una) > 0) {
 		q->una = (psn + 1) & PSN_MASK;
 		w = q->tx;
-		if (w && w->begun && !has_answer(w) && diff24(q->una, w->psn + w->next) > 0)
+		if (w && w->begun && !wr_has_answer(w) && diff24(q->una, w->psn + w->next) > 0)
 			w->next = diff24(q->una, w->psn);
 		progress(q);
 	}
@@ -596,12 +591,12 @@ static void rx_answer(struct qp *q, const struct pkt *h, const uint8_t *data)
 	if (!acked(q, h->psn - 1))
 		return;
 	w = first_outstanding(q);
-	if (!w || !has_answer(w))
+	if (!w || !wr_has_answer(w))
 		return;
 	i = diff24(h->psn, w->psn);
 	if (i != (int32_t)w->got)
 		return;
-	if (is_atomic(w->opcode) != (h->op == PKT_ATOMIC_ACK) ||
+	if (wr_is_atomic(w) != (h->op == PKT_ATOMIC_ACK) ||
 	    (h->op == PKT_READ_ANSWER && h->data_len != MIN(mtu_of(q), w->len - i * mtu_of(q)))) {
 		requester_fail(q, w, MLX5_CQE_SYNDROME_BAD_RESP_ERR);
 		return;
@@ -1170,8 +1165,7 @@ static void rx_datagram(struct mdev *d, const struct pkt *h, const uint8_t *data
 	uint32_t len = GRH_SIZE + h->data_len;
 	struct recv r;
 
-	if (!q || !qp_is_datagram(q) ||
-	    (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
+	if (!q || !qp_is_datagram(q) || !receives(q))
 		return;
 	if (h->qkey != QPC(q, q_key)) {
 		mlog(d, "QP 0x%x: datagram with Q_Key 0x%x, not 0x%x", q->o.n, h->qkey,
@@ -1282,10 +1276,8 @@ static void rx_request(struct mdev *d, const struct pkt *h, const uint8_t *data)
 	struct qp *q = qp_get(d, h->dqpn);
 	struct ctx c;
 
-	if (!q ||
-	    (q->st != MLX5_QPC_ST_RC && q->st != MLX5_QPC_ST_UC && q->st != MLX5_QPC_ST_XRC) ||
-	    !!(h->flags & PKT_XRC) != (q->st == MLX5_QPC_ST_XRC) ||
-	    (q->state != MLX5_QPC_STATE_RTR && q->state != MLX5_QPC_STATE_RTS))
+	if (!q || !qp_is_connected(q) || !receives(q) ||
+	    !!(h->flags & PKT_XRC) != (q->st == MLX5_QPC_ST_XRC))
 		return;
 	ctx_qp(&c, q);
 	if (h->slid != c.peer_lid || h->sqpn != c.peer_qpn) {

@@ -21,6 +21,21 @@ bool qp_is_datagram(const struct qp *q)
 	return q->st == MLX5_QPC_ST_UD || q->st == MLX5_QPC_ST_QP1 || q->st == MLX5_QPC_ST_QP0;
 }
 
+bool qp_is_connected(const struct qp *q)
+{
+	return q->st == MLX5_QPC_ST_RC || q->st == MLX5_QPC_ST_UC || q->st == MLX5_QPC_ST_XRC;
+}
+
+bool wr_is_atomic(const struct wr *w)
+{
+	return w->opcode == MLX5_OPCODE_ATOMIC_CS || w->opcode == MLX5_OPCODE_ATOMIC_FA;
+}
+
+bool wr_has_answer(const struct wr *w)
+{
+	return w->opcode == MLX5_OPCODE_RDMA_READ || wr_is_atomic(w);
+}
+
 void sq_doorbell(struct mdev *d, uint32_t page, uint32_t qpn)
 {
 	struct qp *q = qp_get(d, qpn);
@@ -162,7 +177,7 @@ static uint8_t wqe_parse(struct qp *q, struct wr *w, const uint8_t *p, uint32_t 
 		p += SEG;
 		left -= SEG;
 	}
-	if (w->opcode == MLX5_OPCODE_ATOMIC_CS || w->opcode == MLX5_OPCODE_ATOMIC_FA) {
+	if (wr_is_atomic(w)) {
 		if (left < SEG)
 			return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
 		w->swap = ldq_be_p(p);
@@ -173,11 +188,9 @@ static uint8_t wqe_parse(struct qp *q, struct wr *w, const uint8_t *p, uint32_t 
 	err = data_parse(w, p, left);
 	if (err)
 		return err;
-	if (w->inl && (w->opcode == MLX5_OPCODE_RDMA_READ || w->opcode == MLX5_OPCODE_ATOMIC_CS ||
-		       w->opcode == MLX5_OPCODE_ATOMIC_FA))
+	if (w->inl && wr_has_answer(w))
 		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
-	if ((w->opcode == MLX5_OPCODE_ATOMIC_CS || w->opcode == MLX5_OPCODE_ATOMIC_FA) &&
-	    w->len != 8)
+	if (wr_is_atomic(w) && w->len != 8)
 		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
 	if (w->len > mtu_of(q) && qp_is_datagram(q))
 		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
