@@ -214,6 +214,12 @@ static void cq_set_overrun(struct mdev *d, struct cq *q)
 	eq_event(d, EVENT_CQ_ERROR, 0, data, sizeof(data));
 }
 
+/* Entries that are still to be read. */
+static int32_t cq_used(struct mdev *d, const struct cq *q)
+{
+	return diff24(q->pi, dma_get_be32(d, q->dbr));
+}
+
 /*
  * An entry without its owner's bit, and whether who waits for solicited events only is told as
  * well.
@@ -222,7 +228,7 @@ void cq_push(struct mdev *d, struct cq *q, uint8_t *cqe, bool solicited)
 {
 	if (q->overrun)
 		return;
-	if (!q->ignore_overrun && diff24(q->pi, dma_get_be32(d, q->dbr) & 0xffffff) >= 1 << q->log) {
+	if (!q->ignore_overrun && cq_used(d, q) >= 1 << q->log) {
 		cq_set_overrun(d, q);
 		return;
 	}
@@ -374,7 +380,7 @@ static int cmd_modify_cq(struct cmd *c)
 		return refuse(c, STAT_BAD_PARAM, "only resizing is implemented");
 	if (q->overrun)
 		return refuse(c, STAT_BAD_RES_STATE, "CQ 0x%x has overrun", n);
-	used = diff24(q->pi, dma_get_be32(d, q->dbr) & 0xffffff);
+	used = cq_used(d, q);
 	if (used >= 1 << GET(cqc, x, log_cq_size))
 		return refuse(c, STAT_BAD_PARAM, "CQ 0x%x has %d entries to be read", n, used);
 	err = cq_ring_init(c, &r, x, c->in + SZ(modify_cq_in));
