@@ -207,7 +207,7 @@ static int cmd_query_q_counter(struct cmd *c)
 	return STAT_OK;
 }
 
-static int srq_add(struct cmd *c, struct srq *s, uint32_t pdn, uint32_t *n)
+static int srq_add(struct cmd *c, struct srq *s, uint32_t pdn)
 {
 	struct mdev *d = c->d;
 
@@ -224,8 +224,7 @@ static int srq_add(struct cmd *c, struct srq *s, uint32_t pdn, uint32_t *n)
 	s->o.n = table_add(&d->srqs, s);
 	if (!s->o.n)
 		return refuse(c, STAT_NO_RES, "all SRQs are in use");
-	*n = s->o.n;
-	snprintf(c->why, sizeof(c->why), "%s 0x%x", s->xrc ? "XRC SRQ" : "RMP", *n);
+	snprintf(c->why, sizeof(c->why), "%s 0x%x", s->xrc ? "XRC SRQ" : "RMP", s->o.n);
 	return STAT_OK;
 }
 
@@ -233,7 +232,6 @@ static int cmd_create_rmp(struct cmd *c)
 {
 	uint8_t *x = ADDR(create_rmp_in, c->in, ctx), *w = ADDR(rmpc, x, wq);
 	struct srq *s = g_new0(struct srq, 1);
-	uint32_t n;
 	int err;
 
 	s->cyclic = GET(wq, w, wq_type) == MLX5_WQ_TYPE_CYCLIC;
@@ -249,11 +247,11 @@ static int cmd_create_rmp(struct cmd *c)
 				GET(wq, w, log_wq_pg_sz), GET(wq, w, page_offset),
 				c->in + SZ(create_rmp_in));
 	if (!err)
-		err = srq_add(c, s, GET(wq, w, pd), &n);
+		err = srq_add(c, s, GET(wq, w, pd));
 	if (err)
 		srq_free(s);
 	else
-		SET(create_rmp_out, c->out, rmpn, n);
+		SET(create_rmp_out, c->out, rmpn, s->o.n);
 	return err;
 }
 
@@ -264,7 +262,6 @@ static int cmd_create_xrc_srq(struct cmd *c)
 	struct srq *s = g_new0(struct srq, 1);
 	struct obj *xrcd = table_get(&d->xrcds, GET(xrc_srqc, x, xrcd));
 	struct cq *cq = table_get(&d->cqs, GET(xrc_srqc, x, cqn));
-	uint32_t n;
 	int err;
 
 	s->xrc = true;
@@ -287,12 +284,12 @@ static int cmd_create_xrc_srq(struct cmd *c)
 		xrcd->refs++;
 		s->cq = cq;
 		cq->o.refs++;
-		err = srq_add(c, s, GET(xrc_srqc, x, pd), &n);
+		err = srq_add(c, s, GET(xrc_srqc, x, pd));
 	}
 	if (err)
 		srq_free(s);
 	else
-		SET(create_xrc_srq_out, c->out, xrc_srqn, n);
+		SET(create_xrc_srq_out, c->out, xrc_srqn, s->o.n);
 	return err;
 }
 
