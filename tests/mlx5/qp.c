@@ -52,7 +52,7 @@ static const struct change to_init[] = { { NO_OPT, PATH(pkey_index) },
 					 { NO_OPT, Q(rae) },
 					 { NO_OPT, Q(atomic_mode) },
 					 { NO_OPT, Q(q_key) },
-					 { NO_OPT, Q(dbr_addr) },
+					 { KEEP, Q(dbr_addr) },
 					 {} };
 
 static const struct change to_rtr[] = {
@@ -434,7 +434,6 @@ static int cmd_rst2init(struct cmd *c)
 			      (int)GET(rst2init_qp_in, c->in,
 				       qpc.primary_address_path.vhca_port_num));
 	err = qp_merge(c, q, to_init);
-	SET(qpc, q->context, dbr_addr, q->dbr);
 	if (!err)
 		q->state = MLX5_QPC_STATE_INIT;
 	return err;
