@@ -439,15 +439,20 @@ static int cmd_rst2init(struct cmd *c)
 	return err;
 }
 
-static int cmd_init2init(struct cmd *c)
+static int change_in_state(struct cmd *c, uint8_t state)
 {
 	struct qp *q = qp_of(c, GET(init2rtr_qp_in, c->in, qpn));
 
 	if (!q)
 		return STAT_BAD_RES;
-	if (q->state != MLX5_QPC_STATE_INIT)
+	if (q->state != state)
 		return bad_state(c, q);
 	return qp_merge(c, q, in_state);
+}
+
+static int cmd_init2init(struct cmd *c)
+{
+	return change_in_state(c, MLX5_QPC_STATE_INIT);
 }
 
 static int cmd_init2rtr(struct cmd *c)
@@ -506,13 +511,7 @@ static int cmd_rtr2rts(struct cmd *c)
 
 static int cmd_rts2rts(struct cmd *c)
 {
-	struct qp *q = qp_of(c, GET(rtr2rts_qp_in, c->in, qpn));
-
-	if (!q)
-		return STAT_BAD_RES;
-	if (q->state != MLX5_QPC_STATE_RTS)
-		return bad_state(c, q);
-	return qp_merge(c, q, in_state);
+	return change_in_state(c, MLX5_QPC_STATE_RTS);
 }
 
 static int cmd_2err(struct cmd *c)
