@@ -34,24 +34,24 @@ static void port_event(struct mdev *d, bool up)
 		eq_event(d, EVENT_PORT_CHANGE, up ? PORT_ACTIVE : PORT_DOWN, data, sizeof(data));
 }
 
-#define PROP_U32(name, field)                                                                    \
+#define PROP_U32(name)                                                                           \
 	static void name##_get(Object *o, Visitor *v, const char *n, void *opaque, Error **errp) \
 	{                                                                                        \
-		visit_type_uint32(v, n, &MDEV(o)->faults.field, errp);                           \
+		visit_type_uint32(v, n, &MDEV(o)->faults.name, errp);                            \
 	}                                                                                        \
 	static void name##_set(Object *o, Visitor *v, const char *n, void *opaque, Error **errp) \
 	{                                                                                        \
-		if (visit_type_uint32(v, n, &MDEV(o)->faults.field, errp))                       \
-			mlog(MDEV(o), "fault: %s = %u", n, MDEV(o)->faults.field);               \
+		if (visit_type_uint32(v, n, &MDEV(o)->faults.name, errp))                        \
+			mlog(MDEV(o), "fault: %s = %u", n, MDEV(o)->faults.name);                \
 	}
 
-PROP_U32(drop_next, drop_next)
-PROP_U32(drop_every, drop_every)
-PROP_U32(drop_ops, drop_ops)
-PROP_U32(rnr_next, rnr_next)
-PROP_U32(access_error_rkey, access_error_rkey)
-PROP_U32(delay_us, delay_us)
-PROP_U32(rate_mbit, rate_mbit)
+PROP_U32(drop_next)
+PROP_U32(drop_every)
+PROP_U32(drop_ops)
+PROP_U32(rnr_next)
+PROP_U32(access_error_rkey)
+PROP_U32(delay_us)
+PROP_U32(rate_mbit)
 
 static void dropped_get(Object *o, Visitor *v, const char *n, void *opaque, Error **errp)
 {
