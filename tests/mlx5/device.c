@@ -143,8 +143,9 @@ static int cmd_set_hca_cap(struct cmd *c)
 	}, may_atomic[] = { F(atomic_caps, atomic_req_8B_endianness_mode) };
 	uint8_t *cur = NULL, *max = NULL, *want = c->in + 16, left[4096];
 	int err = cap_group(c, c->op_mod >> 1, &cur, &max);
-	const struct field *f = cur == c->d->caps_cur ? may : may_atomic;
-	size_t n = cur == c->d->caps_cur ? G_N_ELEMENTS(may) : G_N_ELEMENTS(may_atomic), i;
+	bool general = cur == c->d->caps_cur;
+	const struct field *f = general ? may : may_atomic;
+	size_t n = general ? G_N_ELEMENTS(may) : G_N_ELEMENTS(may_atomic), i;
 	uint32_t len;
 
 	if (err)
@@ -157,15 +158,14 @@ static int cmd_set_hca_cap(struct cmd *c)
 		field_copy(left, cur, &f[i]);
 	/* Of the atomic ones drivers name just what they choose. */
 	for (i = 0; i < len; i++)
-		if (left[i] != cur[i] && (cur == c->d->caps_cur || left[i]))
+		if (left[i] != cur[i] && (general || left[i]))
 			return refuse(
 				c, STAT_BAD_PARAM,
 				"capability at 0x%zx may not be changed from 0x%02x to 0x%02x", i,
 				cur[i], left[i]);
-	if (cur == c->d->caps_cur &&
-	    GET(cmd_hca_cap, want, log_max_qp) > GET(cmd_hca_cap, max, log_max_qp))
+	if (general && GET(cmd_hca_cap, want, log_max_qp) > GET(cmd_hca_cap, max, log_max_qp))
 		return refuse(c, STAT_BAD_PARAM, "log_max_qp");
-	if (cur == c->d->caps_cur &&
+	if (general &&
 	    (GET(cmd_hca_cap, want, cmdif_checksum) || GET(cmd_hca_cap, want, log_uar_page_sz) ||
 	     GET(cmd_hca_cap, want, pkey_table_size)))
 		return refuse(c, STAT_BAD_PARAM, "checksums, large UARs or more than 128 keys");
