@@ -1105,6 +1105,25 @@ static bool send_answer(const struct ctx *c, struct answer *a)
 	return h.op != PKT_ACK || h.syndrome < NAK_INVALID_REQUEST;
 }
 
+/* The peer has been told that its request is refused. */
+static void responder_end(const struct ctx *c, uint8_t syndrome)
+{
+	struct mdev *d = c->d;
+	struct dct *t;
+
+	if (c->q) {
+		eq_event_object(d,
+				syndrome == NAK_INVALID_REQUEST ? EVENT_WQ_INVAL_REQ :
+								  EVENT_WQ_ACCESS,
+				c->n, 0);
+		qp_set_error(c->q);
+	} else {
+		t = c->dcr->dct;
+		dcr_free(c->dcr);
+		dct_check_drained(d, t);
+	}
+}
+
 /*
  * Whether there is more to do when others have had their turn; the context may be gone otherwise.
  */
@@ -1118,20 +1137,7 @@ static bool responder_run(const struct ctx *c)
 		if (wire_congested(c->d, c->peer_lid))
 			return false;
 		if (!send_answer(c, a)) {
-			struct mdev *d = c->d;
-			struct dct *t = c->dcr ? c->dcr->dct : NULL;
-
-			if (c->q) {
-				eq_event_object(d,
-						a->syndrome == NAK_INVALID_REQUEST ?
-							EVENT_WQ_INVAL_REQ :
-							EVENT_WQ_ACCESS,
-						c->n, 0);
-				qp_set_error(c->q);
-			} else {
-				dcr_free(c->dcr);
-				dct_check_drained(d, t);
-			}
+			responder_end(c, a->syndrome);
 			return false;
 		}
 		if (a->next < a->npsn)
