@@ -61,6 +61,15 @@ static bool mkey_allows(const struct mkey *m, enum access need)
 	       (!(need & ACCESS_A) || M(m, a));
 }
 
+/* With no p nothing is moved. */
+static void move(struct mdev *d, uint64_t addr, uint8_t *p, uint64_t len, bool write)
+{
+	if (p && write)
+		dma_put(d, addr, p, len);
+	else if (p)
+		dma_get(d, addr, p, len);
+}
+
 /* With no p the range is only checked. */
 static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_t va, uint8_t *p,
 		      uint64_t len, enum access need, int depth)
@@ -78,10 +87,7 @@ static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_
 	mode = M(m, access_mode_1_0);
 	log = M(m, log_page_size);
 	if (mode == MLX5_MKC_ACCESS_MODE_PA) {
-		if (p && write)
-			dma_put(d, va, p, len);
-		else if (p)
-			dma_get(d, va, p, len);
+		move(d, va, p, len, write);
 		return true;
 	}
 	if (mode == MLX5_MKC_ACCESS_MODE_MTT) {
@@ -95,10 +101,7 @@ static bool mkey_walk(struct mdev *d, uint32_t key, const struct pd *pd, uint64_
 			if (!(entry & (write ? MTT_WRITE : MTT_READ)))
 				return false;
 			size = MIN(len, page - in_page);
-			if (p && write)
-				dma_put(d, (entry & ~7ull) + in_page, p, size);
-			else if (p)
-				dma_get(d, (entry & ~7ull) + in_page, p, size);
+			move(d, (entry & ~7ull) + in_page, p, size, write);
 			p = p ? p + size : NULL;
 		}
 		return true;
