@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* mitosis.img and pagemap images, right and wrong ones. */
-#include <CUnit/Basic.h>
-#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +15,7 @@
 #include "images/tty.h"
 #include "mitosis.pb-c.h"
 #include "tests/unit/image_sample.h"
+#include "tests/unit/unit.h"
 
 static char err[256];
 
@@ -1202,7 +1201,7 @@ static CU_TestInfo record_tests[] = {
 	CU_TEST_INFO_NULL,
 };
 
-static CU_SuiteInfo suites[] = {
+CU_SuiteInfo suites[] = {
 	{ "record", NULL, NULL, NULL, NULL, record_tests },
 	{ "files", NULL, NULL, NULL, NULL, files_tests },
 	{ "terminals", NULL, NULL, NULL, NULL, tty_tests },
@@ -1212,16 +1211,3 @@ static CU_SuiteInfo suites[] = {
 	{ "mitosis.img file", NULL, NULL, NULL, NULL, file_tests },
 	CU_SUITE_INFO_NULL,
 };
-
-int main(void)
-{
-	unsigned int failed;
-
-	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-		return 2;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_tests_failed();
-	CU_cleanup_registry();
-	return failed != 0;
-}

@@ -7,9 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CUnit/Basic.h>
-
 #include "lib/mitosis.h"
+#include "tests/unit/unit.h"
 
 static const char rest[] =
 	" S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 10 18446744073709551615\n";
@@ -154,22 +153,20 @@ static void test_transports(void)
 	CU_ASSERT_FALSE(mitosis_transports_have("dct,rc", "dct,rc"));
 }
 
-int main(void)
-{
-	unsigned int failed;
-	CU_pSuite suite;
+static CU_TestInfo tests[] = {
+	TEST(test_stat_any_name),
+	TEST(test_stat_broken),
+	TEST(test_proc_self),
+	TEST(test_proc_dead),
+	TEST(test_names),
+	TEST(test_prefetch),
+	TEST(test_addr),
+	TEST(test_transports),
+	TEST(test_open_without_module),
+	CU_TEST_INFO_NULL,
+};
 
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	suite = CU_add_suite("lib", NULL, NULL);
-	if (!suite || !CU_ADD_TEST(suite, test_stat_any_name) || !CU_ADD_TEST(suite, test_stat_broken) ||
-	    !CU_ADD_TEST(suite, test_proc_self) || !CU_ADD_TEST(suite, test_proc_dead) ||
-	    !CU_ADD_TEST(suite, test_names) || !CU_ADD_TEST(suite, test_prefetch) || !CU_ADD_TEST(suite, test_addr) || !CU_ADD_TEST(suite, test_transports) ||
-	    !CU_ADD_TEST(suite, test_open_without_module))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
-}
+CU_SuiteInfo suites[] = {
+	{ "lib", NULL, NULL, NULL, NULL, tests },
+	CU_SUITE_INFO_NULL,
+};

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <CUnit/Basic.h>
-
+#include "tests/unit/unit.h"
 #include "tests/vectors/vectors.h"
 
 /*
@@ -389,22 +388,18 @@ static void test_known_broken(void)
 	CU_ASSERT(compare(&same, "x\n", "6.12", said, sizeof(said)) < 0);
 }
 
-int main(void)
-{
-	unsigned int failed;
-	CU_pSuite suite;
+static CU_TestInfo tests[] = {
+	TEST(test_numbers),
+	TEST(test_work_request),
+	TEST(test_key_of_another),
+	TEST(test_numbers_again),
+	TEST(test_broken_trace),
+	TEST(test_compare),
+	TEST(test_known_broken),
+	CU_TEST_INFO_NULL,
+};
 
-	if (CU_initialize_registry() != CUE_SUCCESS)
-		return 1;
-	suite = CU_add_suite("vectors", NULL, NULL);
-	if (!suite || !CU_ADD_TEST(suite, test_numbers) || !CU_ADD_TEST(suite, test_work_request) ||
-	    !CU_ADD_TEST(suite, test_key_of_another) || !CU_ADD_TEST(suite, test_numbers_again) ||
-	    !CU_ADD_TEST(suite, test_broken_trace) || !CU_ADD_TEST(suite, test_compare) ||
-	    !CU_ADD_TEST(suite, test_known_broken))
-		return 1;
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failed = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failed != 0;
-}
+CU_SuiteInfo suites[] = {
+	{ "vectors", NULL, NULL, NULL, NULL, tests },
+	CU_SUITE_INFO_NULL,
+};
