@@ -131,16 +131,32 @@ static FILE *text_open(struct text *t)
 	return f;
 }
 
-static int trace_read(const char *text, struct vec_trace *t, char *message)
+static FILE *text_read(const char *text)
 {
 	FILE *f = fmemopen((void *)text, strlen(text), "r");
-	int rc;
 
 	if (!f)
 		abort();
-	rc = vec_trace_read(f, t, message, 256);
+	return f;
+}
+
+static int trace_read(const char *text, struct vec_trace *t, char *message)
+{
+	FILE *f = text_read(text);
+	int rc = vec_trace_read(f, t, message, 256);
+
 	fclose(f);
 	return rc;
+}
+
+/* Of what has been written, which is a trace. */
+static void trace_take(FILE *f, struct text *text, struct vec_trace *t)
+{
+	char message[256];
+
+	fclose(f);
+	CU_ASSERT_EQUAL_FATAL(trace_read(text->p, t, message), 0);
+	free(text->p);
 }
 
 static const char *value(const struct vec_record *r, const char *field)
@@ -171,13 +187,11 @@ static void test_numbers(void)
 	const struct vec_record *r;
 	struct text text = {};
 	struct vec_trace t;
-	char message[256];
 	FILE *f;
 
 	f = text_open(&text);
 	side(f, 0x100, &(struct options){ .pm_state = 3 });
-	fclose(f);
-	CU_ASSERT_EQUAL_FATAL(trace_read(text.p, &t, message), 0);
+	trace_take(f, &text, &t);
 	r = of_kind(&t, VEC_DCT);
 	IS(r, "dct_context_entry.pd", "pd");
 	IS(r, "dct_context_entry.srqn_xrqn", "rmp");
@@ -197,7 +211,6 @@ static void test_numbers(void)
 	CU_ASSERT_PTR_EQUAL(of_kind(&t, VEC_DCT_CQ), &t.records[2]);
 	CU_ASSERT_PTR_EQUAL(of_kind(&t, VEC_DCT_RMP), &t.records[3]);
 	vec_trace_free(&t);
-	free(text.p);
 }
 
 static void test_work_request(void)
@@ -205,7 +218,6 @@ static void test_work_request(void)
 	const struct vec_record *r;
 	struct text text = {};
 	struct vec_trace t;
-	char message[256];
 	size_t i;
 	FILE *f;
 
@@ -216,8 +228,7 @@ static void test_work_request(void)
 		fputs(read_wqe[i], f);
 	/* not of a DC initiator */
 	fprintf(f, "\nwqe 000119 0 %s\n", read_wqe[0]);
-	fclose(f);
-	CU_ASSERT_EQUAL_FATAL(trace_read(text.p, &t, message), 0);
+	trace_take(f, &text, &t);
 	r = &t.records[t.n - 2];
 	CU_ASSERT_EQUAL_FATAL(r->kind, VEC_READ);
 	IS(r, "ctrl.opcode", "0x10");
@@ -234,26 +245,22 @@ static void test_work_request(void)
 	IS(r, "data.byte_count", "size");
 	IS(r, "data.addr", "address");
 	vec_trace_free(&t);
-	free(text.p);
 }
 
 static void test_key_of_another(void)
 {
 	struct text text = {};
 	struct vec_trace t;
-	char message[256];
 	FILE *f;
 
 	f = text_open(&text);
 	side(f, 0x113, &(struct options){});
 	fputs("wqe 000118 0 0000001000011806000000080000000011223344556677898000011700000007\n", f);
-	fclose(f);
-	CU_ASSERT_EQUAL_FATAL(trace_read(text.p, &t, message), 0);
+	trace_take(f, &text, &t);
 	IS(&t.records[t.n - 1], "av.dc_key", "other-key");
 	/* a short one has zeros behind its end */
 	IS(&t.records[t.n - 1], "data.addr", "0x0");
 	vec_trace_free(&t);
-	free(text.p);
 }
 
 /* A number that is given again stands for the new object; a refused command makes nothing. */
@@ -261,7 +268,6 @@ static void test_numbers_again(void)
 {
 	struct text text = {};
 	struct vec_trace t;
-	char message[256];
 	FILE *f;
 
 	f = text_open(&text);
@@ -269,13 +275,11 @@ static void test_numbers_again(void)
 	side(f, 0x100, &(struct options){});
 	fputs("cmd 0800 05 08000000000000000000000000000000 00000000000000000000020000000000\n", f);
 	side(f, 0x200, &(struct options){ .cq = 0x999 });
-	fclose(f);
-	CU_ASSERT_EQUAL_FATAL(trace_read(text.p, &t, message), 0);
+	trace_take(f, &text, &t);
 	CU_ASSERT_EQUAL(t.records[1].kind, VEC_DCI_CQ);
 	CU_ASSERT_EQUAL(t.records[12].kind, VEC_DCI_CQ);
 	IS(&t.records[t.n - 6], "qpc.cqn_snd", "number-of-nothing");
 	vec_trace_free(&t);
-	free(text.p);
 }
 
 static void test_broken_trace(void)
@@ -314,7 +318,6 @@ static int compare(const struct options *o, const char *known, const char *kerne
 	struct text text = {}, out = {};
 	struct vec_range stock, ours;
 	struct vec_trace t;
-	char message[256];
 	FILE *f, *k;
 	int wrong;
 
@@ -323,19 +326,15 @@ static int compare(const struct options *o, const char *known, const char *kerne
 	fflush(f);
 	stock = (struct vec_range){ 0, text.size };
 	side(f, 0x200, o);
-	fclose(f);
+	trace_take(f, &text, &t);
 	ours = (struct vec_range){ stock.to, text.size };
-	CU_ASSERT_EQUAL_FATAL(trace_read(text.p, &t, message), 0);
 	f = text_open(&out);
-	k = fmemopen((void *)known, strlen(known), "r");
-	if (!k)
-		abort();
+	k = text_read(known);
 	wrong = vec_compare(&t, stock, ours, k, kernel, f);
 	fclose(k);
 	fclose(f);
 	snprintf(said, size, "%s", out.p);
 	vec_trace_free(&t);
-	free(text.p);
 	free(out.p);
 	return wrong;
 }
