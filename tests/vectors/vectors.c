@@ -263,31 +263,38 @@ static int reference_of(const char *path)
 	return -1;
 }
 
+static const char *reference_tell(struct reader *rd, const char *path, int what, uint64_t v)
+{
+	struct number *number;
+
+	switch (what) {
+	case ADDRESS:
+		return "address";
+	case KEY:
+		return strstr(path, "dc_access_key") || key_is_known(rd, v) ? "key" : "other-key";
+	case COUNTER:
+		return "counter";
+	case SIZE:
+		return "size";
+	case PLACE:
+		return "place";
+	default:
+		number = number_find(rd, what, what == MKEY ? v >> 8 : v);
+		return number ? number->name : "number-of-nothing";
+	}
+}
+
 static void value_tell(struct reader *rd, const struct vec_field *f, uint64_t v,
 		       struct vec_value *value)
 {
 	int what = reference_of(f->name);
-	struct number *number;
 
-	value->field = f->name;
-	snprintf(value->text, sizeof(value->text), "0x%llx", (unsigned long long)v);
-	if (what == COUNTER || what == PLACE)
-		strcpy(value->text, what == COUNTER ? "counter" : "place");
-	if (!v || what < 0 || what == COUNTER || what == PLACE)
-		return;
-	if (what == ADDRESS) {
-		strcpy(value->text, "address");
-	} else if (what == SIZE) {
-		strcpy(value->text, "size");
-	} else if (what == KEY) {
-		strcpy(value->text, strstr(f->name, "dc_access_key") || key_is_known(rd, v)
-					    ? "key"
-					    : "other-key");
-	} else {
-		number = number_find(rd, what, what == MKEY ? v >> 8 : v);
+	/* Zero stands for nothing, but counters and places begin there. */
+	if (what < 0 || (!v && what != COUNTER && what != PLACE))
+		snprintf(value->text, sizeof(value->text), "0x%llx", (unsigned long long)v);
+	else
 		snprintf(value->text, sizeof(value->text), "%s",
-			 number ? number->name : "number-of-nothing");
-	}
+			 reference_tell(rd, f->name, what, v));
 }
 
 static bool is_zero(const struct vec_record *r, const struct vec_field *f)
@@ -307,7 +314,6 @@ static void wide_tell(const struct vec_record *r, const struct vec_field *f,
 	char *p = value->text;
 	unsigned int i;
 
-	value->field = f->name;
 	if (is_zero(r, f)) {
 		strcpy(value->text, "0x0");
 		return;
@@ -323,25 +329,31 @@ static bool is_list(const struct vec_field *f)
 	return f->name[strlen(f->name) - 1] == ']';
 }
 
+static void value_add(struct reader *rd, struct vec_record *r, const struct vec_field *f)
+{
+	struct vec_value *value;
+
+	r->values = grown(r->values, r->n + 1, sizeof(*r->values));
+	value = &r->values[r->n++];
+	value->field = f->name;
+	if (f->bits > 64)
+		wide_tell(r, f, value);
+	else
+		value_tell(rd, f, bits_get(r->in, r->len, f->start, f->bits), value);
+}
+
 static void record_decode(struct reader *rd, struct vec_record *r)
 {
 	const struct vec_field *f = layouts[r->kind].fields, *end = f + layouts[r->kind].n;
-	struct vec_value *value;
 	struct vec_field one;
 
 	for (; f < end; f++) {
-		for (one = *f; !is_list(f) || one.start + one.bits <= 8 * r->len;
-		     one.start += one.bits) {
-			r->values = grown(r->values, r->n + 1, sizeof(*r->values));
-			value = &r->values[r->n++];
-			if (f->bits > 64)
-				wide_tell(r, &one, value);
-			else
-				value_tell(rd, f, bits_get(r->in, r->len, one.start, f->bits),
-					   value);
-			if (!is_list(f))
-				break;
+		if (!is_list(f)) {
+			value_add(rd, r, f);
+			continue;
 		}
+		for (one = *f; one.start + one.bits <= 8 * r->len; one.start += one.bits)
+			value_add(rd, r, &one);
 	}
 }
 
@@ -360,6 +372,12 @@ static void number_add(struct reader *rd, const struct maker *m, size_t record, 
 	rd->numbers[rd->n++] = (struct number){ m->space, n, m->name, record };
 }
 
+static void transition_classify(struct reader *rd, struct vec_record *r, enum vec_kind kind)
+{
+	if (is_dci(rd, GET(r, kind, "qpn")))
+		r->kind = kind;
+}
+
 /* What a record is, as far as it tells itself; the queues it uses are told by it. */
 static void record_classify(struct reader *rd, struct vec_record *r)
 {
@@ -371,16 +389,13 @@ static void record_classify(struct reader *rd, struct vec_record *r)
 		made_for(rd, CQ, GET(r, VEC_DCI_CREATE, "qpc.cqn_snd"), VEC_DCI_CQ);
 		break;
 	case RST2INIT_QP:
-		if (is_dci(rd, GET(r, VEC_DCI_RST2INIT, "qpn")))
-			r->kind = VEC_DCI_RST2INIT;
+		transition_classify(rd, r, VEC_DCI_RST2INIT);
 		break;
 	case INIT2RTR_QP:
-		if (is_dci(rd, GET(r, VEC_DCI_INIT2RTR, "qpn")))
-			r->kind = VEC_DCI_INIT2RTR;
+		transition_classify(rd, r, VEC_DCI_INIT2RTR);
 		break;
 	case RTR2RTS_QP:
-		if (is_dci(rd, GET(r, VEC_DCI_RTR2RTS, "qpn")))
-			r->kind = VEC_DCI_RTR2RTS;
+		transition_classify(rd, r, VEC_DCI_RTR2RTS);
 		break;
 	case CREATE_DCT:
 		r->kind = VEC_DCT;
