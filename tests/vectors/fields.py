@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""fields.py mlx5_ifc.h MESSAGE...: the fields of firmware messages as C tables, one for each message.
+"""fields.py mlx5_ifc.h MESSAGE...: the fields of firmware messages as C tables, one for each message, and the values of opcodes and service types.
 
 The kernel's header describes a message as a structure with one byte a bit. Structures in structures are flattened: a field has the path of
 its names, its first bit and its number of bits. An array without a length, which is always last, is a field whose path ends in "[]".
@@ -9,6 +9,7 @@ import re
 import sys
 
 MEMBER = re.compile(r'\s*(?:u8|struct mlx5_ifc_(?P<struct>\w+)_bits)\s+(?P<name>\w+)(?P<dims>(?:\[\w*\])*);')
+VALUE = re.compile(r'^\s*(MLX5_(?:CMD_OP|QPC_ST)_\w+)\s*=\s*(0x\w+)', re.M)
 
 
 def structures(header):
@@ -48,8 +49,13 @@ def fields(known, name, path='', start=0):
 
 def main():
     with open(sys.argv[1], encoding='utf-8') as f:
-        known = structures(f.read())
+        header = f.read()
+    known = structures(header)
     print('/* Made by fields.py from the kernel\'s mlx5_ifc.h. */')
+    print('enum {')
+    for value in VALUE.findall(header):
+        print('\t%s = %s,' % value)
+    print('};')
     for message in sys.argv[2:]:
         if message not in known:
             sys.exit(f'fields.py: {sys.argv[1]} has no message {message}: correct the list in module.mk')

@@ -10,7 +10,7 @@
 #include "fields.h"
 
 #define FIELDS(f) .fields = f, .n = sizeof(f) / sizeof(*(f))
-#define QPC_ST_DCI 5
+#define WORK_REQUEST 0xffff /* no opcode of the firmware's */
 #define SEPARATORS "\n "
 
 /* Segments of a work request stand behind each other. */
@@ -104,22 +104,8 @@ static const struct {
  */
 enum numbers { PD, UAR, CQ, EQ, QP, DCT, SRQ, XRCD, MKEY, SPACES };
 
-enum opcode {
-	CREATE_MKEY = 0x200,
-	CREATE_EQ = 0x301,
-	CREATE_CQ = 0x400,
-	CREATE_QP = 0x500,
-	RST2INIT_QP = 0x502,
-	INIT2RTR_QP = 0x503,
-	RTR2RTS_QP = 0x504,
-	CREATE_XRC_SRQ = 0x705,
-	CREATE_DCT = 0x710,
-	ALLOC_PD = 0x800,
-	ALLOC_UAR = 0x802,
-	ALLOC_XRCD = 0x80e,
-	CREATE_RMP = 0x90c,
-	WORK_REQUEST = 0xffff, /* none of the firmware's */
-};
+#define MAKER(OPCODE, command, space, name, field) \
+	{ MLX5_CMD_OP_##OPCODE, space, name, FIELDS(fields_##command##_out), .number = field }
 
 static const struct maker {
 	uint16_t opcode;
@@ -129,16 +115,16 @@ static const struct maker {
 	size_t n;
 	const char *number;
 } makers[] = {
-	{ CREATE_MKEY, MKEY, "mkey", FIELDS(fields_create_mkey_out), .number = "mkey_index" },
-	{ CREATE_EQ, EQ, "eq", FIELDS(fields_create_eq_out), .number = "eq_number" },
-	{ CREATE_CQ, CQ, "cq", FIELDS(fields_create_cq_out), .number = "cqn" },
-	{ CREATE_QP, QP, "qp", FIELDS(fields_create_qp_out), .number = "qpn" },
-	{ CREATE_XRC_SRQ, SRQ, "xrc_srq", FIELDS(fields_create_xrc_srq_out), .number = "xrc_srqn" },
-	{ CREATE_DCT, DCT, "dct", FIELDS(fields_create_dct_out), .number = "dctn" },
-	{ ALLOC_PD, PD, "pd", FIELDS(fields_alloc_pd_out), .number = "pd" },
-	{ ALLOC_UAR, UAR, "uar", FIELDS(fields_alloc_uar_out), .number = "uar" },
-	{ ALLOC_XRCD, XRCD, "xrcd", FIELDS(fields_alloc_xrcd_out), .number = "xrcd" },
-	{ CREATE_RMP, SRQ, "rmp", FIELDS(fields_create_rmp_out), .number = "rmpn" },
+	MAKER(CREATE_MKEY, create_mkey, MKEY, "mkey", "mkey_index"),
+	MAKER(CREATE_EQ, create_eq, EQ, "eq", "eq_number"),
+	MAKER(CREATE_CQ, create_cq, CQ, "cq", "cqn"),
+	MAKER(CREATE_QP, create_qp, QP, "qp", "qpn"),
+	MAKER(CREATE_XRC_SRQ, create_xrc_srq, SRQ, "xrc_srq", "xrc_srqn"),
+	MAKER(CREATE_DCT, create_dct, DCT, "dct", "dctn"),
+	MAKER(ALLOC_PD, alloc_pd, PD, "pd", "pd"),
+	MAKER(ALLOC_UAR, alloc_uar, UAR, "uar", "uar"),
+	MAKER(ALLOC_XRCD, alloc_xrcd, XRCD, "xrcd", "xrcd"),
+	MAKER(CREATE_RMP, create_rmp, SRQ, "rmp", "rmpn"),
 };
 
 /*
@@ -362,7 +348,8 @@ static void made_for(struct reader *rd, enum numbers space, uint64_t n, enum vec
 {
 	struct vec_record *r = record_find(rd, space, n);
 
-	if (r && r->kind == VEC_OTHER && !(kind == VEC_DCT_RMP && r->opcode != CREATE_RMP))
+	if (r && r->kind == VEC_OTHER &&
+	    (kind != VEC_DCT_RMP || r->opcode == MLX5_CMD_OP_CREATE_RMP))
 		r->kind = kind;
 }
 
@@ -382,22 +369,22 @@ static void transition_classify(struct reader *rd, struct vec_record *r, enum ve
 static void record_classify(struct reader *rd, struct vec_record *r)
 {
 	switch (r->opcode) {
-	case CREATE_QP:
-		if (GET(r, VEC_DCI_CREATE, "qpc.st") != QPC_ST_DCI)
+	case MLX5_CMD_OP_CREATE_QP:
+		if (GET(r, VEC_DCI_CREATE, "qpc.st") != MLX5_QPC_ST_DCI)
 			break;
 		r->kind = VEC_DCI_CREATE;
 		made_for(rd, CQ, GET(r, VEC_DCI_CREATE, "qpc.cqn_snd"), VEC_DCI_CQ);
 		break;
-	case RST2INIT_QP:
+	case MLX5_CMD_OP_RST2INIT_QP:
 		transition_classify(rd, r, VEC_DCI_RST2INIT);
 		break;
-	case INIT2RTR_QP:
+	case MLX5_CMD_OP_INIT2RTR_QP:
 		transition_classify(rd, r, VEC_DCI_INIT2RTR);
 		break;
-	case RTR2RTS_QP:
+	case MLX5_CMD_OP_RTR2RTS_QP:
 		transition_classify(rd, r, VEC_DCI_RTR2RTS);
 		break;
-	case CREATE_DCT:
+	case MLX5_CMD_OP_CREATE_DCT:
 		r->kind = VEC_DCT;
 		made_for(rd, CQ, GET(r, VEC_DCT, "dct_context_entry.cqn"), VEC_DCT_CQ);
 		made_for(rd, SRQ, GET(r, VEC_DCT, "dct_context_entry.srqn_xrqn"), VEC_DCT_RMP);
