@@ -6,14 +6,7 @@
  * looks at the data. Sizes and times are those that mitosis chooses, so that what both ask the
  * device for can be compared.
  */
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
+#include "prog.h"
 #include <infiniband/mlx5dv.h>
 #include <infiniband/verbs.h>
 
@@ -23,7 +16,11 @@
 #define MESSAGE 32
 #define BLOCKS 256 /* basic blocks of the send queue */
 
-#define CHECK(what) \
+/* What is in the region: of the one that serves, or of the one that writes. */
+#define SERVED 1
+#define WRITTEN 2
+
+#define OK(what) \
 	do { \
 		if (!(what)) \
 			die(#what); \
@@ -42,35 +39,30 @@ static void die(const char *what)
 	exit(1);
 }
 
-static uint8_t pattern(size_t i)
-{
-	return i * 7 + i / 251 + 3;
-}
-
 static void device_open(const char *name)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
 	int i;
 
-	CHECK(list);
+	OK(list);
 	for (i = 0; list[i] && strcmp(ibv_get_device_name(list[i]), name); i++)
 		;
-	CHECK(list[i]);
+	OK(list[i]);
 	ctx = mlx5dv_open_device(list[i], &(struct mlx5dv_context_attr){});
-	CHECK(ctx);
+	OK(ctx);
 	ibv_free_device_list(list);
-	CHECK(!ibv_query_port(ctx, 1, &port));
+	OK(!ibv_query_port(ctx, 1, &port));
 	pd = ibv_alloc_pd(ctx);
-	CHECK(pd);
-	CHECK(!posix_memalign((void **)&buf, 4096, LEN));
+	OK(pd);
+	OK(!posix_memalign((void **)&buf, PAGE, LEN));
 	mr = ibv_reg_mr(pd, buf, LEN, IBV_ACCESS_LOCAL_WRITE | access_flags);
-	CHECK(mr);
+	OK(mr);
 }
 
 static void state_set(struct ibv_qp *qp, struct ibv_qp_attr attr, int mask)
 {
 	errno = ibv_modify_qp(qp, &attr, mask | IBV_QP_STATE);
-	CHECK(!errno);
+	OK(!errno);
 }
 
 static void dci_start(struct ibv_qp *qp)
@@ -108,7 +100,7 @@ static struct ibv_qp *dct_make(struct ibv_cq *cq, struct ibv_srq *srq)
 	};
 	struct ibv_qp *dct = mlx5dv_create_qp(ctx, &attr, &dc);
 
-	CHECK(dct);
+	OK(dct);
 	state_set(dct,
 		  (struct ibv_qp_attr){ .qp_state = IBV_QPS_INIT,
 					.port_num = 1,
@@ -142,7 +134,7 @@ static struct ibv_qp *dci_make(struct ibv_cq *cq)
 	};
 	struct ibv_qp *dci = mlx5dv_create_qp(ctx, &attr, &dc);
 
-	CHECK(dci);
+	OK(dci);
 	dci_start(dci);
 	return dci;
 }
@@ -167,22 +159,21 @@ static void serve(int seconds)
 	struct ibv_mr *message_mr;
 	uint8_t message[MESSAGE] = {};
 	struct ibv_sge sge = { .addr = (uintptr_t)message, .length = MESSAGE };
+	uint64_t content = access_flags & IBV_ACCESS_REMOTE_WRITE ? WRITTEN : SERVED;
 	struct ibv_wc wc;
-	size_t i;
 
 	cq = ibv_create_cq(ctx, 63, NULL, NULL, 0);
-	CHECK(cq);
+	OK(cq);
 	srq = ibv_create_srq(pd, &attr);
-	CHECK(srq);
+	OK(srq);
 	message_mr = ibv_reg_mr(pd, message, MESSAGE, IBV_ACCESS_LOCAL_WRITE);
-	CHECK(message_mr);
+	OK(message_mr);
 	sge.lkey = message_mr->lkey;
 	wr.sg_list = &sge;
 	wr.num_sge = 1;
-	CHECK(!ibv_post_srq_recv(srq, &wr, &bad));
+	OK(!ibv_post_srq_recv(srq, &wr, &bad));
 	dct = dct_make(cq, srq);
-	for (i = 0; i < LEN; i++)
-		buf[i] = pattern(i);
+	content_fill(buf, LEN, SERVED);
 	printf("ready %u %u %u %zu\n", port.lid, dct->qp_num, mr->rkey, (size_t)buf);
 	fflush(stdout);
 	wc = wc_get(cq, seconds);
@@ -190,13 +181,11 @@ static void serve(int seconds)
 		printf("FAIL: message: %s, %u bytes\n", ibv_wc_status_str(wc.status), wc.byte_len);
 		exit(1);
 	}
-	for (i = 0; i < MESSAGE; i++)
-		CHECK(message[i] == i);
-	for (i = 0; i < LEN; i++)
-		CHECK(buf[i] ==
-		      (access_flags & IBV_ACCESS_REMOTE_WRITE ? (uint8_t)~pattern(i) : pattern(i)));
-	CHECK(!ibv_destroy_qp(dct) && !ibv_destroy_srq(srq) && !ibv_destroy_cq(cq) &&
-	      !ibv_dereg_mr(message_mr));
+	for (int i = 0; i < MESSAGE; i++)
+		OK(message[i] == i);
+	OK(content_differs(buf, LEN, content) < 0);
+	OK(!ibv_destroy_qp(dct) && !ibv_destroy_srq(srq) && !ibv_destroy_cq(cq) &&
+	   !ibv_dereg_mr(message_mr));
 }
 
 struct target {
@@ -240,7 +229,7 @@ static void move(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *t, 
 	ibv_wr_start(ibv_qp_to_qp_ex(dci));
 	for (at = 0; at < LEN; at += PIECE)
 		post(dci, t, what, at);
-	CHECK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
+	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
 	for (at = 0; at < LEN; at += PIECE) {
 		wc = wc_get(cq, 60);
 		if (wc.status || wc.wr_id != at) {
@@ -250,14 +239,12 @@ static void move(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *t, 
 	}
 }
 
-static void read_all(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *t, bool inverted)
+static void read_all(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *t,
+		     uint64_t content)
 {
-	size_t i;
-
 	memset(buf, 0, LEN);
 	move(dci, cq, t, READ);
-	for (i = 0; i < LEN; i++)
-		CHECK(buf[i] == (uint8_t)(inverted ? ~pattern(i) : pattern(i)));
+	OK(content_differs(buf, LEN, content) < 0);
 }
 
 /*
@@ -267,21 +254,19 @@ static void read_all(struct ibv_qp *dci, struct ibv_cq *cq, const struct target 
 static void refused(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *t, const char *what)
 {
 	enum ibv_wc_status status[2];
-	size_t i;
 
 	memset(buf, 0, LEN);
 	ibv_wr_start(ibv_qp_to_qp_ex(dci));
 	post(dci, t, READ, 0);
 	post(dci, t, READ, PIECE);
-	CHECK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
+	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
 	status[0] = wc_get(cq, 60).status;
 	status[1] = wc_get(cq, 60).status;
 	printf("%s: %s, then %s\n", what, ibv_wc_status_str(status[0]),
 	       ibv_wc_status_str(status[1]));
-	CHECK(status[0] != IBV_WC_SUCCESS && status[0] != IBV_WC_RESP_TIMEOUT_ERR &&
-	      status[1] == IBV_WC_WR_FLUSH_ERR);
-	for (i = 0; i < LEN; i++)
-		CHECK(!buf[i]);
+	OK(status[0] != IBV_WC_SUCCESS && status[0] != IBV_WC_RESP_TIMEOUT_ERR &&
+	   status[1] == IBV_WC_WR_FLUSH_ERR);
+	OK(zero_differs(buf, LEN) < 0);
 	state_set(dci, (struct ibv_qp_attr){ .qp_state = IBV_QPS_RESET }, 0);
 	dci_start(dci);
 }
@@ -295,11 +280,11 @@ static void use(struct target t)
 	size_t i;
 
 	cq = ibv_create_cq(ctx, BLOCKS / 2 - 1, NULL, NULL, 0);
-	CHECK(cq);
+	OK(cq);
 	dci = dci_make(cq);
 	t.ah = ibv_create_ah(pd, &attr);
-	CHECK(t.ah);
-	read_all(dci, cq, &t, false);
+	OK(t.ah);
+	read_all(dci, cq, &t, SERVED);
 	wrong = t;
 	wrong.key++;
 	refused(dci, cq, &wrong, "wrong key");
@@ -309,20 +294,19 @@ static void use(struct target t)
 	wrong = t;
 	wrong.addr += LEN;
 	refused(dci, cq, &wrong, "behind the region");
-	read_all(dci, cq, &t, false);
+	read_all(dci, cq, &t, SERVED);
 	if (access_flags & IBV_ACCESS_REMOTE_WRITE) {
-		for (i = 0; i < LEN; i++)
-			buf[i] = ~pattern(i);
+		content_fill(buf, LEN, WRITTEN);
 		move(dci, cq, &t, WRITE);
-		read_all(dci, cq, &t, true);
+		read_all(dci, cq, &t, WRITTEN);
 	}
 	for (i = 0; i < MESSAGE; i++)
 		buf[i] = i;
 	ibv_wr_start(ibv_qp_to_qp_ex(dci));
 	post(dci, &t, SEND, 0);
-	CHECK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
-	CHECK(wc_get(cq, 60).status == IBV_WC_SUCCESS);
-	CHECK(!ibv_destroy_qp(dci) && !ibv_destroy_ah(t.ah) && !ibv_destroy_cq(cq));
+	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
+	OK(wc_get(cq, 60).status == IBV_WC_SUCCESS);
+	OK(!ibv_destroy_qp(dci) && !ibv_destroy_ah(t.ah) && !ibv_destroy_cq(cq));
 }
 
 int main(int argc, char **argv)
@@ -346,7 +330,7 @@ int main(int argc, char **argv)
 				     .rkey = strtoul(argv[4], NULL, 10),
 				     .addr = strtoull(argv[5], NULL, 10),
 				     .key = KEY });
-	CHECK(!ibv_dereg_mr(mr) && !ibv_dealloc_pd(pd) && !ibv_close_device(ctx));
+	OK(!ibv_dereg_mr(mr) && !ibv_dealloc_pd(pd) && !ibv_close_device(ctx));
 	puts("PASS");
 	return 0;
 }
