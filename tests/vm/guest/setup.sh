@@ -3,14 +3,14 @@
 # In a machine that has just started, or again after a change: everything in its place, the module loaded.
 set -eu
 ldconfig
-if [ -d /sys/module/mitosis ] && ! cmp -s /root/t/mitosis.ko /run/mitosis.ko.loaded; then
+if [ -d /sys/module/mitosis ] && ! cat /root/t/mitosis*.ko | cmp -s - /run/mitosis.ko.loaded; then
 	mitosis-cli release --all > /dev/null 2>&1 || true
 	/root/t/unload.sh
 fi
 if [ ! -d /sys/module/mitosis ]; then
 	modprobe -a ib_core rdma_cm rdma_rxe
 	insmod /root/t/mitosis.ko
-	cp /root/t/mitosis.ko /run/mitosis.ko.loaded
+	cat /root/t/mitosis*.ko > /run/mitosis.ko.loaded
 fi
 # Where there is a ConnectX it is what snapshots are offered over.
 if [ -d /sys/module/mlx5_ib ] && [ ! -d /sys/module/mitosis_dct ]; then
