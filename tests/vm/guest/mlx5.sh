@@ -44,17 +44,22 @@ cmd_devinfo() {
 	done
 }
 
-# What is received is compared with what was sent (-c).
+# pingpong NAME TOOL ARGUMENTS...: what is received is compared with what was sent (-c).
+pingpong() {
+	local name=$1 n=100
+	shift
+	pair "$name" "^$n iters in " "$@" -d $DEV -c -n $n
+}
+
 cmd_pingpong() {
-	local n=100
-	pair rc "^$n iters in " ibv_rc_pingpong -d $DEV -c -n $n
-	pair rc-events "^$n iters in " ibv_rc_pingpong -d $DEV -c -e -n $n
-	pair rc-large "^$n iters in " ibv_rc_pingpong -d $DEV -c -s 65536 -r 50 -n $n
-	pair rc-new-send "^$n iters in " ibv_rc_pingpong -d $DEV -c -N -n $n
-	pair uc "^$n iters in " ibv_uc_pingpong -d $DEV -c -n $n
-	pair ud "^$n iters in " ibv_ud_pingpong -d $DEV -c -s 2048 -n $n
-	pair srq "^$n iters in " ibv_srq_pingpong -d $DEV -c -q 4 -n $n
-	pair xsrq "^success" ibv_xsrq_pingpong -d $DEV -n $n
+	pingpong rc ibv_rc_pingpong
+	pingpong rc-events ibv_rc_pingpong -e
+	pingpong rc-large ibv_rc_pingpong -s 65536 -r 50
+	pingpong rc-new-send ibv_rc_pingpong -N
+	pingpong uc ibv_uc_pingpong
+	pingpong ud ibv_ud_pingpong -s 2048
+	pingpong srq ibv_srq_pingpong -q 4
+	pair xsrq "^success" ibv_xsrq_pingpong -d $DEV -n 100
 }
 
 # perftest NAME SIZE TOOL ARGUMENTS...: a row of figures for that size. QUEUES: how many times the iterations it counts.
