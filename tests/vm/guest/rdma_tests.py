@@ -72,24 +72,18 @@ class Lines(unittest.TestResult):
     def addUnexpectedSuccess(self, test):
         self.say('failed', test, 'it was expected to fail')
 
-    def failed(self, test, err):
+    def addError(self, test, err):
         if self.name(test) in CANNOT:
             self.say('skipped', test, CANNOT[self.name(test)])
             return
         self.say('failed', test, f'{err[0].__name__}: {err[1]}')
         print(self._exc_info_to_string(err, getattr(test, 'test_case', test)), file=sys.stderr)
 
-    def addError(self, test, err):
-        super().addError(test, err)
-        self.failed(test, err)
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self.failed(test, err)
+    addFailure = addError
 
     def addSubTest(self, test, subtest, err):
         if err:
-            self.failed(test, err)
+            self.addError(test, err)
 
 
 def too_long(_signal, _frame):
