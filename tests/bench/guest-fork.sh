@@ -142,17 +142,34 @@ cmd_reads() {
 	put faults_waited "$(($($BIN/ctl stat faults_waited) - $(cat /run/bench.faults_waited)))"
 }
 
+# resume ARGUMENTS...: takes RESUME_US; what comes of it is to be ended by children_end.
+resume() {
+	local begin
+	begin=$(now_us)
+	mitosis-cli resume t --json "$@" > /run/bench.resume || fail "resume $*"
+	RESUME_US=$(($(now_us) - begin))
+	resumed init >> /run/bench.inits
+}
+
+# resumed pid|init: of each child of the last resume
+resumed() {
+	sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" /run/bench.resume
+}
+
 # child RUN WORK ARGUMENTS...: here, or with --on on the other machine
 child() {
-	local there=() begin
+	local there=()
 	RUN=$1
 	[[ " $* " != *" --on "* ]] || there=(on_b)
 	"${there[@]}" $BIN/guest-fork.sh expect "$2"
-	begin=$(now_us)
-	mitosis-cli resume t --json "${@:3}" > /run/bench.resume || fail "resume ${*:3}"
-	put resume_us $(($(now_us) - begin))
-	sed -n 's/.*"init": *\([0-9]*\).*/\1/p' /run/bench.resume >> /run/bench.inits
+	resume "${@:3}"
+	put resume_us $RESUME_US
 	[ "$2" = 0 ] || "${there[@]}" $BIN/guest-fork.sh answer "$RUN"
+}
+
+# What the first child on b has touched.
+record() {
+	mitosis-cli record t --on b > /dev/null || fail "what the first child has touched cannot be had"
 }
 
 # Those that were started since the last time.
@@ -228,7 +245,7 @@ cmd_run() {
 		first=(--record) next=(--prefetch recorded)
 	fi
 	child "$MB.first" $WORK --on b "${first[@]}"
-	! recorded || mitosis-cli record t --on b > /dev/null || fail "what the first child has touched cannot be had"
+	! recorded || record
 	for _ in 1 2 3; do
 		child "$MB.next" $WORK --on b "${next[@]}"
 	done
@@ -246,8 +263,8 @@ cmd_run() {
 		while read -r what kb; do
 			put "$what" "$kb"
 		done
-	put pss "$(on_b $BIN/guest-fork.sh pss "$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/bench.resume | paste -s -d ' ')")"
-	put pss_init "$(on_b $BIN/guest-fork.sh pss "$(sed -n 's/.*"init": *\([0-9]*\).*/\1/p' /run/bench.resume | paste -s -d ' ')")"
+	put pss "$(on_b $BIN/guest-fork.sh pss "$(resumed pid | paste -s -d ' ')")"
+	put pss_init "$(on_b $BIN/guest-fork.sh pss "$(resumed init | paste -s -d ' ')")"
 	children_end on_b
 	end
 }
@@ -265,19 +282,17 @@ policies() {
 	for p in "${POLICIES[@]}"; do
 		# shellcheck disable=SC2046 # options
 		"$1" "$2.$p" $(prefetch "$p")
-		[ "$p" != none ] || mitosis-cli record t --on b > /dev/null || fail "what the first child has touched cannot be had"
+		[ "$p" != none ] || record
 		children_end on_b
 	done
 }
 
 service_child() {
-	local pid answer
+	local answer
 	on_b $BIN/guest-fork.sh expect 0
 	RUN=$1
-	mitosis-cli resume t --json --on b --netns "${@:2}" > /run/bench.resume || fail "resume ${*:2}"
-	sed -n 's/.*"init": *\([0-9]*\).*/\1/p' /run/bench.resume >> /run/bench.inits
-	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/bench.resume)
-	answer=$(on_b $BIN/fork_guest.sh first_answer "$pid" 0 b) || fail "the service's child does not answer"
+	resume --on b --netns "${@:2}"
+	answer=$(on_b $BIN/fork_guest.sh first_answer "$(resumed pid)" 0 b) || fail "the service's child does not answer"
 	put answer_us "$(awk '{print $2 * 1000}' <<< "$answer")"
 	on_b $BIN/guest-fork.sh reads "$RUN"
 }
