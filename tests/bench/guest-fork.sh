@@ -102,11 +102,6 @@ end() {
 	rm -rf /run/mitosis/prepared
 }
 
-# Whether children can be told what others have touched.
-recorded() {
-	mitosis-cli resume --help 2>&1 | grep -q -- --record
-}
-
 # On the machine of the child, before it is started: so many pages will it touch.
 cmd_expect() {
 	mkdir -p $TEST_DIR
@@ -232,7 +227,7 @@ cmd_pss() {
 }
 
 cmd_run() {
-	local first=() next=()
+	local next=(--prefetch recorded)
 	MB=$1
 	RUN=$MB
 	watch_calls "${SOURCE[@]}"
@@ -241,11 +236,8 @@ cmd_run() {
 	measure register
 	prepare 1
 	put_prepare
-	if recorded; then
-		first=(--record) next=(--prefetch recorded)
-	fi
-	child "$MB.first" $WORK --on b "${first[@]}"
-	! recorded || record
+	child "$MB.first" $WORK --on b --record
+	record
 	for _ in 1 2 3; do
 		child "$MB.next" $WORK --on b "${next[@]}"
 	done
