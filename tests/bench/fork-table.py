@@ -52,8 +52,12 @@ def within(whole, *parts):
     return lambda v, run: ms(whole)(v, run) - ms(*parts)(v, run)
 
 
-def ms_of_service(v, run):
-    return v["service.%s.answer_us" % run] / 1000
+def count(name):
+    return lambda v, run: v["%s.%s" % (run, name)]
+
+
+PAGES_READ = ("pages read over the link", count("pages_read"), "%d", None)
+FAULTS_WAITED = ("faults that waited for a page", count("faults_waited"), "%d", None)
 
 
 print("## Prepare, ms", file=out)
@@ -75,7 +79,7 @@ table("", COLUMNS, [
 
 print("\n## Descriptor, KiB for a parent of 1 GiB", file=out)
 table("", [("all pages", cost, "1024")] + [("one page in %d" % s, cost, "1024/%d" % s) for s in (512, 16, 2)], [
-    ("pages held", lambda v, r: v[r + ".pages"], "%d", None),
+    ("pages held", count("pages"), "%d", None),
     ("mitosis.img", lambda v, r: v[r + ".mitosis_img_bytes"] / 1024, "%.1f", 64),
     ("all images without what CRIU copies at once", lambda v, r: (v[r + ".image_bytes"] - v[r + ".copied_bytes"]) / 1024, "%.1f", 64),
     ("what CRIU copies at once", lambda v, r: v[r + ".copied_bytes"] / 1024, "%.1f", None),
@@ -94,8 +98,8 @@ table("", children, [
     ("criu from there on", within("criu", "armed"), "%.0f", None),
     ("its first answer: 2048 pages read, 256 of them written", within("total", "receive"), "%.0f", None),
     ("**from criu's start to the answer**", within("total", "start"), "%.0f", None),
-    ("pages read over the link", lambda v, r: v[r + ".pages_read"], "%d", None),
-    ("faults that waited for a page", lambda v, r: v[r + ".faults_waited"], "%d", None),
+    PAGES_READ,
+    FAULTS_WAITED,
 ])
 def ratios(which):
     return ", ".join("%.2f at %d MB" % (within("total", "start")(fork, "%d.%s" % (mb, which)) /
@@ -105,37 +109,35 @@ def ratios(which):
 print("\nThe first is recorded, the others have its record (mitosis-cli record, --prefetch recorded). From criu's start to the answer, ratio to the first: "
       "2nd to 4th %s; after all have ended, when none of their pages is kept any more, %s." % (ratios("next"), ratios("alone")), file=out)
 
-POLICIES = ["none", "window=4", "window=8", "window=16", "window=32", "sequential", "recorded"]
+
+def policies(kind):
+    runs = dict.fromkeys(name.rpartition(".")[0] for name in fork)
+    return [(run.split(".")[1], fork, run) for run in runs if run.startswith(kind + ".")]
+
+
 print("\n## Policies of --prefetch, b holds nothing of the snapshot", file=out)
-policies = [(p, fork, p) for p in POLICIES]
-table("2048 of 16384 pages, at random", policies, [
-    ("from criu's start to the answer, ms", lambda v, r: within("total", "start")(v, "random." + r), "%.0f", None),
-    ("faults that waited for a page", lambda v, r: v["random." + r + ".faults_waited"], "%d", None),
-    ("pages read over the link", lambda v, r: v["random." + r + ".pages_read"], "%d", None),
+table("2048 of 16384 pages, at random", policies("random"), [
+    ("from criu's start to the answer, ms", within("total", "start"), "%.0f", None),
+    FAULTS_WAITED,
+    PAGES_READ,
 ])
-table("a Python service's first three answers", policies, [
-    ("the first answer, ms after it runs", ms_of_service, "%.0f", None),
-    ("faults that waited for a page", lambda v, r: v["service." + r + ".faults_waited"], "%d", None),
-    ("pages read over the link", lambda v, r: v["service." + r + ".pages_read"], "%d", None),
+table("a Python service's first three answers", policies("service"), [
+    ("the first answer, ms after it runs", ms("answer"), "%.0f", None),
+    FAULTS_WAITED,
+    PAGES_READ,
 ])
 
 print("\n## An idle child's memory, KiB", file=out)
 idle = [("%d MB" % mb, fork, "%d.idle" % mb) for mb in (64, 256)]
-
-
-def memory(name, sign=1):
-    return lambda v, r: sign * v["%s.%s" % (r, name)]
-
-
 table("", idle, [
-    ("what the machine has less", memory("Free", -1), "%.0f", None),
+    ("what the machine has less", lambda v, r: -v[r + ".Free"], "%.0f", None),
     ("**the same, % of the parent's**", lambda v, r: -100 * v[r + ".Free"] / 1024 / float(r.split(".")[0]), "%.2f", 1),
-    ("of it anonymous", memory("AnonPages"), "%.0f", None),
-    ("page tables", memory("PageTables"), "%.0f", None),
-    ("slab", memory("Slab"), "%.0f", None),
-    ("kernel stacks", memory("KernelStack"), "%.0f", None),
-    ("its log and /run/mitosis-child", memory("Shmem"), "%.0f", None),
-    ("Pss of the child", memory("pss"), "%.0f", None),
-    ("Pss of its namespace's first process", memory("pss_init"), "%.0f", None),
+    ("of it anonymous", count("AnonPages"), "%.0f", None),
+    ("page tables", count("PageTables"), "%.0f", None),
+    ("slab", count("Slab"), "%.0f", None),
+    ("kernel stacks", count("KernelStack"), "%.0f", None),
+    ("its log and /run/mitosis-child", count("Shmem"), "%.0f", None),
+    ("Pss of the child", count("pss"), "%.0f", None),
+    ("Pss of its namespace's first process", count("pss_init"), "%.0f", None),
 ])
 print("\nLoad of the computer: %s before, %s after." % (fork["load_before"], fork["load_after"]), file=out)
