@@ -79,10 +79,14 @@ machines_setup() {
 	done
 }
 
-machines_up() {
-	[ -z "$KEEP" ] || ! rig run a --timeout 20 -- true > /dev/null 2>&1 || { machines_setup; return; }
+machines_boot() {
 	rig down
 	rig up --kernel "$KERNEL" --mem "$MEM" ${MLX5:+--mlx5} && machines_setup
+}
+
+machines_up() {
+	[ -z "$KEEP" ] || ! rig run a --timeout 20 -- true > /dev/null 2>&1 || { machines_setup; return; }
+	machines_boot
 }
 
 machine_reset() {
@@ -99,8 +103,7 @@ machines_renew() {
 	done
 	{
 		machine_reset a && machine_reset b && machines_setup && return
-		rig down
-		rig up --kernel "$KERNEL" --mem "$MEM" ${MLX5:+--mlx5} && machines_setup
+		machines_boot
 	} > "$logs/$RIG_NAME-renew.log" 2>&1
 }
 
