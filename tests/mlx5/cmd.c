@@ -117,6 +117,10 @@ static int cmd_check(struct cmd *c)
 		return refuse(c, STAT_BAD_SYS_STATE, "the HCA is not enabled");
 	if (def->when == WHEN_READY && !d->hca_ready)
 		return refuse(c, STAT_BAD_SYS_STATE, "the HCA is not initialized");
+	if (d->faults.refuse_next && c->op == d->faults.refuse_op) {
+		d->faults.refuse_next--;
+		return refuse(c, STAT_NO_RES, "a fault that is injected");
+	}
 	return check_fields(c);
 }
 

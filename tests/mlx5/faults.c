@@ -50,6 +50,8 @@ PROP_U32(drop_every)
 PROP_U32(drop_ops)
 PROP_U32(rnr_next)
 PROP_U32(access_error_rkey)
+PROP_U32(refuse_op)
+PROP_U32(refuse_next)
 PROP_U32(delay_us)
 PROP_U32(rate_mbit)
 
@@ -126,6 +128,10 @@ void faults_class_init(ObjectClass *c)
 	object_class_property_add(c, "rnr-next", "uint32", rnr_next_get, rnr_next_set, NULL, NULL);
 	object_class_property_add(c, "access-error-rkey", "uint32", access_error_rkey_get,
 				  access_error_rkey_set, NULL, NULL);
+	object_class_property_add(c, "refuse-op", "uint32", refuse_op_get, refuse_op_set, NULL,
+				  NULL);
+	object_class_property_add(c, "refuse-next", "uint32", refuse_next_get, refuse_next_set,
+				  NULL, NULL);
 	object_class_property_add(c, "delay-us", "uint32", delay_us_get, delay_us_set, NULL, NULL);
 	object_class_property_add(c, "rate-mbit", "uint32", rate_mbit_get, rate_mbit_set, NULL,
 				  NULL);

@@ -327,6 +327,7 @@ struct faults {
 	uint32_t drop_next, drop_every, drop_ops; /* counted among packets of drop_ops, 0: any */
 	uint32_t seen;
 	uint32_t rnr_next, access_error_rkey;
+	uint32_t refuse_op, refuse_next; /* commands with this opcode */
 	uint32_t delay_us, rate_mbit;
 	bool link_down, fatal, absent, dc_reject_silent;
 	uint64_t dropped;
