@@ -2,6 +2,7 @@
 #define pr_fmt(fmt) "mitosis: " fmt
 
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/export.h>
 #include <linux/mm.h>
 #include <linux/random.h>
@@ -16,6 +17,7 @@
 
 #define REG_PAGES	(1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT))
 #define REG_TIMEOUT	(10 * HZ)
+#define REG_RETRY_SECONDS 1
 
 struct xprt_region {
 	struct list_head list;
@@ -107,7 +109,7 @@ int xprt_reg_create(struct xprt_reg *reg, struct ib_device *device, u32 port_num
 {
 	struct ib_qp_init_attr qp_attr = {
 		.cap = {
-			.max_send_wr = 1 + 1,	/* ib_drain_sq() */
+			.max_send_wr = 1,
 			.max_recv_wr = 1,
 			.max_send_sge = 1,
 			.max_recv_sge = 1,
@@ -126,7 +128,7 @@ int xprt_reg_create(struct xprt_reg *reg, struct ib_device *device, u32 port_num
 	reg->pd = ib_alloc_pd(device, 0);
 	if (IS_ERR(reg->pd))
 		return PTR_ERR(reg->pd);
-	reg->cq = ib_alloc_cq_any(device, reg, 2 + 2, IB_POLL_SOFTIRQ);
+	reg->cq = ib_alloc_cq_any(device, reg, 2, IB_POLL_SOFTIRQ);
 	if (IS_ERR(reg->cq)) {
 		ret = PTR_ERR(reg->cq);
 		goto err_pd;
@@ -247,22 +249,34 @@ err_free:
 }
 EXPORT_SYMBOL_GPL(xprt_reg_add);
 
+/* A device takes its time, or has no memory for the command: pages that it lets peers read are not given back. */
+static void region_revoke(struct xprt_reg *reg, struct xprt_region *region)
+{
+	int ret;
+
+	while ((ret = ib_dereg_mr(region->mr))) {
+		pr_err_ratelimited("snapshot %016llx: %s does not take back what it lets peers read (%d): it is asked again\n",
+				   reg->id, dev_name(&reg->device->dev), ret);
+		ssleep(REG_RETRY_SECONDS);
+	}
+}
+
 void xprt_reg_destroy(struct xprt_reg *reg)
 {
 	struct xprt_region *region, *next;
 
-	ib_drain_sq(reg->qp);
+	/* No registration completes after that, not even one that was not waited for any longer. */
 	ib_destroy_qp(reg->qp);
+	ib_free_cq(reg->cq);
 	list_for_each_entry_safe(region, next, &reg->regions, list) {
 		list_del(&region->list);
-		ib_dereg_mr(region->mr);
+		region_revoke(reg, region);
 		ib_dma_unmap_sg(reg->device, region->sgt.sgl, region->sgt.orig_nents,
 				DMA_TO_DEVICE);
 		sg_free_table(&region->sgt);
 		kfree(region);
 		cond_resched();
 	}
-	ib_free_cq(reg->cq);
 	ib_dealloc_pd(reg->pd);
 }
 EXPORT_SYMBOL_GPL(xprt_reg_destroy);

@@ -44,6 +44,15 @@ fork_link_lost_one() {
 }
 add fork-link-lost-one 240 fork_link_lost_one
 
+# 0x202: DESTROY_MKEY
+fork_revoke() {
+	fork_do a revoke_prepare
+	rig mlx5 a set refuse-op $((0x202))
+	rig mlx5 a set refuse-next 3
+	fork_do a revoke 3
+}
+add_mlx5 fork-revoke 180 fork_revoke
+
 fork_kill_mid_read() {
 	fork_do a waiting 300 3 b
 	rig link b data down

@@ -188,6 +188,28 @@ cmd_local() {
 	end_all
 }
 
+# Memory that a device lets others read is not given back before it has been told not to, however often it must be asked.
+cmd_revoke_prepare() {
+	start
+	prepare
+	stat_of pages_held > $T/pages_held
+	dmesg -C
+}
+
+cmd_revoke() {
+	parent_known
+	mitosis-cli release "$SNAPSHOT" &
+	until_true 20 asked_again || fail "the device was not asked again: $(dmesg | tail -n 3)"
+	[ "$(stat_of pages_held)" = "$(cat $T/pages_held)" ] || fail "$(stat_of pages_held) pages are held while the device lets others read all"
+	wait $! || fail "it cannot be released"
+	[ "$(dmesg | grep -c 'it is asked again')" = "$1" ] || fail "not asked $1 times more: $(dmesg | tail -n 3)"
+	end_all
+}
+
+asked_again() {
+	dmesg | grep -q 'does not take back what it lets peers read.*it is asked again'
+}
+
 # Children that bring in all are on their own then.
 cmd_eager() {
 	start
