@@ -13,10 +13,16 @@ PID=none
 [ -d $DEBUGFS/failslab ] || mount -t debugfs none $DEBUGFS
 [ -d $DEBUGFS/failslab ] || fail "this kernel has no fault injection"
 
-# inject PERCENT TIMES: where the module is on the stack.
+# range MODULE: from and size
+range() {
+	sed -n "s/^$1 \\([0-9]*\\) .* \\(0x[0-9a-f]*\\).*/\\2 \\1/p" /proc/modules
+}
+
+# inject PERCENT TIMES: where the module is on the stack. A ConnectX' driver leaks, with a warning, what it has no memory to destroy: not below it.
 inject() {
-	local kind from size
-	read -r size from < <(sed -n 's/^mitosis \([0-9]*\) .* \(0x[0-9a-f]*\).*/\1 \2/p' /proc/modules)
+	local kind from size not_from not_size
+	read -r from size < <(range mitosis)
+	read -r not_from not_size < <(range mlx5_core)
 	for kind in failslab fail_page_alloc fail_usercopy; do
 		(
 			cd $DEBUGFS/$kind || exit 1
@@ -26,6 +32,8 @@ inject() {
 			esac
 			printf '0x%x' $((from)) > require-start
 			printf '0x%x' $((from + size)) > require-end
+			printf '0x%x' $((not_from)) > reject-start
+			printf '0x%x' $((not_from + not_size)) > reject-end
 			echo 1 > verbose
 			echo "$2" > ./times
 			echo "$1" > probability
