@@ -543,7 +543,6 @@ static noinline_for_stack int dc_initiator_to_rts(struct dc_initiator *ini)
 int dc_initiator_up(struct dc_initiator *ini)
 {
 	ini->posted = 0;
-	ini->last = NULL;
 	ini->db.db[MLX5_SND_DBR] = 0;
 	return dc_initiator_to_init(ini) ? : dc_initiator_to_rtr(ini) ? : dc_initiator_to_rts(ini);
 }
@@ -715,13 +714,10 @@ u32 dc_initiator_send(struct dc_initiator *ini, const struct mlx5_av *av, const 
 
 void dc_initiator_ring(struct dc_initiator *ini)
 {
-	if (!ini->last)
-		return;
 	/* work requests before the record */
 	dma_wmb();
 	ini->db.db[MLX5_SND_DBR] = cpu_to_be32((u16)(ini->posted * DC_WQE_BBS));
 	/* the record before the register */
 	wmb();
 	mlx5_write64(ini->last, ini->dev->uar->map + MLX5_BF_OFFSET);
-	ini->last = NULL;
 }

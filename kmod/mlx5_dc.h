@@ -111,7 +111,7 @@ struct dc_initiator {
 	struct mlx5_db db;
 	u32 depth;			/* work requests; a power of two */
 	u32 posted;			/* since it came up */
-	void *last;			/* to be rung for */
+	void *last;			/* posted */
 	bool destroyed;			/* its memory is there, that is all */
 };
 
@@ -143,6 +143,7 @@ u32 dc_initiator_read(struct dc_initiator *ini, const struct mlx5_av *av, u64 ra
 		      dma_addr_t to, u32 lkey, u32 len);
 u32 dc_initiator_send(struct dc_initiator *ini, const struct mlx5_av *av,
 		      const void *msg /* DC_MSG_LEN */);
+/* For at least one that has been posted since it was called last. */
 void dc_initiator_ring(struct dc_initiator *ini);
 
 static inline u32 dc_initiator_index(const struct dc_initiator *ini, const struct mlx5_cqe64 *cqe)

@@ -594,7 +594,7 @@ static int queue_map(struct dc_queue *q, struct dc_op *op)
 static void queue_pump(struct dc_queue *q, struct list_head *ended)
 {
 	struct dc_initiator *ini = &q->ini;
-	u32 used = queue_used(q), index;
+	u32 used = queue_used(q), before = used, index;
 	bool no_room = false;
 	struct xprt_read *rd;
 	struct dc_op *op;
@@ -640,7 +640,8 @@ static void queue_pump(struct dc_queue *q, struct list_head *ended)
 		q->slow = READ_ONCE(op->conn->where->slow);
 		used++;
 	}
-	dc_initiator_ring(ini);
+	if (used != before)
+		dc_initiator_ring(ini);
 	if (no_room)
 		queue_kick(q, 1);
 	else if (used && !delayed_work_pending(&q->work))
