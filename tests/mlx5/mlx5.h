@@ -376,7 +376,7 @@ struct mdev {
 	QTAILQ_HEAD(, dcr) active_dcrs;
 	QTAILQ_HEAD(, qp) errors;
 	QEMUTimer *error_timer;
-	QEMUBH *work;
+	QEMUTimer *work_timer;
 	QTAILQ_HEAD(, peer) peers;
 	int fd;
 	union packets loop, slow;
@@ -526,6 +526,7 @@ uint32_t mtu_of(const struct qp *q);
 void cqe_req(struct qp *q, const struct wr *w, uint8_t syndrome);
 
 /* transport.c */
+void work_schedule(struct mdev *d);
 void qp_kick(struct qp *q);
 void requester_reset(struct qp *q);
 void requester_timer(void *opaque);

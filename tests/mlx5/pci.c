@@ -304,7 +304,7 @@ static void model_realize(PCIDevice *pci, Error **errp)
 	QTAILQ_INIT(&d->slow);
 	d->slow_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, wire_slow_timer, d);
 	d->error_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, errors_poll, d);
-	d->work = qemu_bh_new(transport_work, d);
+	d->work_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, transport_work, d);
 	/* Greater than those of a run before, which targets on other machines may still know. */
 	d->next_conn = g_get_real_time() / 1000;
 	if (!wire_open(d, errp))
@@ -335,7 +335,7 @@ static void model_exit(PCIDevice *pci)
 	wire_close(d);
 	timer_free(d->slow_timer);
 	timer_free(d->error_timer);
-	qemu_bh_delete(d->work);
+	timer_free(d->work_timer);
 	msix_uninit_exclusive_bar(pci);
 	pcie_cap_exit(pci);
 	g_free(d->pages);

@@ -180,7 +180,7 @@ static void packet_route(struct mdev *d, struct packet *k)
 
 	if (k->h.dlid == d->lid && !(d->loopback_wire && d->wire)) {
 		QTAILQ_INSERT_TAIL(&d->loop, k, list);
-		qemu_bh_schedule(d->work);
+		work_schedule(d);
 		return;
 	}
 	if (!d->wire) {
@@ -268,5 +268,5 @@ void wire_loop(struct mdev *d, int budget)
 		g_free(k);
 	}
 	if (!QTAILQ_EMPTY(&d->loop))
-		qemu_bh_schedule(d->work);
+		work_schedule(d);
 }
