@@ -21,8 +21,8 @@ endef
 .PHONY: bench bench-cost bench-migrate bench-fork-cost bench-fork bench-table bench-docs
 bench: bench-cost bench-fork-cost bench-fork bench-migrate
 
-bench-cost: rig vm-payload-6.12 $(BENCH_PROGS)
-	$(call icount,guest-cost.sh,500,$(B)/bench/cost.txt)
+bench-cost: rig vm-payload-6.12 $(BENCH_PROGS) mlx5-model
+	$(call icount,guest-cost.sh,900,$(B)/bench/cost.txt,--mlx5)
 	@tests/bench/ratios.sh $(B)/bench/cost.txt
 
 # Two machines; BENCH_SIZES="16 64" chooses megabytes, BENCH_TIMES how often each. Takes an hour: CRIU alone copies slowly there.
