@@ -222,7 +222,8 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 	hold->uid = INVALID_UID;
 	hold->created_ns = ktime_get_ns();
 
-	hold->exposure = xprt_expose_create(transports, addr, hold->id, hold->key, &hold_expose_ops, hold);
+	hold->exposure = xprt_expose_create(transports, flags & MITOSIS_F_INSECURE, addr, hold->id, hold->key, &hold_expose_ops,
+					    hold);
 	if (IS_ERR(hold->exposure)) {
 		ret = PTR_ERR(hold->exposure);
 		hold_put(hold);
@@ -233,7 +234,7 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 	if (hold->where.dct.number)
 		xprt_dct_text(&hold->where.dct, hold->addr, sizeof(hold->addr));
 	else
-		strscpy(hold->addr, addr_text, sizeof(hold->addr));
+		strscpy(hold->addr, addr_text ? : "any", sizeof(hold->addr));
 	mitosis_stat_add(MITOSIS_STAT_SNAPSHOTS, 1);
 	kref_get(&hold->kref);		/* the list's */
 	mutex_lock(&hold_lock);

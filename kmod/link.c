@@ -43,18 +43,6 @@ void link_put(struct link *link)
 	kref_put(&link->kref, link_free);
 }
 
-u16 link_port(const struct link *link)
-{
-	if (link->peer.ip.ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)&link->peer.ip)->sin6_port);
-	return ntohs(((const struct sockaddr_in *)&link->peer.ip)->sin_port);
-}
-
-const char *link_transport(const struct link *link)
-{
-	return link->peer.dct.number ? "dct" : "rc";
-}
-
 void link_ref(struct link *link)
 {
 	kref_get(&link->kref);
@@ -386,8 +374,8 @@ static void link_reconnect_work(struct work_struct *work)
 		goto out;
 	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
 	link->conn_died = false;
-	conn = xprt_conn_open(link_transport(link), link->have_local ? &link->local : NULL, &link->peer, link->id,
-			      link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
+	conn = xprt_conn_open(link->transport, link->insecure, link->have_local ? &link->local : NULL, &link->peer,
+			      link->id, link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
 		link->conn = conn;
@@ -548,8 +536,9 @@ static int link_join(struct link *link, u32 owner, const u8 *key)
 	return ret;
 }
 
-struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
-		       const struct xprt_addr *peer, const char *peer_text, u32 give_up)
+struct link *link_open(u32 owner, u64 id, const u8 *key, const char *transport, bool insecure,
+		       const struct sockaddr_storage *local, const struct xprt_addr *peer,
+		       const char *peer_text, u32 give_up)
 {
 	unsigned int tries = LINK_BUSY_TRIES;
 	struct link *link, *other;
@@ -572,6 +561,8 @@ struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_s
 	INIT_WORK(&link->fin, link_fin_work);
 	link->id = id;
 	memcpy(link->key, key, sizeof(link->key));
+	strscpy(link->transport, transport, sizeof(link->transport));
+	link->insecure = insecure;
 	link->peer = *peer;
 	link->have_local = local;
 	if (local)
@@ -612,8 +603,8 @@ again:
 	mutex_unlock(&link_lock);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, 1);
 
-	conn = xprt_conn_open(link_transport(link), local, &link->peer, id, key, MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC,
-			      &link_conn_ops, link);
+	conn = xprt_conn_open(link->transport, insecure, local, &link->peer, id, key,
+			      MITOSIS_CONNECT_TIMEOUT * MSEC_PER_SEC, &link_conn_ops, link);
 	if (IS_ERR(conn)) {
 		ret = PTR_ERR(conn);
 		mutex_lock(&link->mutex);

@@ -62,6 +62,8 @@ struct link {
 	struct list_head list;		/* link_lock */
 	u64 id;
 	u8 key[MITOSIS_KEY_LEN];
+	char transport[XPRT_NAME_LEN];
+	bool insecure;
 	struct sockaddr_storage local;
 	struct xprt_addr peer;
 	bool have_local;
@@ -105,12 +107,10 @@ void link_exit(void);
  * Connects. Returns a referenced link or an ERR_PTR. -EEXIST: there is one, with this key, and it stays until @owner's netlink
  * socket is closed. -EACCES: refused, or there is one with another key.
  */
-struct link *link_open(u32 owner, u64 id, const u8 *key, const struct sockaddr_storage *local,
-		       const struct xprt_addr *peer, const char *peer_text, u32 give_up);
+struct link *link_open(u32 owner, u64 id, const u8 *key, const char *transport, bool insecure,
+		       const struct sockaddr_storage *local, const struct xprt_addr *peer,
+		       const char *peer_text, u32 give_up);
 struct link *link_get(u64 id);
-/* Of its source, host order; 0 unless its transport is rc. */
-u16 link_port(const struct link *link);
-const char *link_transport(const struct link *link);
 void link_ref(struct link *link);
 void link_put(struct link *link);
 /* -EBUSY: processes are attached, or others than @owner are about to. */

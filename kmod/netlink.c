@@ -167,12 +167,24 @@ static u16 netlink_port(void)
 	return xprt_rc_port();
 }
 
+static u16 netlink_hold_port(const struct hold *hold)
+{
+	return xprt_port(&hold->where) ? : netlink_port();
+}
+
 /* How a snapshot is reached besides by its address. */
 static int netlink_put_where(struct sk_buff *skb, const struct mitosis_dct *dct, u16 port)
 {
 	if (nla_put_u16(skb, MITOSIS_A_PORT, port))
 		return -EMSGSIZE;
 	return dct->number ? nla_put(skb, MITOSIS_A_DCT, sizeof(*dct), dct) : 0;
+}
+
+static bool netlink_insecure(const struct genl_info *info)
+{
+	struct nlattr *flags = info->attrs[MITOSIS_A_FLAGS];
+
+	return flags && nla_get_u32(flags) & MITOSIS_F_INSECURE;
 }
 
 static int netlink_info_get(struct sk_buff *req, struct genl_info *info)
@@ -182,7 +194,7 @@ static int netlink_info_get(struct sk_buff *req, struct genl_info *info)
 	struct sk_buff *skb;
 	void *hdr;
 
-	xprt_usable(names ? nla_data(names) : NULL, usable, sizeof(usable));
+	xprt_usable(names ? nla_data(names) : NULL, netlink_insecure(info), usable, sizeof(usable));
 	skb = netlink_reply_new(info, MITOSIS_CMD_INFO_GET, &hdr);
 	if (!skb)
 		return -ENOMEM;
@@ -206,7 +218,11 @@ static int netlink_selftest(struct sk_buff *req, struct genl_info *info)
 static int netlink_say_unusable(struct genl_info *info, const char *names, int ret)
 {
 	if (ret == -EPROTONOSUPPORT)
-		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_dct");
+		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_dct, or mitosis_tcp");
+	if (ret == -EPERM)
+		return netlink_say(info, ret, "memory goes over transport tcp unencrypted: allow that with --insecure, or MITOSIS_INSECURE");
+	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "tcp"))
+		return netlink_say(info, ret, "no network device has this address: see ip addr");
 	if (ret == -EOPNOTSUPP)
 		return netlink_say(info, ret, "the RDMA device lacks fast registration of 2 MiB: use another one");
 	if (ret == -ENODEV && names && !strcmp(names, "dct"))
@@ -233,8 +249,8 @@ static int netlink_xprt_test(struct sk_buff *req, struct genl_info *info)
 		ret = netlink_addr(info, MITOSIS_A_ADDR, 0, &addr);
 	if (ret)
 		return ret;
-	ret = xprt_test(nla_data(a[MITOSIS_A_TRANSPORT]), a[MITOSIS_A_ADDR] ? &addr : NULL, &ns,
-			why, sizeof(why));
+	ret = xprt_test(nla_data(a[MITOSIS_A_TRANSPORT]), netlink_insecure(info),
+			a[MITOSIS_A_ADDR] ? &addr : NULL, &ns, why, sizeof(why));
 	skb = netlink_reply_new(info, MITOSIS_CMD_XPRT_TEST, &hdr);
 	if (!skb)
 		return -ENOMEM;
@@ -263,7 +279,7 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 	if (a[MITOSIS_A_LEASE] && nla_get_u32(a[MITOSIS_A_LEASE]) > NETLINK_MAX_SECONDS)
 		return netlink_say(info, -ERANGE, "the lease is longer than a year");
 	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) &
-	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW))
+	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW | MITOSIS_F_INSECURE))
 		return netlink_say(info, -EINVAL, "unknown flags");
 	transports = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) : NULL;
 	hold = hold_create(transports, a[MITOSIS_A_ADDR] ? &addr : NULL,
@@ -282,7 +298,7 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 	if (nla_put_u64_64bit(skb, MITOSIS_A_SNAPSHOT, hold->id, MITOSIS_A_PAD) ||
 	    nla_put(skb, MITOSIS_A_KEY, sizeof(hold->key), hold->key) ||
 	    nla_put_string(skb, MITOSIS_A_TRANSPORT, hold->transport) ||
-	    netlink_put_where(skb, &hold->where.dct, netlink_port())) {
+	    netlink_put_where(skb, &hold->where.dct, netlink_hold_port(hold))) {
 		nlmsg_free(skb);
 		ret = -EMSGSIZE;
 		goto err;
@@ -428,11 +444,65 @@ static int netlink_dct(struct genl_info *info, struct mitosis_dct *dct, char *te
 	return 0;
 }
 
+/* How transport @name has not led to the source. */
+static int netlink_say_not_reached(struct genl_info *info, const char *name, int ret)
+{
+	bool dct = !strcmp(name, "dct"), tcp = !strcmp(name, "tcp");
+
+	switch (ret) {
+	case -EPROTONOSUPPORT:
+		if (tcp)
+			return netlink_say(info, ret, "the source offers it over transport tcp, which is not loaded here: modprobe mitosis_tcp");
+		return netlink_say(info, ret, "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
+	case -EPERM:
+		return netlink_say(info, ret, "the source offers it over transport tcp, unencrypted: allow that with --insecure, or MITOSIS_INSECURE");
+	case -ENODEV:
+		if (dct)
+			return netlink_say(info, ret, "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");
+		if (tcp)
+			return netlink_say(info, ret, "no network device here has the address from which it is to be read: see ip addr");
+		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
+	case -ECONNREFUSED:
+		if (tcp)
+			return netlink_say(info, ret, "nobody listens there, or does not show the key: load mitosis_tcp of this version at the source, see dmesg on both sides");
+		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
+	case -ETIMEDOUT:
+		if (dct)
+			return netlink_say(info, ret, "the source does not answer over RDMA: see its port with rdma link, and the cabling");
+		if (tcp)
+			return netlink_say(info, ret, "the source does not answer: does its firewall let this TCP port through?");
+		return netlink_say(info, ret, "the source does not answer over RDMA: see its firewall and rdma link");
+	case -EHOSTUNREACH:
+		if (dct)
+			return netlink_say(info, ret, "no mlx5 port here leads to the source: it has to be of the same kind, subnet and MTU, see dmesg and rdma link");
+		if (tcp)
+			return netlink_say(info, ret, "the source cannot be reached at this address: see ip route and ip neigh");
+		return netlink_say(info, ret, "the source cannot be reached at this address: see ip neigh and rdma link");
+	}
+	return ret;
+}
+
+static int netlink_say_not_opened(struct genl_info *info, const char *name, int ret)
+{
+	switch (ret) {
+	case -EACCES:
+		return netlink_say(info, ret, "the source has no such snapshot or refuses the key");
+	case -EEXIST:
+		return netlink_say(info, ret, "a link to this snapshot is open already");
+	case -ESHUTDOWN:
+		return netlink_say(info, ret, "the link to it has been given up, and processes of it still run here: end them");
+	case -EBUSY:
+		return netlink_say(info, ret, "another restore of it is still connecting, or ending: try again");
+	}
+	return netlink_say_not_reached(info, name, ret);
+}
+
 static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 {
 	struct sockaddr_storage local;
 	struct xprt_addr peer = {};
 	struct nlattr **a = info->attrs;
+	const char *transport;
 	char text[64];
 	struct link *link;
 	int ret;
@@ -452,8 +522,14 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 	      netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer.ip);
 	if (ret)
 		return ret;
+	transport = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) : a[MITOSIS_A_DCT] ? "dct" : "rc";
+	if (!strcmp(transport, "dct") != !!a[MITOSIS_A_DCT])
+		return netlink_say(info, -EINVAL, "transport dct, and no other, needs a DC target");
+	if (strlen(transport) >= XPRT_NAME_LEN)
+		return netlink_say(info, -EINVAL, "a link has one transport");
 	link = link_open(info->snd_portid, nla_get_u64(a[MITOSIS_A_SNAPSHOT]),
-			 nla_data(a[MITOSIS_A_KEY]), a[MITOSIS_A_ADDR] ? &local : NULL, &peer,
+			 nla_data(a[MITOSIS_A_KEY]), transport, netlink_insecure(info),
+			 a[MITOSIS_A_ADDR] ? &local : NULL, &peer,
 			 a[MITOSIS_A_DCT] ? text : nla_data(a[MITOSIS_A_PEER_ADDR]),
 			 a[MITOSIS_A_GIVE_UP] ? nla_get_u32(a[MITOSIS_A_GIVE_UP]) :
 			 MITOSIS_GIVE_UP_DEFAULT);
@@ -462,34 +538,7 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 		link_put(link);
 		return 0;
 	}
-	ret = PTR_ERR(link);
-	switch (ret) {
-	case -EACCES:
-		return netlink_say(info, ret, "the source has no such snapshot or refuses the key");
-	case -EEXIST:
-		return netlink_say(info, ret, "a link to this snapshot is open already");
-	case -ESHUTDOWN:
-		return netlink_say(info, ret, "the link to it has been given up, and processes of it still run here: end them");
-	case -EBUSY:
-		return netlink_say(info, ret, "another restore of it is still connecting, or ending: try again");
-	case -EPROTONOSUPPORT:
-		return netlink_say(info, ret, "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
-	case -ENODEV:
-		if (a[MITOSIS_A_DCT])
-			return netlink_say(info, ret, "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");
-		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
-	case -ECONNREFUSED:
-		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
-	case -ETIMEDOUT:
-		if (a[MITOSIS_A_DCT])
-			return netlink_say(info, ret, "the source does not answer over RDMA: see its port with rdma link, and the cabling");
-		return netlink_say(info, ret, "the source does not answer over RDMA: see its firewall and rdma link");
-	case -EHOSTUNREACH:
-		if (a[MITOSIS_A_DCT])
-			return netlink_say(info, ret, "no mlx5 port here leads to the source: it has to be of the same kind, subnet and MTU, see dmesg and rdma link");
-		return netlink_say(info, ret, "the source cannot be reached at this address: see ip neigh and rdma link");
-	}
-	return ret;
+	return netlink_say_not_opened(info, transport, PTR_ERR(link));
 }
 
 static int netlink_link_drain(struct sk_buff *req, struct genl_info *info)
@@ -692,7 +741,7 @@ static int netlink_dump_hold(struct hold *hold, void *arg)
 	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, hold->id) ||
 	    nla_put_string(skb, MITOSIS_A_NAME, hold->name) ||
 	    nla_put_string(skb, MITOSIS_A_ADDR, hold->addr) ||
-	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
+	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_hold_port(hold)) ||
 	    nla_put_string(skb, MITOSIS_A_TRANSPORT, hold->transport) ||
 	    nla_put_u32(skb, MITOSIS_A_FLAGS, hold->flags) ||
 	    nla_put_u32(skb, MITOSIS_A_STATE, READ_ONCE(hold->state)) ||
@@ -726,7 +775,7 @@ static int netlink_dump_link(struct link *link, void *arg)
 		return 1;
 	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, link->id) ||
 	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
-	    nla_put_string(skb, MITOSIS_A_TRANSPORT, link_transport(link)) ||
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, link->transport) ||
 	    nla_put_u32(skb, MITOSIS_A_STATE, READ_ONCE(link->state)) ||
 	    nla_put_u32(skb, MITOSIS_A_ERROR, READ_ONCE(link->error)) ||
 	    nla_put_u32(skb, MITOSIS_A_GIVE_UP, link->give_up) ||
@@ -933,8 +982,10 @@ static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm
 	n->attr = attr;
 	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) || netlink_put_u64(skb, MITOSIS_A_PARENT, link->id) ||
 	    nla_put(skb, MITOSIS_A_KEY, sizeof(link->key), link->key) ||
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, link->transport) ||
+	    nla_put_u32(skb, MITOSIS_A_FLAGS, link->insecure ? MITOSIS_F_INSECURE : 0) ||
 	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
-	    netlink_put_where(skb, &link->peer.dct, link_port(link)))
+	    netlink_put_where(skb, &link->peer.dct, xprt_port(&link->peer)))
 		return -EMSGSIZE;
 	n->nest = nla_reserve(skb, attr, 0);
 	return n->nest ? 0 : -EMSGSIZE;

@@ -18,7 +18,7 @@
 static LIST_HEAD(xprt_list);
 static DEFINE_MUTEX(xprt_lock);		/* xprt_list */
 
-static char transports[XPRT_NAMES_LEN] = "dct,rc";
+static char transports[XPRT_NAMES_LEN] = "dct,rc,tcp";
 module_param_string(transports, transports, sizeof(transports), 0644);
 MODULE_PARM_DESC(transports, "Transports over which snapshots are offered, the best first; those that are not loaded or have no device are passed over");
 
@@ -107,7 +107,7 @@ static struct xprt *xprt_order_next(struct xprt_order *order)
 	return xprt;
 }
 
-void xprt_usable(const char *names, char *usable, size_t len)
+void xprt_usable(const char *names, bool insecure, char *usable, size_t len)
 {
 	struct xprt_order order;
 	struct xprt *xprt;
@@ -117,7 +117,8 @@ void xprt_usable(const char *names, char *usable, size_t len)
 	*usable = 0;
 	xprt_order_begin(&order, names);
 	while ((xprt = xprt_order_next(&order))) {
-		if (!xprt->usable || !xprt->usable(why, sizeof(why)))
+		if ((!xprt->in_clear || insecure) &&
+		    (!xprt->usable || !xprt->usable(why, sizeof(why))))
 			n += scnprintf(usable + n, len - n, "%s%s", n ? "," : "", xprt->name);
 		xprt_put(xprt);
 	}
@@ -131,8 +132,9 @@ void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len)
 		snprintf(text, len, "LID %u DCT %#x", dct->lid, dct->number);
 }
 
-struct xprt_exposure *xprt_expose_create(const char *names, const struct sockaddr_storage *addr,
-					 u64 id, const u8 *key, const struct xprt_expose_ops *ops,
+struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
+					 const struct sockaddr_storage *addr, u64 id,
+					 const u8 *key, const struct xprt_expose_ops *ops,
 					 void *priv)
 {
 	struct xprt_exposure *ex = ERR_PTR(-EPROTONOSUPPORT);
@@ -141,6 +143,13 @@ struct xprt_exposure *xprt_expose_create(const char *names, const struct sockadd
 
 	xprt_order_begin(&order, names);
 	while ((xprt = xprt_order_next(&order))) {
+		if (xprt->in_clear && !insecure) {
+			/* what has been wrong with others is to be told rather */
+			if (PTR_ERR(ex) == -EPROTONOSUPPORT)
+				ex = ERR_PTR(-EPERM);
+			xprt_put(xprt);
+			continue;
+		}
 		ex = xprt->expose_create(addr, id, key, ops, priv);
 		if (!IS_ERR(ex)) {
 			ex->xprt = xprt;
@@ -161,7 +170,8 @@ void xprt_expose_destroy(struct xprt_exposure *ex)
 	xprt_put(xprt);
 }
 
-struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
+struct xprt_conn *xprt_conn_open(const char *name, bool insecure,
+				 const struct sockaddr_storage *local,
 				 struct xprt_addr *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv)
@@ -171,7 +181,9 @@ struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage
 
 	if (!xprt)
 		return ERR_PTR(-EPROTONOSUPPORT);
-	conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
+	conn = ERR_PTR(-EPERM);
+	if (!xprt->in_clear || insecure)
+		conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
 	if (IS_ERR(conn))
 		xprt_put(xprt);
 	else
@@ -196,6 +208,7 @@ void xprt_conn_close(struct xprt_conn *conn)
 
 struct xprt_test {
 	const char *name;
+	bool insecure;
 	u8 key[MITOSIS_KEY_LEN];
 	u64 id;
 	struct page *from, *other, *to;
@@ -269,7 +282,8 @@ static int test_read(struct xprt_test *t, u64 va, u32 rkey)
 
 static int test_open(struct xprt_test *t)
 {
-	t->conn = xprt_conn_open(t->name, NULL, &t->addr, t->id, t->key, TEST_MS, &test_conn_ops, t);
+	t->conn = xprt_conn_open(t->name, t->insecure, NULL, &t->addr, t->id, t->key, TEST_MS,
+				 &test_conn_ops, t);
 	if (!IS_ERR(t->conn))
 		return 0;
 	snprintf(t->why, t->len, "the port does not reach itself (%ld)", PTR_ERR(t->conn));
@@ -329,7 +343,8 @@ static int test_key(struct xprt_test *t)
 	memcpy(key, t->key, sizeof(key));
 	key[0] ^= 1;
 	addr.dct.key ^= 1;
-	conn = xprt_conn_open(t->name, NULL, &addr, t->id, key, TEST_MS, &test_conn_ops, t);
+	conn = xprt_conn_open(t->name, t->insecure, NULL, &addr, t->id, key, TEST_MS,
+			      &test_conn_ops, t);
 	memzero_explicit(key, sizeof(key));
 	memzero_explicit(&addr, sizeof(addr));
 	if (!IS_ERR(conn)) {
@@ -347,13 +362,15 @@ static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
 {
 	int ret;
 
-	t->ex = xprt_expose_create(t->name, addr, t->id, t->key, &test_expose_ops, t);
+	t->ex = xprt_expose_create(t->name, t->insecure, addr, t->id, t->key, &test_expose_ops, t);
 	if (IS_ERR(t->ex)) {
 		struct xprt *xprt = xprt_get(t->name);
 
 		ret = PTR_ERR(t->ex);
 		if (!xprt)
 			snprintf(t->why, t->len, "it is not loaded: modprobe mitosis_%s", t->name);
+		else if (ret == -EPERM)
+			snprintf(t->why, t->len, "memory goes over it unencrypted: allow that with --insecure");
 		else if (!xprt->usable || !xprt->usable(t->why, t->len))
 			snprintf(t->why, t->len, "no device can expose memory (%d)", ret);
 		if (xprt)
@@ -367,7 +384,8 @@ static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
 		return ret;
 	}
 	xprt_expose_open(t->ex);
-	t->other_ex = xprt_expose_create(t->name, addr, t->id + 1, t->key, &test_expose_ops, t);
+	t->other_ex = xprt_expose_create(t->name, t->insecure, addr, t->id + 1, t->key, &test_expose_ops,
+					 t);
 	if (IS_ERR(t->other_ex))
 		return test_fails(t, "nothing more can be exposed (%ld)", PTR_ERR(t->other_ex));
 	ret = xprt_expose_region(t->other_ex, TEST_VA, &t->other, 1, &t->other_rkey);
@@ -393,10 +411,13 @@ static int test_run(struct xprt_test *t, const struct sockaddr_storage *addr, u6
 	return 0;
 }
 
-int xprt_test(const char *name, const struct sockaddr_storage *addr, u64 *ns, char *why,
-	      size_t len)
+int xprt_test(const char *name, bool insecure, const struct sockaddr_storage *addr, u64 *ns,
+	      char *why, size_t len)
 {
-	struct xprt_test t = { .name = name, .why = why, .len = len, .id = get_random_u64() | 1 };
+	struct xprt_test t = {
+		.name = name, .insecure = insecure, .why = why, .len = len,
+		.id = get_random_u64() | 1,
+	};
 	int ret = -ENOMEM;
 
 	init_completion(&t.done);

@@ -10,6 +10,7 @@
 #ifndef MITOSIS_TRANSPORT_H
 #define MITOSIS_TRANSPORT_H
 
+#include <linux/in6.h>
 #include <linux/socket.h>
 #include <linux/types.h>
 
@@ -25,7 +26,7 @@ struct xprt_exposure {
 
 /* Where an exposure is found. */
 struct xprt_addr {
-	struct sockaddr_storage ip;	/* rc: with the port */
+	struct sockaddr_storage ip;	/* rc, tcp: with the port */
 	struct mitosis_dct dct;		/* dct */
 	/* The transport's, at the destination; it must stay as long as the connection. */
 	u64 via;			/* what has led there; 0: nothing yet */
@@ -74,6 +75,8 @@ struct xprt {
 	struct list_head list;
 	/* A READ that is refused fails alone; otherwise it costs the connection. */
 	bool refuses_alone;
+	/* Who is on the way can read and change what goes over it: it is for those who say that they allow that. */
+	bool in_clear;
 
 	/* 0; or why it can not be used here now, as a sentence without its end in @why. Sleeps. */
 	int (*usable)(char *why, size_t len);
@@ -91,7 +94,7 @@ struct xprt {
 	void (*expose_addr)(struct xprt_exposure *ex, struct xprt_addr *addr);
 	/*
 	 * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for peers
-	 * of @ex. The pages are the caller's and must stay until expose_destroy() has returned. The
+	 * of @ex. @pages and they are the caller's and must stay until expose_destroy() has returned. The
 	 * region belongs to @ex. Sleeps. The caller serialises calls for one exposure.
 	 */
 	int (*expose_region)(struct xprt_exposure *ex, u64 va, struct page **pages,
@@ -135,29 +138,41 @@ void xprt_register(struct xprt *xprt);
 /* Nothing uses it any more: its module's references see to that. */
 void xprt_unregister(struct xprt *xprt);
 
+/* 0: it has none. Port and family are at the same place in both kinds of address. */
+static inline u16 xprt_port(const struct xprt_addr *addr)
+{
+	return be16_to_cpu(((const struct sockaddr_in6 *)&addr->ip)->sin6_port);
+}
+
 /* For people. */
 void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);
 
+#define XPRT_NAME_LEN	8
 #define XPRT_NAMES_LEN	32
 
-/* Those of @names that are usable here; NULL: of what the administrator prefers. */
-void xprt_usable(const char *names, char *usable, size_t len);
+/*
+ * Those of @names that are usable here; NULL: of what the administrator prefers. @insecure, here and below: transports that are in_clear may be used,
+ * and without it they fail with -EPERM.
+ */
+void xprt_usable(const char *names, bool insecure, char *usable, size_t len);
 /*
  * Exposes a page with transport @name and reads it over the same device, and what it may not; @ns: what a READ takes. Or an error, and in
  * @why a sentence without its end. Sleeps.
  */
-int xprt_test(const char *name, const struct sockaddr_storage *addr, u64 *ns, char *why,
-	      size_t len);
+int xprt_test(const char *name, bool insecure, const struct sockaddr_storage *addr, u64 *ns,
+	      char *why, size_t len);
 
 /*
  * As the operations above. @names: transports, the best first, of which the first that can is taken; NULL: what the administrator prefers.
  * -EPROTONOSUPPORT: none of them is loaded.
  */
-struct xprt_exposure *xprt_expose_create(const char *names, const struct sockaddr_storage *addr,
-					 u64 id, const u8 *key, const struct xprt_expose_ops *ops,
+struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
+					 const struct sockaddr_storage *addr, u64 id,
+					 const u8 *key, const struct xprt_expose_ops *ops,
 					 void *priv);
 void xprt_expose_destroy(struct xprt_exposure *ex);
-struct xprt_conn *xprt_conn_open(const char *name, const struct sockaddr_storage *local,
+struct xprt_conn *xprt_conn_open(const char *name, bool insecure,
+				 const struct sockaddr_storage *local,
 				 struct xprt_addr *peer, u64 id, const u8 *key,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv);

@@ -22,9 +22,9 @@
  * HOLD_CREATE	[ADDR] (local address that peers reach), [TRANSPORT], [NAME], [LEASE], [FLAGS]
  *		-> SNAPSHOT, KEY, TRANSPORT, PORT, and DCT with dct
  *		The first transport of TRANSPORT, or else of the module's parameter transports, that can is taken. rc needs ADDR; dct takes
- *		the port that has ADDR, or the first that is up.
- *		EADDRNOTAVAIL: no RDMA device has ADDR. EOPNOTSUPP: the device lacks what is needed. ENODEV: no device can do that.
- *		EPROTONOSUPPORT: none of these transports is loaded.
+ *		the port that has ADDR, or the first that is up; tcp offers it at ADDR, or at every address, and with MITOSIS_F_INSECURE only.
+ *		EADDRNOTAVAIL: no device has ADDR. EOPNOTSUPP: the device lacks what is needed. ENODEV: no device can do that.
+ *		EPROTONOSUPPORT: none of these transports is loaded. EPERM: it lacks MITOSIS_F_INSECURE.
  * HOLD_MM	SNAPSHOT, MM, PID, START_TIME [, CLONE_PID, CLONE_START_TIME]
  *		Takes references on the process's address space and on that of its copy-on-write clone, which
  *		may then exit. Without a clone the process's own pages are copied. Pages that the process itself still misses are
@@ -39,7 +39,7 @@
  * HOLD_EXTEND	SNAPSHOT [, LEASE]: the lease begins anew, LEASE seconds from now; without one there is none any more. ENOENT:
  *		no such snapshot, or it is going away.
  * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
- * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, PEER_ADDR, PORT, DCT with dct, and either REGIONS or RUNS, several messages. The snapshot keeps
+ * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, TRANSPORT, PEER_ADDR, PORT, DCT with dct, FLAGS (MITOSIS_F_INSECURE), and either REGIONS or RUNS, several messages. The snapshot keeps
  *		this node's links to its parents open.
  * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
  * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
@@ -47,7 +47,8 @@
  *
  * At the destination:
  *
- * LINK_OPEN	SNAPSHOT, KEY, either PEER_ADDR and PORT, for rc, or DCT [, ADDR] [, GIVE_UP]
+ * LINK_OPEN	SNAPSHOT, KEY, either PEER_ADDR and PORT, or DCT [, TRANSPORT] [, ADDR] [, GIVE_UP] [, FLAGS]
+ *		TRANSPORT is one; absent: dct with DCT, and else rc. FLAGS: MITOSIS_F_INSECURE, without which it is not read over tcp (EPERM).
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
  *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
@@ -74,9 +75,9 @@
  *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
  *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
  * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded, LATENCY of its faults
- * INFO_GET	[TRANSPORT] -> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those of the given ones, or else of the
- *		module's parameter transports, that are loaded and have a device)
- * XPRT_TEST	TRANSPORT [, ADDR] -> NS, of a READ of one page, or else ERROR and WHY. Exposes memory of the module's and reads it, as a peer
+ * INFO_GET	[TRANSPORT] [, FLAGS] -> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those of the given ones, or else of the
+ *		module's parameter transports, that are loaded and have a device; tcp with MITOSIS_F_INSECURE only)
+ * XPRT_TEST	TRANSPORT [, ADDR] [, FLAGS] -> NS, of a READ of one page, or else ERROR and WHY. Exposes memory of the module's and reads it, as a peer
  *		would, over the same device; and sees that what is not exposed, and who has a wrong key, is refused.
  *
  * Multicast group "events": messages with command MITOSIS_CMD_EVENT, EVENT and SNAPSHOT, and where it
@@ -95,6 +96,7 @@
 #define MITOSIS_KEY_LEN		16	/* bytes; random, opens one snapshot */
 #define MITOSIS_NAME_LEN	64	/* bytes, final NUL included */
 #define MITOSIS_PORT		7573	/* default rdma_cm port of the source (RDMA_PS_TCP) */
+#define MITOSIS_TCP_PORT	7574	/* default port of the source with transport tcp */
 #define MITOSIS_MAX_ARRAY	2048	/* entries in one RUNS, REGIONS, EAGER or KEEP attribute */
 #define MITOSIS_MAX_PARENTS	8	/* snapshots that one snapshot can inherit pages from */
 #define MITOSIS_REGION_SHIFT	21	/* a region lies within one block of 2 MiB of address space */
@@ -142,7 +144,7 @@ enum mitosis_attr {
 	MITOSIS_A_ADDR,			/* string, numeric IPv4 or IPv6 address of this node */
 	MITOSIS_A_PEER_ADDR,		/* string, numeric address of the source */
 	MITOSIS_A_PORT,			/* u16, host order */
-	MITOSIS_A_FLAGS,		/* u32, MITOSIS_HOLD_F_*, MITOSIS_ATTACH_F_* or MITOSIS_RELEASE_* */
+	MITOSIS_A_FLAGS,		/* u32, MITOSIS_HOLD_F_*, MITOSIS_ATTACH_F_*, MITOSIS_RELEASE_*, MITOSIS_F_INSECURE */
 	MITOSIS_A_LEASE,		/* u32, seconds from now; 0 or absent: until released */
 	MITOSIS_A_GIVE_UP,		/* u32, seconds; absent: MITOSIS_GIVE_UP_DEFAULT */
 	MITOSIS_A_MM,			/* u32, pid of the process as CRIU's images name it */
@@ -183,7 +185,7 @@ enum mitosis_attr {
 	MITOSIS_A_WINDOW,		/* u32, pages: a power of two, at most MITOSIS_WINDOW_MAX; absent: MITOSIS_WINDOW_DEFAULT, but MAX if sequential */
 	MITOSIS_A_RECORD,		/* struct mitosis_run[] */
 	MITOSIS_A_PAGES_AHEAD,		/* u64, read by its prefetch before they were touched */
-	MITOSIS_A_TRANSPORT,		/* string: "dct" or "rc"; where one is asked for, also several, "dct,rc", best first */
+	MITOSIS_A_TRANSPORT,		/* string: "dct", "rc" or "tcp"; where one is asked for, also several, "dct,rc", best first */
 	MITOSIS_A_DCT,			/* struct mitosis_dct, where transport dct finds the source */
 	MITOSIS_A_NS,			/* u64 */
 	MITOSIS_A_WHY,			/* string, a sentence without its end */
@@ -224,6 +226,11 @@ struct mitosis_keep {
 	__u64 len;		/* bytes; must not cross a page boundary */
 };
 
+/*
+ * MITOSIS_A_FLAGS of HOLD_CREATE, LINK_OPEN, INFO_GET and XPRT_TEST: what goes over transport tcp may go unencrypted, for all on the way to read and to
+ * change. It says nothing of other transports: a network for RDMA is trusted by those who use it.
+ */
+#define MITOSIS_F_INSECURE	(1U << 16)
 /* MITOSIS_A_FLAGS of HOLD_CREATE */
 #define MITOSIS_HOLD_F_ONESHOT	(1U << 0)	/* release when a peer reports that it has drained */
 /*
