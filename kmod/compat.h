@@ -3,7 +3,9 @@
 #ifndef MITOSIS_COMPAT_H
 #define MITOSIS_COMPAT_H
 
+#include <linux/bvec.h>
 #include <linux/mm.h>
+#include <linux/net.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/version.h>
@@ -99,6 +101,39 @@ static inline struct nlattr **compat_dump_attrs(struct netlink_callback *cb)
 	return genl_dumpit_info(cb)->info.attrs;
 #else
 	return genl_dumpit_info(cb)->attrs;
+#endif
+}
+
+/*
+ * Sends @len bytes from @offset on of @pages without copying them: the socket has references until they have been acknowledged. Returns how many bytes it
+ * has taken. @flags: with MSG_DONTWAIT.
+ */
+static inline int compat_send_pages(struct socket *sock, struct page **pages, size_t offset, size_t len,
+				    int flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	struct msghdr msg = { .msg_flags = flags | MSG_SPLICE_PAGES };
+	struct bio_vec vec[16];
+	size_t left = len;
+	unsigned int n;
+
+	for (n = 0; left && n < ARRAY_SIZE(vec); n++) {
+		size_t at = offset_in_page(offset), part = min(left, PAGE_SIZE - at);
+
+		bvec_set_page(&vec[n], pages[offset >> PAGE_SHIFT], part, at);
+		offset += part;
+		left -= part;
+	}
+	if (left)
+		msg.msg_flags |= MSG_MORE;
+	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, vec, n, len - left);
+	return sock_sendmsg(sock, &msg);
+#else
+	size_t at = offset_in_page(offset), part = min(len, PAGE_SIZE - at);
+
+	if (part < len)
+		flags |= MSG_MORE | MSG_SENDPAGE_NOTLAST;
+	return kernel_sendpage(sock, pages[offset >> PAGE_SHIFT], at, part, flags);
 #endif
 }
 
