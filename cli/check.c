@@ -110,28 +110,55 @@ bool cli_transports_are_good(const char *transports)
 		p = "?";
 	for (; *p; p += n + (p[n] == ',')) {
 		n = strcspn(p, ",");
-		if ((n != 2 || strncmp(p, "rc", n)) && (n != 3 || strncmp(p, "dct", n)))
+		if ((n != 2 || strncmp(p, "rc", n)) && (n != 3 || (strncmp(p, "dct", n) && strncmp(p, "tcp", n))))
 			break;
 	}
 	if (*transports && !*p)
 		return true;
-	cli_say("--transport %s is none: dct, rc, or both, as dct,rc, the better one first", transports);
+	cli_say("--transport %s is none: dct, rc, tcp, or several, as dct,rc, the best one first", transports);
 	return false;
 }
 
-/* Whether rc could be used is what its address says. */
+void cli_set_insecure(bool insecure)
+{
+	if (insecure)
+		setenv("MITOSIS_INSECURE", "1", 1);
+	else
+		unsetenv("MITOSIS_INSECURE");
+}
+
+bool cli_insecure(void)
+{
+	const char *value = getenv("MITOSIS_INSECURE");
+
+	return value && *value;
+}
+
+/* Whether a transport that needs an address has one. */
+static bool check_has_addr(const char *name, const char *addr)
+{
+	char buf[1][MITOSIS_ADDR_LEN];
+
+	if (!strcmp(name, "rc"))
+		return addr ? mitosis_addr_has_rdma(addr) : !mitosis_default_addr(buf[0]);
+	if (!strcmp(name, "tcp"))
+		return addr ? mitosis_addr_is_local(addr) : mitosis_local_addrs(buf, 1) > 0;
+	return true;
+}
+
+/* Whether rc and tcp could be used is what their address says. */
 static void check_transports(json_object *problems, struct mitosis *ctl, const char *addr, const char *transports, char *usable)
 {
-	char can[MITOSIS_TRANSPORTS_LEN], buf[MITOSIS_ADDR_LEN], *name, *save = NULL;
+	char can[MITOSIS_TRANSPORTS_LEN], *name, *save = NULL;
 	bool no_addr = false;
 
-	if (mitosis_usable(ctl, transports, can)) {
+	if (mitosis_usable(ctl, transports, cli_insecure(), can)) {
 		problem(problems, "load the module of this version of mitosis", "%s", mitosis_error(ctl));
 		return;
 	}
 	for (name = strtok_r(can, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
-		if (!strcmp(name, "rc") && (addr ? !mitosis_addr_has_rdma(addr) : mitosis_default_addr(buf))) {
-			no_addr = true;
+		if (!check_has_addr(name, addr)) {
+			no_addr |= !strcmp(name, "rc");
 			continue;
 		}
 		if (*usable)
@@ -140,10 +167,12 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 	}
 	if (*usable)
 		return;
-	if (no_addr && addr)
+	if (!cli_insecure() && transports && mitosis_transports_have(transports, "tcp"))
+		problem(problems, "allow that with --insecure, or name another transport", "memory goes over transport tcp unencrypted");
+	else if (no_addr && addr)
 		problem(problems, "see rdma link and ip addr", "address %s has no RDMA device here", addr);
 	else if (no_addr)
-		problem(problems, "see rdma link and ip addr; soft RoCE: rdma link add rxe0 type rxe netdev eth0",
+		problem(problems, "see rdma link and ip addr; without RDMA: --transport tcp --insecure",
 			"no network device with an RDMA device has an address");
 	else
 		problem(problems, "mitosis-cli check --transport NAME --loopback says why",

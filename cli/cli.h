@@ -145,8 +145,11 @@ int fence_undo(json_object *journal);
  * be.
  */
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable);
-/* "dct", "rc" or several, "dct,rc"; says what is wrong. */
+/* "dct", "rc", "tcp" or several, "dct,rc"; says what is wrong. */
 bool cli_transports_are_good(const char *transports);
+/* Memory may go unencrypted over tcp: --insecure, which criu's plugin is told by MITOSIS_INSECURE. */
+void cli_set_insecure(bool insecure);
+bool cli_insecure(void);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
 void check_arrival(json_object *described, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */

@@ -439,7 +439,7 @@ int cmd_prepare(int argc, char **argv)
 	static const struct option options[] = {
 		{ "pid", 1, NULL, 'p' }, { "lease", 1, NULL, 'l' }, { "name", 1, NULL, 'n' }, { "pin", 0, NULL, 'P' },
 		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, { "replace", 0, NULL, 'r' },
-		{ "transport", 1, NULL, 'x' }, {}
+		{ "transport", 1, NULL, 'x' }, { "insecure", 0, NULL, 'i' }, {}
 	};
 	struct prepare p = {};
 	const char *dir = NULL;
@@ -478,6 +478,9 @@ int cmd_prepare(int argc, char **argv)
 			if (!cli_transports_are_good(optarg))
 				return CLI_USAGE;
 			p.transport = optarg;
+			break;
+		case 'i':
+			cli_set_insecure(true);
 			break;
 		case 'j':
 			p.json = true;
@@ -570,6 +573,7 @@ struct resume {
 	struct child_opts opts;
 	const char *ssh, *from;
 	const char *transport;	/* of the descriptor; before it is read, what the user wants; NULL: any */
+	char offered[MITOSIS_IMAGE_TRANSPORT];
 	char dir[PATH_MAX], id[17];
 	int lock;		/* of a directory of our own; 0: none */
 	bool foreground;
@@ -637,6 +641,7 @@ static int resume_send(struct resume *r, struct host *h)
 	json_object_object_add(fork, "criu_options", args);
 	json_object_object_add(hello, "fork", fork);
 	json_object_object_add(hello, "transport", json_object_new_string(r->transport));
+	json_object_object_add(hello, "insecure", json_object_new_boolean(cli_insecure()));
 	if (wire_remote(&h->wire, r->ssh, h->name, &h->ssh_pid)) {
 		json_object_put(hello);
 		return -1;
@@ -804,8 +809,12 @@ static int resume_find(struct resume *r, const char *what)
 		cli_say("%s is offered over transport %s: prepare it with --transport %s", r->dir,
 			offered, r->transport);
 		ret = -1;
+	} else if (img->flags & MITOSIS_F_INSECURE && !cli_insecure()) {
+		cli_say("%s is offered unencrypted over transport tcp: allow that with --insecure", r->dir);
+		ret = -1;
 	}
-	r->transport = offered;
+	snprintf(r->offered, sizeof(r->offered), "%s", offered);
+	r->transport = r->offered;
 	mitosis_image_free(img);
 	return ret;
 }
@@ -817,7 +826,7 @@ int cmd_resume(int argc, char **argv)
 		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
 		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' },
 		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' }, { "prefetch", 1, NULL, 'p' },
-		{ "record", 0, NULL, 'r' }, { "transport", 1, NULL, 'x' }, {}
+		{ "record", 0, NULL, 'r' }, { "transport", 1, NULL, 'x' }, { "insecure", 0, NULL, 'i' }, {}
 	};
 	struct mitosis_arm policy;
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
@@ -874,6 +883,9 @@ int cmd_resume(int argc, char **argv)
 			if (!cli_transports_are_good(optarg))
 				return CLI_USAGE;
 			r.transport = optarg;
+			break;
+		case 'i':
+			cli_set_insecure(true);
 			break;
 		case 'g':
 			r.opts.give_up = atoi(optarg);

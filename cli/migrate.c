@@ -93,6 +93,7 @@ static json_object *hello(struct migrate *m, json_object *described, bool check_
 
 	json_object_object_add(o, "check_only", json_object_new_boolean(check_only));
 	json_object_object_add(o, "transport", json_object_new_string(m->usable));
+	json_object_object_add(o, "insecure", json_object_new_boolean(cli_insecure()));
 	json_object_object_add(o, "give_up", json_object_new_int(m->give_up));
 	json_object_object_add(o, "timeout", json_object_new_int(m->timeout));
 	json_object_object_add(o, "tcp", json_object_new_boolean(m->tcp));
@@ -545,7 +546,8 @@ static int parse(struct migrate *m, int argc, char **argv)
 		{ "pid", 1, NULL, 'p' }, { "to", 1, NULL, 't' }, { "ssh", 1, NULL, 's' },
 		{ "addr", 1, NULL, 'a' }, { "no-wait", 0, NULL, 'n' }, { "give-up", 1, NULL, 'g' },
 		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
-		{ "json", 0, NULL, 'j' }, { "transport", 1, NULL, 'x' }, { "loopback", 0, NULL, 'l' }, {}
+		{ "json", 0, NULL, 'j' }, { "transport", 1, NULL, 'x' }, { "loopback", 0, NULL, 'l' },
+		{ "insecure", 0, NULL, 'i' }, {}
 	};
 	int c;
 
@@ -591,6 +593,9 @@ static int parse(struct migrate *m, int argc, char **argv)
 			break;
 		case 'l':
 			m->loopback = true;
+			break;
+		case 'i':
+			cli_set_insecure(true);
 			break;
 		default:
 			return -1;
@@ -641,7 +646,7 @@ static int check_loopback(const struct migrate *m)
 		snprintf(addr, sizeof(addr), "%s", m->addr);
 	else if (!strcmp(m->transport, "rc"))
 		mitosis_default_addr(addr);
-	ret = mitosis_transport_test(ctl, m->transport, *addr ? addr : NULL, &ns);
+	ret = mitosis_transport_test(ctl, m->transport, cli_insecure(), *addr ? addr : NULL, &ns);
 	if (m->json) {
 		json_object *o = json_object_new_object();
 

@@ -664,6 +664,8 @@ int cmd_receive(int argc, char **argv)
 	cli_sweep_work_dirs();
 	sweep_cgroups();
 	problems = json_object_new_array();
+	/* who migrates decides it for both sides */
+	cli_set_insecure(json_object_get_boolean(json_object_object_get(hello, "insecure")));
 	check_machine(problems, NULL, *jstr(hello, "transport") ? jstr(hello, "transport") : NULL, usable);
 	check_arrival(json_object_object_get(hello, "process"), problems);
 	if (json_object_array_length(problems))

@@ -107,7 +107,7 @@ int mitosis_image_add_addr(struct mitosis_image *img, const char *addr)
 
 const char *mitosis_image_transport(const struct mitosis_image *img)
 {
-	return img->dct.number ? "dct" : "rc";
+	return *img->transport ? img->transport : img->dct.number ? "dct" : "rc";
 }
 
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid)
@@ -194,6 +194,11 @@ static bool image_dct_is_good(const struct mitosis_dct *dct)
 	       (dct->link == MITOSIS_DCT_IB || dct->link == MITOSIS_DCT_ROCE);
 }
 
+static bool image_transport_is_good(const char *transport, const struct mitosis_dct *dct)
+{
+	return !*transport || !strcmp(transport, "dct") == !!dct->number;
+}
+
 static int image_check_parents(const struct mitosis_image *img, char *err, size_t errlen)
 {
 	size_t i, j;
@@ -206,6 +211,8 @@ static int image_check_parents(const struct mitosis_image *img, char *err, size_
 		if (!p->snapshot || p->snapshot == img->snapshot ||
 		    (p->dct.number ? p->port || !image_dct_is_good(&p->dct) : !p->port || !image_addr_is_numeric(p->addr)))
 			return image_refuse(err, errlen, "parent %zu has a wrong snapshot, port or address", i);
+		if (!image_transport_is_good(p->transport, &p->dct))
+			return image_refuse(err, errlen, "parent %zu has a wrong transport", i);
 		for (j = 0; j < i; j++)
 			if (img->parents[j].snapshot == p->snapshot)
 				return image_refuse(err, errlen, "parent %zu is there twice", i);
@@ -219,6 +226,8 @@ static int image_check_addrs(const struct mitosis_image *img, char *err, size_t 
 
 	if (img->dct.number && !image_dct_is_good(&img->dct))
 		return image_refuse(err, errlen, "its DC target is none");
+	if (!image_transport_is_good(img->transport, &img->dct))
+		return image_refuse(err, errlen, "it is offered over transport %s, for which it lacks what is needed", img->transport);
 	if (!img->naddrs == !img->dct.number || img->naddrs > MITOSIS_IMAGE_MAX_ADDRS)
 		return image_refuse(err, errlen, "it has %zu addresses of the source", img->naddrs);
 	for (i = 0; i < img->naddrs; i++)
@@ -354,7 +363,7 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 		return image_refuse(err, errlen, "its snapshot is 0");
 	if (!img->port)
 		return image_refuse(err, errlen, "its port is 0");
-	if (img->flags & ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW))
+	if (img->flags & ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW | MITOSIS_F_INSECURE))
 		return image_refuse(err, errlen, "its flags are %#x", img->flags);
 	if (img->host && strlen(img->host) >= MITOSIS_IMAGE_MAX_HOST)
 		return image_refuse(err, errlen, "the source's name is too long");
@@ -520,6 +529,16 @@ static int image_unpack_dct(struct mitosis_dct *dct, const Mitosis__Dct *pb, cha
 	return 0;
 }
 
+static int image_unpack_transport(char transport[MITOSIS_IMAGE_TRANSPORT], const char *name, char *err, size_t errlen)
+{
+	if (!name)
+		return 0;
+	if (!*name || strlen(name) >= MITOSIS_IMAGE_TRANSPORT || name[strspn(name, "abcdefghijklmnopqrstuvwxyz")])
+		return image_refuse(err, errlen, "a transport has no name");
+	strcpy(transport, name);
+	return 0;
+}
+
 static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image *pb, char *err, size_t errlen)
 {
 	size_t i;
@@ -528,12 +547,16 @@ static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image 
 		return image_refuse(err, errlen, "it inherits from %zu snapshots", pb->n_parent);
 	for (i = 0; i < pb->n_parent; i++) {
 		const Mitosis__Parent *from = pb->parent[i];
-		struct mitosis_image_parent parent = { .snapshot = from->snapshot, .port = (uint16_t)from->port, .addr = from->address };
+		struct mitosis_image_parent parent = {
+			.snapshot = from->snapshot, .port = (uint16_t)from->port, .addr = from->address,
+			.insecure = from->has_insecure && from->insecure,
+		};
 		bool added;
 
 		if (from->key.len != MITOSIS_KEY_LEN || from->port > UINT16_MAX)
 			return image_refuse(err, errlen, "parent %zu has a wrong key or port", i);
-		if (image_unpack_dct(&parent.dct, from->dct, err, errlen))
+		if (image_unpack_dct(&parent.dct, from->dct, err, errlen) ||
+		    image_unpack_transport(parent.transport, from->transport, err, errlen))
 			return -EINVAL;
 		memcpy(parent.key, from->key.data, MITOSIS_KEY_LEN);
 		added = image_add_parent(img, &parent);
@@ -572,7 +595,8 @@ static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, cha
 	for (i = 0; i < pb->n_address; i++)
 		if (mitosis_image_add_addr(img, pb->address[i]))
 			return image_no_memory(err, errlen);
-	ret = image_unpack_dct(&img->dct, pb->dct, err, errlen);
+	ret = image_unpack_dct(&img->dct, pb->dct, err, errlen) ? :
+	      image_unpack_transport(img->transport, pb->transport, err, errlen);
 	if (!ret)
 		ret = image_unpack_parents(img, pb, err, errlen);
 	if (ret)
@@ -828,8 +852,12 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 		parents[i].address = img->parents[i].addr;
 		parents[i].port = img->parents[i].port;
 		parents[i].dct = image_pack_dct(&img->parents[i].dct, &parent_dcts[i]);
+		parents[i].transport = *img->parents[i].transport ? img->parents[i].transport : NULL;
+		parents[i].has_insecure = img->parents[i].insecure;
+		parents[i].insecure = img->parents[i].insecure;
 	}
 	pb.dct = image_pack_dct(&img->dct, &dct);
+	pb.transport = *img->transport ? (char *)img->transport : NULL;
 	pb.parent = parent_ptrs;
 	pb.n_parent = img->nparents;
 	if (img->nmms) {

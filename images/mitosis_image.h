@@ -15,11 +15,12 @@
 #include "mitosis.h"
 
 #define MITOSIS_IMAGE_NAME	"mitosis.img"
-#define MITOSIS_IMAGE_VERSION	3U
+#define MITOSIS_IMAGE_VERSION	4U
 #define MITOSIS_IMAGE_MAX_LEN	(64U << 20)	/* bytes of a file */
 #define MITOSIS_IMAGE_MAX_ADDRS	16
 #define MITOSIS_IMAGE_MAX_MMS	65536
 #define MITOSIS_IMAGE_MAX_RUNS	(16U << 20)	/* all runs of lazy pages of a file; 256 MiB here */
+#define MITOSIS_IMAGE_TRANSPORT	8		/* bytes of a name, final NUL included */
 #define MITOSIS_IMAGE_MAX_HOST	256		/* bytes, final NUL included */
 
 /* First byte that no process of x86-64 can map, five-level page tables included. */
@@ -48,6 +49,8 @@ struct mitosis_image_inherited {
 struct mitosis_image_parent {
 	uint64_t snapshot;
 	uint8_t key[MITOSIS_KEY_LEN];
+	char transport[MITOSIS_IMAGE_TRANSPORT];	/* empty: dct where there is a dct, and else rc */
+	bool insecure;			/* over tcp, unencrypted */
 	uint16_t port;
 	char *addr;			/* numeric, but for people where there is a dct; owned */
 	struct mitosis_dct dct;		/* number 0: none, but address and port */
@@ -67,7 +70,8 @@ struct mitosis_image {
 	uint64_t snapshot;
 	uint8_t key[MITOSIS_KEY_LEN];
 	uint16_t port;
-	uint32_t flags;			/* MITOSIS_HOLD_F_* */
+	uint32_t flags;			/* MITOSIS_HOLD_F_*, MITOSIS_F_INSECURE: over tcp, unencrypted */
+	char transport[MITOSIS_IMAGE_TRANSPORT];	/* empty: dct where there is a dct, and else rc */
 	uint64_t created;		/* seconds since 1970; 0: not recorded */
 	char *host;			/* name of the source; NULL: not recorded; owned */
 	char **addrs;			/* numeric ones of the source, by preference; owned */

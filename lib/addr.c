@@ -112,7 +112,8 @@ int mitosis_default_addr(char *buf)
 	return found ? 0 : -ENODEV;
 }
 
-bool mitosis_addr_has_rdma(const char *addr)
+/* Whether a local network device that is wanted has the address. */
+static bool addr_find(const char *addr, bool (*wanted)(char *netdev))
 {
 	char text[MITOSIS_ADDR_LEN];
 	struct ifaddrs *all, *ifa;
@@ -135,9 +136,66 @@ bool mitosis_addr_has_rdma(const char *addr)
 		char buf[MITOSIS_ADDR_LEN];
 
 		found = ifa->ifa_addr && ifa->ifa_addr->sa_family == family &&
-			addr_format(ifa, buf) && !strcmp(buf, text) &&
-			addr_netdev_find(addr_is_netdev, ifa->ifa_name);
+			addr_format(ifa, buf) && !strcmp(buf, text) && wanted(ifa->ifa_name);
 	}
 	freeifaddrs(all);
 	return found;
+}
+
+static bool addr_has_rdma(char *netdev)
+{
+	return addr_netdev_find(addr_is_netdev, netdev);
+}
+
+bool mitosis_addr_has_rdma(const char *addr)
+{
+	return addr_find(addr, addr_has_rdma);
+}
+
+static bool addr_has_netdev(char *netdev)
+{
+	return *netdev;
+}
+
+bool mitosis_addr_is_local(const char *addr)
+{
+	return addr_find(addr, addr_has_netdev);
+}
+
+/* Of the IPv4 route to everywhere; empty: there is none. */
+static void addr_default_netdev(char name[IFNAMSIZ])
+{
+	FILE *f = fopen("/proc/net/route", "re");
+	unsigned long to, mask;
+	char line[256];
+
+	*name = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%15s %lx %*x %*x %*d %*d %*d %lx", name, &to, &mask) == 3 && !to && !mask)
+			break;
+		*name = 0;
+	}
+	if (f)
+		fclose(f);
+}
+
+int mitosis_local_addrs(char (*addrs)[MITOSIS_ADDR_LEN], size_t max)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	struct ifaddrs *all, *ifa;
+	char netdev[IFNAMSIZ];
+	size_t n = 0;
+	int pass;
+
+	if (getifaddrs(&all))
+		return -errno;
+	addr_default_netdev(netdev);
+	for (pass = 0; pass < 4; pass++)
+		for (ifa = all; ifa && n < max; ifa = ifa->ifa_next)
+			if (ifa->ifa_addr && ifa->ifa_addr->sa_family == families[pass % 2] &&
+			    !(ifa->ifa_flags & IFF_LOOPBACK) && ifa->ifa_flags & IFF_UP &&
+			    !strcmp(ifa->ifa_name, netdev) == (pass < 2) && addr_format(ifa, addrs[n]))
+				n++;
+	freeifaddrs(all);
+	return (int)n;
 }

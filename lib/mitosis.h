@@ -34,7 +34,9 @@ struct mitosis_proc {
 
 /* Where a snapshot is read from. */
 struct mitosis_where {
-	char addr[MITOSIS_ADDR_LEN];	/* numeric; for people where there is a dct */
+	char transport[8];		/* empty: dct where there is a dct, and else rc */
+	bool insecure;			/* over tcp, unencrypted */
+	char addr[MITOSIS_ADDR_LEN];	/* numeric; for people where there is a dct; empty with tcp: every one */
 	uint16_t port;
 	struct mitosis_dct dct;		/* number 0: none, but address and port */
 };
@@ -125,8 +127,11 @@ MITOSIS_API int mitosis_info(struct mitosis *ctl, struct mitosis_info *info);
 /* Whether transports, "dct,rc" say, names transport. */
 MITOSIS_API bool mitosis_transports_have(const char *transports, const char *transport);
 
-/* Those of transports ("dct,rc"; NULL: the module's setting) that are usable here; rc still needs an address. */
-MITOSIS_API int mitosis_usable(struct mitosis *ctl, const char *transports, char usable[MITOSIS_TRANSPORTS_LEN]);
+/*
+ * Those of transports ("dct,rc"; NULL: the module's setting) that are usable here; rc still needs an address. insecure, here and below: see
+ * MITOSIS_F_INSECURE.
+ */
+MITOSIS_API int mitosis_usable(struct mitosis *ctl, const char *transports, bool insecure, char usable[MITOSIS_TRANSPORTS_LEN]);
 
 /* Runs the self-test of the memory hooks; -ENOTCONN: they do not work on this kernel. */
 MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
@@ -138,14 +143,14 @@ MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
 MITOSIS_API int mitosis_stats(struct mitosis *ctl, uint64_t *stats, uint64_t *latency);
 
 /*
- * A transport reads from itself, as from another machine, and is refused what it should be; addr (may be NULL) is for rc. ns: what a READ of a
+ * A transport reads from itself, as from another machine, and is refused what it should be; addr (may be NULL) is for rc and tcp. ns: what a READ of a
  * page takes.
  */
-MITOSIS_API int mitosis_transport_test(struct mitosis *ctl, const char *transport, const char *addr, uint64_t *ns);
+MITOSIS_API int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool insecure, const char *addr, uint64_t *ns);
 
 /*
- * Source. transports ("dct", "rc" or several, "dct,rc", the best first), addr and name may be NULL, lease 0. Without transports it is the
- * module's setting; without addr not rc.
+ * Source. transports ("dct", "rc", "tcp" or several, "dct,rc", the best first), addr and name may be NULL, lease 0. Without transports it is the
+ * module's setting; without addr not rc. flags: MITOSIS_HOLD_F_*, MITOSIS_F_INSECURE.
  */
 MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr, const char *name,
 				    uint32_t lease, uint32_t flags, uint64_t *snapshot,
@@ -253,6 +258,15 @@ MITOSIS_API int mitosis_default_addr(char *buf);
 
 /* Whether a local network device with this numeric address has an RDMA device. */
 MITOSIS_API bool mitosis_addr_has_rdma(const char *addr);
+
+/*
+ * Addresses of this machine that others may reach, those of the default route's network device first, IPv4 before IPv6; loopback and
+ * link-local ones are left out. The number of them, at most max, or a negative errno.
+ */
+MITOSIS_API int mitosis_local_addrs(char (*addrs)[MITOSIS_ADDR_LEN], size_t max);
+
+/* Whether a local network device has this numeric address. */
+MITOSIS_API bool mitosis_addr_is_local(const char *addr);
 
 /*
  * fork() and exec() across machines. The caller needs CAP_SYS_ADMIN.

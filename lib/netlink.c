@@ -328,20 +328,25 @@ int mitosis_info(struct mitosis *ctl, struct mitosis_info *info)
 	return netlink_call(ctl, msg, "information", netlink_reply_info, info);
 }
 
+static int netlink_put_insecure(struct nl_msg *msg, bool insecure)
+{
+	return insecure ? nla_put_u32(msg, MITOSIS_A_FLAGS, MITOSIS_F_INSECURE) : 0;
+}
+
 static int netlink_reply_usable(struct nlattr **a, void *arg)
 {
 	attr_string(a, MITOSIS_A_TRANSPORT, arg, MITOSIS_TRANSPORTS_LEN);
 	return 0;
 }
 
-int mitosis_usable(struct mitosis *ctl, const char *transports, char usable[MITOSIS_TRANSPORTS_LEN])
+int mitosis_usable(struct mitosis *ctl, const char *transports, bool insecure, char usable[MITOSIS_TRANSPORTS_LEN])
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_INFO_GET, NLM_F_ACK, 0);
 
 	*usable = 0;
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, "transports");
-	if (transports && nla_put_string(msg, MITOSIS_A_TRANSPORT, transports))
+	if ((transports && nla_put_string(msg, MITOSIS_A_TRANSPORT, transports)) || netlink_put_insecure(msg, insecure))
 		return netlink_too_small(ctl, msg, "transports");
 	return netlink_call(ctl, msg, "transports", netlink_reply_usable, usable);
 }
@@ -435,7 +440,7 @@ static int netlink_reply_tested(struct nlattr **a, void *arg)
 	return 0;
 }
 
-int mitosis_transport_test(struct mitosis *ctl, const char *transport, const char *addr, uint64_t *ns)
+int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool insecure, const char *addr, uint64_t *ns)
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_XPRT_TEST, NLM_F_ACK, 0);
 	struct transport_tested tested = {};
@@ -445,7 +450,8 @@ int mitosis_transport_test(struct mitosis *ctl, const char *transport, const cha
 	snprintf(what, sizeof(what), "self-test of transport %s", transport);
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
-	if (nla_put_string(msg, MITOSIS_A_TRANSPORT, transport) || (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)))
+	if (nla_put_string(msg, MITOSIS_A_TRANSPORT, transport) || (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
+	    netlink_put_insecure(msg, insecure))
 		return netlink_too_small(ctl, msg, what);
 	ret = netlink_call(ctl, msg, what, netlink_reply_tested, &tested);
 	if (!ret && tested.error)
@@ -465,6 +471,7 @@ static int netlink_reply_created(struct nlattr **a, void *arg)
 	struct hold_created *created = arg;
 
 	created->snapshot = attr_u64(a, MITOSIS_A_SNAPSHOT);
+	attr_string(a, MITOSIS_A_TRANSPORT, created->where.transport, sizeof(created->where.transport));
 	created->where.port = attr_u16(a, MITOSIS_A_PORT);
 	attr_dct(a, &created->where.dct);
 	if (!created->snapshot || !a[MITOSIS_A_KEY] ||
@@ -492,13 +499,14 @@ int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char 
 	    (flags && nla_put_u32(msg, MITOSIS_A_FLAGS, flags)))
 		return netlink_too_small(ctl, msg, "snapshot");
 	snprintf(what, sizeof(what), "snapshot at address %s", addr ? addr : "none");
-	if (transports && !strcmp(transports, "dct"))
-		snprintf(what, sizeof(what), "snapshot over transport dct");
+	if (transports && !addr)
+		snprintf(what, sizeof(what), "snapshot over transport %s", transports);
 	ret = netlink_call(ctl, msg, what, netlink_reply_created, &created);
 	if (ret)
 		return ret;
 	*snapshot = created.snapshot;
 	*where = created.where;
+	where->insecure = !strcmp(where->transport, "tcp") && flags & MITOSIS_F_INSECURE;
 	if (!where->dct.number)
 		snprintf(where->addr, sizeof(where->addr), "%s", addr ? addr : "");
 	return 0;
@@ -758,6 +766,7 @@ static int netlink_reply_inherit(struct nlattr **a, void *arg)
 		.mm = attr_u32(a, MITOSIS_A_MM),
 		.parent = attr_u64(a, MITOSIS_A_PARENT),
 		.where.port = attr_u16(a, MITOSIS_A_PORT),
+		.where.insecure = attr_u32(a, MITOSIS_A_FLAGS) & MITOSIS_F_INSECURE,
 		.runs = runs ? nla_data(runs) : NULL,
 		.nruns = runs ? nla_len(runs) / sizeof(*in.runs) : 0,
 		.regions = regions ? nla_data(regions) : NULL,
@@ -768,6 +777,7 @@ static int netlink_reply_inherit(struct nlattr **a, void *arg)
 	if (!a[MITOSIS_A_KEY] || nla_len(a[MITOSIS_A_KEY]) != MITOSIS_KEY_LEN)
 		return -EBADMSG;
 	memcpy(in.key, nla_data(a[MITOSIS_A_KEY]), MITOSIS_KEY_LEN);
+	attr_string(a, MITOSIS_A_TRANSPORT, in.where.transport, sizeof(in.where.transport));
 	attr_string(a, MITOSIS_A_PEER_ADDR, in.where.addr, sizeof(in.where.addr));
 	attr_dct(a, &in.where.dct);
 	return dump->inherit(&in, dump->arg);
@@ -883,7 +893,8 @@ static int netlink_link_open(struct mitosis *ctl, uint64_t snapshot,
 	    (where->dct.number ? nla_put(msg, MITOSIS_A_DCT, sizeof(where->dct), &where->dct) :
 				 nla_put_string(msg, MITOSIS_A_PEER_ADDR, where->addr) ||
 				 nla_put_u16(msg, MITOSIS_A_PORT, where->port)) ||
-	    (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
+	    (*where->transport && nla_put_string(msg, MITOSIS_A_TRANSPORT, where->transport)) ||
+	    netlink_put_insecure(msg, where->insecure) || (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
 	    (give_up && nla_put_u32(msg, MITOSIS_A_GIVE_UP, give_up)))
 		return netlink_too_small(ctl, msg, what);
 	return netlink_call(ctl, msg, what, NULL, NULL);

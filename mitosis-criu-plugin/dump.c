@@ -88,11 +88,12 @@ static int dump_hold_over(const char *transports, char *addr, const char *name, 
 {
 	char usable[MITOSIS_TRANSPORTS_LEN] = "", *next = NULL, *transport;
 	struct mitosis_image *img = dump.img;
-	bool asked = *addr, tried = false;
+	bool asked = *addr, tried = false, insecure = plugin_setting("MITOSIS_INSECURE");
+	uint32_t flags = img->flags | (insecure ? MITOSIS_F_INSECURE : 0);
 	int ret = -ENODEV;
 
-	if (asked || mitosis_usable(dump.ctl, transports, usable) || !*usable) {
-		ret = mitosis_hold_create(dump.ctl, transports, asked ? addr : NULL, name, lease, img->flags, &img->snapshot, img->key,
+	if (asked || mitosis_usable(dump.ctl, transports, insecure, usable) || !*usable) {
+		ret = mitosis_hold_create(dump.ctl, transports, asked ? addr : NULL, name, lease, flags, &img->snapshot, img->key,
 					  where);
 		tried = true;
 	}
@@ -100,7 +101,7 @@ static int dump_hold_over(const char *transports, char *addr, const char *name, 
 		*addr = 0;
 		if (!strcmp(transport, "rc") && mitosis_default_addr(addr))
 			continue;
-		ret = mitosis_hold_create(dump.ctl, transport, *addr ? addr : NULL, name, lease, img->flags, &img->snapshot,
+		ret = mitosis_hold_create(dump.ctl, transport, *addr ? addr : NULL, name, lease, flags, &img->snapshot,
 					  img->key, where);
 		tried = true;
 	}
@@ -109,6 +110,24 @@ static int dump_hold_over(const char *transports, char *addr, const char *name, 
 	else if (ret)
 		plugin_say("no RDMA device here has an address: look at 'rdma link' and 'ip address', or set MITOSIS_ADDR");
 	return ret;
+}
+
+/* Where a reader finds it: at the address that was asked for, or, with tcp, at any that this machine has. */
+static int dump_add_addrs(const char *addr)
+{
+	char addrs[MITOSIS_IMAGE_MAX_ADDRS][MITOSIS_ADDR_LEN];
+	int n, i, ret = 0;
+
+	if (dump.img->dct.number)
+		return 0;
+	if (*addr)
+		return mitosis_image_add_addr(dump.img, addr);
+	n = mitosis_local_addrs(addrs, MITOSIS_IMAGE_MAX_ADDRS);
+	for (i = 0; i < n && !ret; i++)
+		ret = mitosis_image_add_addr(dump.img, addrs[i]);
+	if (!n)
+		plugin_say("no network device of this machine has an address that others could reach: see ip addr");
+	return n > 0 ? ret : -EADDRNOTAVAIL;
 }
 
 static int dump_hold_create(void)
@@ -138,13 +157,15 @@ static int dump_hold_create(void)
 		return ret;
 	img->port = where.port;
 	img->dct = where.dct;
+	img->flags |= where.insecure ? MITOSIS_F_INSECURE : 0;
+	snprintf(img->transport, sizeof(img->transport), "%s", where.transport);
 	explicit_bzero(&where, sizeof(where));
-	if (!img->host || (!img->dct.number && mitosis_image_add_addr(img, addr))) {
+	ret = img->host ? dump_add_addrs(addr) : -ENOMEM;
+	if (ret == -ENOMEM)
 		plugin_say("the dump can not be begun: no memory is left");
+	if (ret)
 		mitosis_release(dump.ctl, img->snapshot);
-		return -ENOMEM;
-	}
-	return 0;
+	return ret;
 }
 
 static int dump_record(void)

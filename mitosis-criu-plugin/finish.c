@@ -145,7 +145,10 @@ static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions
 
 static int finish_add_inherited(const struct mitosis_inherit_info *info, void *arg)
 {
-	struct mitosis_image_parent parent = { .snapshot = info->parent, .port = info->where.port, .addr = (char *)info->where.addr, .dct = info->where.dct };
+	struct mitosis_image_parent parent = {
+		.snapshot = info->parent, .port = info->where.port, .addr = (char *)info->where.addr, .dct = info->where.dct,
+		.insecure = info->where.insecure,
+	};
 	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, info->mm);
 	struct mitosis_image_inherited *in;
 	int ret = 0;
@@ -153,6 +156,7 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 
 	if (!mm)
 		return -EPROTO;
+	snprintf(parent.transport, sizeof(parent.transport), "%s", info->where.transport);
 	memcpy(parent.key, info->key, sizeof(parent.key));
 	in = mitosis_image_add_inherited(arg, mm, &parent);
 	explicit_bzero(parent.key, sizeof(parent.key));

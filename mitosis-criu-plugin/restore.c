@@ -110,16 +110,13 @@ static void restore_pagemaps_remove(void)
 	restore.lock = -1;
 }
 
-static int restore_link(uint64_t snapshot, const uint8_t *key, const char *addr, uint16_t port, const struct mitosis_dct *dct,
-			uint32_t give_up)
+/* What the source offers unencrypted is read only by who has been told to. */
+static int restore_may(bool insecure)
 {
-	struct mitosis_where where = { .port = port, .dct = *dct };
-	int ret;
-
-	snprintf(where.addr, sizeof(where.addr), "%s", addr);
-	ret = mitosis_link_open(restore.ctl, snapshot, key, &where, NULL, give_up);
-	explicit_bzero(&where, sizeof(where));
-	return ret;
+	if (!insecure || plugin_setting("MITOSIS_INSECURE"))
+		return 0;
+	plugin_say("the source offers its memory unencrypted over transport tcp: allow that with --insecure, or MITOSIS_INSECURE=1");
+	return -EPERM;
 }
 
 /* They stay open until our socket is closed, and then as long as somebody reads from them. */
@@ -131,7 +128,15 @@ static int restore_parents_open(uint32_t give_up)
 	for (i = 0; i < restore.img->nparents && !ret; i++) {
 		const struct mitosis_image_parent *p = &restore.img->parents[i];
 
-		ret = restore_link(p->snapshot, p->key, p->addr, p->port, &p->dct, give_up);
+		struct mitosis_where where = { .insecure = p->insecure, .port = p->port, .dct = p->dct };
+
+		ret = restore_may(p->insecure);
+		if (ret)
+			break;
+		snprintf(where.transport, sizeof(where.transport), "%s", p->transport);
+		snprintf(where.addr, sizeof(where.addr), "%s", p->addr);
+		ret = mitosis_link_open(restore.ctl, p->snapshot, p->key, &where, NULL, give_up);
+		explicit_bzero(&where, sizeof(where));
 		if (ret == -EEXIST)
 			ret = 0;
 		if (ret)
@@ -146,6 +151,9 @@ static int restore_link_open(void)
 	const char *transports = plugin_setting("MITOSIS_TRANSPORT");
 	struct mitosis_image *img = restore.img;
 	const char *offered = mitosis_image_transport(img);
+	struct mitosis_where where = {
+		.insecure = img->flags & MITOSIS_F_INSECURE, .port = img->port, .dct = img->dct,
+	};
 	uint32_t give_up;
 	size_t i;
 	int ret;
@@ -156,16 +164,21 @@ static int restore_link_open(void)
 		return -EPROTONOSUPPORT;
 	}
 
-	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up);
+	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ? : restore_may(where.insecure);
 	if (ret)
 		return ret;
+	snprintf(where.transport, sizeof(where.transport), "%s", offered);
 	ret = -ENOENT;
 	for (i = 0; i < (img->dct.number ? 1 : img->naddrs) && ret; i++) {
-		ret = restore_link(img->snapshot, img->key, img->dct.number ? "" : img->addrs[i], img->port, &img->dct, give_up);
+		snprintf(where.addr, sizeof(where.addr), "%s", img->dct.number ? "" : img->addrs[i]);
+		ret = mitosis_link_open(restore.ctl, img->snapshot, img->key, &where, NULL, give_up);
 		/* The children of one source on a node share a link. */
 		if (ret == -EEXIST)
-			return restore_parents_open(give_up);
+			break;
 	}
+	explicit_bzero(&where, sizeof(where));
+	if (ret == -EEXIST)
+		return restore_parents_open(give_up);
 	restore.link = !ret;
 	if (ret)
 		plugin_say("%s", mitosis_error(restore.ctl));

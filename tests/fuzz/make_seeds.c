@@ -67,6 +67,7 @@ int main(int argc, char **argv)
 	dirfd = open("image.seeds", O_RDONLY | O_DIRECTORY);
 	if (seed_image(dirfd, "sealed", sample_image()) || seed_image(dirfd, "open", sample_open_image()) ||
 	    seed_image(dirfd, "dct", sample_dct_image()) ||
+	    seed_image(dirfd, "tcp", sample_tcp_image()) ||
 	    seed_image(dirfd, "big", sample_big_image(64, 1)) || seed_image(dirfd, "holes", sample_big_image(64, 3)))
 		return 1;
 	close(dirfd);

@@ -230,6 +230,17 @@ struct mitosis_image *sample_dct_image(void)
 	return img;
 }
 
+struct mitosis_image *sample_tcp_image(void)
+{
+	struct mitosis_image *img = sample_image();
+
+	img->flags |= MITOSIS_F_INSECURE;
+	strcpy(img->transport, "tcp");
+	strcpy(img->parents[0].transport, "tcp");
+	img->parents[0].insecure = true;
+	return img;
+}
+
 struct mitosis_image *sample_open_image(void)
 {
 	struct mitosis_image *img = sample_begin();

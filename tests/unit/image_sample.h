@@ -36,6 +36,8 @@ void sample_ttys(struct sample *s, const uint32_t *types, size_t n, int of_sessi
 struct mitosis_image *sample_image(void);
 /* The same, offered over transport dct, and so is the other snapshot. */
 struct mitosis_image *sample_dct_image(void);
+/* The same, over transport tcp. */
+struct mitosis_image *sample_tcp_image(void);
 struct mitosis_image *sample_open_image(void);
 struct mitosis_image *sample_big_image(unsigned int mib, unsigned int every);
 

@@ -329,6 +329,29 @@ static void image_bad_dct(void)
 	mitosis_image_free(img);
 }
 
+static void image_transports(void)
+{
+	struct mitosis_image *img = sample_image(), *tcp = sample_tcp_image(), *dct = sample_dct_image();
+
+	CU_ASSERT_STRING_EQUAL(mitosis_image_transport(img), "rc");
+	CU_ASSERT_STRING_EQUAL(mitosis_image_transport(tcp), "tcp");
+	CU_ASSERT_STRING_EQUAL(mitosis_image_transport(dct), "dct");
+	strcpy(img->transport, "dct");
+	refused(img, "transport");
+	strcpy(img->transport, "rc");
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	strcpy(dct->transport, "dct");
+	CU_ASSERT_EQUAL(mitosis_image_check(dct, err, sizeof(err)), 0);
+	strcpy(dct->parents[0].transport, "tcp");
+	refused(dct, "parent 0 has a wrong transport");
+	strcpy(dct->parents[0].transport, "");
+	strcpy(dct->transport, "tcp");
+	refused(dct, "transport");
+	mitosis_image_free(img);
+	mitosis_image_free(tcp);
+	mitosis_image_free(dct);
+}
+
 static void image_bad_host(void)
 {
 	struct mitosis_image *img = sample_image();
@@ -554,6 +577,7 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 	if (a->host && b->host)
 		CU_ASSERT_STRING_EQUAL(a->host, b->host);
 	CU_ASSERT(!memcmp(&a->dct, &b->dct, sizeof(a->dct)));
+	CU_ASSERT_STRING_EQUAL(a->transport, b->transport);
 	CU_ASSERT_EQUAL_FATAL(a->naddrs, b->naddrs);
 	for (i = 0; i < a->naddrs; i++)
 		CU_ASSERT_STRING_EQUAL(a->addrs[i], b->addrs[i]);
@@ -580,17 +604,18 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 		CU_ASSERT(!memcmp(a->parents[i].key, b->parents[i].key, MITOSIS_KEY_LEN));
 		CU_ASSERT_STRING_EQUAL(a->parents[i].addr, b->parents[i].addr);
 		CU_ASSERT(!memcmp(&a->parents[i].dct, &b->parents[i].dct, sizeof(a->parents[i].dct)));
+		CU_ASSERT_STRING_EQUAL(a->parents[i].transport, b->parents[i].transport);
+		CU_ASSERT_EQUAL(a->parents[i].insecure, b->parents[i].insecure);
 	}
 }
 
 static void image_survives_the_file(void)
 {
-	struct mitosis_image *in[3] = { sample_image(), sample_open_image(), sample_dct_image() }, *out;
+	struct mitosis_image *in[] = { sample_image(), sample_open_image(), sample_dct_image(), sample_tcp_image() }, *out;
 	void *buf;
-	size_t len;
-	int i;
+	size_t len, i;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
 		CU_ASSERT_EQUAL_FATAL(mitosis_image_format(in[i], &buf, &len, err, sizeof(err)), 0);
 		CU_ASSERT_EQUAL_FATAL(mitosis_image_parse(buf, len, &out, err, sizeof(err)), 0);
 		images_are_equal(in[i], out);
@@ -1119,6 +1144,7 @@ static CU_TestInfo check_tests[] = {
 	{ "bad header fields", image_bad_header_fields },
 	{ "bad addresses", image_bad_addresses },
 	{ "bad DC target", image_bad_dct },
+	{ "transports", image_transports },
 	{ "bad host name", image_bad_host },
 	{ "bad processes", image_bad_processes },
 	{ "bad regions", image_bad_regions },

@@ -123,6 +123,9 @@ static void test_addr(void)
 	CU_ASSERT_FALSE(mitosis_addr_has_rdma("192.0.2.1"));
 	CU_ASSERT_FALSE(mitosis_addr_has_rdma("2001:db8::1"));
 	CU_ASSERT_FALSE(mitosis_addr_has_rdma("10.77.0.1; ls"));
+	CU_ASSERT_FALSE(mitosis_addr_is_local(""));
+	CU_ASSERT_FALSE(mitosis_addr_is_local("192.0.2.1"));
+	CU_ASSERT(mitosis_addr_is_local("127.0.0.1"));
 }
 
 /* Without the module there is a sentence that names it. */

@@ -2,7 +2,8 @@
 /*
  * The module by hand, without CRIU.
  *
- *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to know
+ *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to know. Environment, here and below: TRANSPORT
+ *						(default here: rc), MITOSIS_INSECURE
  *	ctl release SNAPSHOT
  *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory is held, taken
  *						from them, and comes back over a link to this very machine.
@@ -103,8 +104,14 @@ static void proc_get(pid_t pid, struct mitosis_proc *proc)
 	OK(mitosis_proc_get(pid, proc, NULL), "process");
 }
 
+static uint32_t insecure(void)
+{
+	return getenv("MITOSIS_INSECURE") ? MITOSIS_F_INSECURE : 0;
+}
+
 static void hold(char **argv, int argc)
 {
+	const char *transport = getenv("TRANSPORT");
 	struct regions rs = { .print = true };
 	struct mitosis_proc proc;
 	struct mitosis_run run;
@@ -115,7 +122,8 @@ static void hold(char **argv, int argc)
 	proc_get(atoi(argv[1]), &proc);
 	run.start = strtoull(argv[2], NULL, 0);
 	run.npages = strtoull(argv[3], NULL, 0);
-	OK(mitosis_hold_create(ctl, "rc", argv[0], "test", argc > 4 ? atoi(argv[4]) : 0, 0, &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, transport ? transport : "rc", argv[0], "test", argc > 4 ? atoi(argv[4]) : 0, insecure(), &id, key,
+			       &where), "hold");
 	OK(mitosis_hold_mm(ctl, id, proc.pid, &proc, NULL), "hold mm");
 	OK(mitosis_hold_pages(ctl, id, proc.pid, &run, 1), "hold pages");
 	OK(mitosis_hold_seal(ctl, id), "seal");
@@ -250,7 +258,7 @@ static const char *addr_of_hold(const char *addr)
 {
 	char usable[MITOSIS_TRANSPORTS_LEN];
 
-	OK(mitosis_usable(ctl, NULL, usable), "transports");
+	OK(mitosis_usable(ctl, NULL, insecure(), usable), "transports");
 	return strncmp(usable, "dct", 3) ? addr : NULL;
 }
 
@@ -268,7 +276,7 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	if (getenv("PREFETCH") && mitosis_prefetch_parse(getenv("PREFETCH"), &arm))
 		DIE("PREFETCH=%s is no policy", getenv("PREFETCH"));
 	stop_all(proc, pids, n);
-	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "lazify", 0, MITOSIS_HOLD_F_ONESHOT, &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "lazify", 0, MITOSIS_HOLD_F_ONESHOT | insecure(), &id, key, &where), "hold");
 	printf("%016llx\n", (unsigned long long)id);
 	for (int i = 0; i < n; i++) {
 		runs_find(proc[i].pid, &runs[i]);
@@ -346,7 +354,7 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 		fork_stopped[i] = proc[i].pid;
 	atexit(fork_go_on);
 	runs_find(proc[0].pid, &runs);
-	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "fork", 0, 0, &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "fork", 0, insecure(), &id, key, &where), "hold");
 	OK(mitosis_hold_mm(ctl, id, proc[0].pid, &proc[0], &proc[1]), "hold mm");
 	kill(proc[1].pid, SIGKILL);
 	OK(mitosis_hold_pages(ctl, id, proc[0].pid, runs.run, runs.n), "hold pages");
@@ -364,10 +372,12 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 
 static void link_once(uint64_t id, const char *hex, const char *addr, int port)
 {
-	struct mitosis_where where = { .port = port };
+	struct mitosis_where where = { .port = port, .insecure = insecure() };
 	uint8_t key[MITOSIS_KEY_LEN];
 
 	snprintf(where.addr, sizeof(where.addr), "%s", addr);
+	if (getenv("TRANSPORT"))
+		snprintf(where.transport, sizeof(where.transport), "%s", getenv("TRANSPORT"));
 	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
 		if (sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
 			DIE("%s is no key", hex);
