@@ -9,7 +9,7 @@ SPLATS='WARNING:|BUG:|Call Trace|UBSAN:|possible recursive|possible circular|inc
 
 # A case: name, seconds it may take, function, arguments. What the debug kernel takes longer is added by the runner.
 CASE_NAMES=()
-declare -A CASE_BOUND CASE_CALL CASE_MLX5
+declare -A CASE_BOUND CASE_CALL CASE_MLX5 CASE_RDMA CASE_TCP
 add() {
 	local name=$1 bound=$2
 	shift 2
@@ -18,10 +18,22 @@ add() {
 	CASE_CALL[$name]=$(printf '%q ' "$@")
 }
 
+# One for machines that have RDMA (not with run.sh --transport tcp).
+add_rdma() {
+	add "$@"
+	CASE_RDMA[$1]=1
+}
+
 # One for machines that have a ConnectX (run.sh --mlx5).
 add_mlx5() {
 	add "$@"
 	CASE_MLX5[$1]=1
+}
+
+# One for run.sh --transport tcp.
+add_tcp() {
+	add "$@"
+	CASE_TCP[$1]=1
 }
 
 fail() {
@@ -38,7 +50,7 @@ on() {
 	local m=$1
 	shift
 	# What waits in there gives up earlier, and says for what it waited. It knows itself that it is slow.
-	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} / SLOW * 3 / 4)) DRAIN=$((${BOUND:-120} / SLOW / 2)); $*"
+	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} / SLOW * 3 / 4)) DRAIN=$((${BOUND:-120} / SLOW / 2)) ${TRANSPORT:+MITOSIS_INSECURE=1}; $*"
 }
 
 drive() {
@@ -70,11 +82,11 @@ machines_size() {
 	[ "$KERNEL" != debug ] || SLOW=6 MEM=2048
 }
 
-# For those who boot machines: KERNEL, MEM, SLOW, KEEP, MLX5 and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
+# For those who boot machines: KERNEL, MEM, SLOW, KEEP, MLX5, TRANSPORT and logs are set. MORE_PAYLOAD: a second directory of what lies in a machine.
 machines_setup() {
 	local m
 	for m in a b; do
-		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * SLOW)) -- "tar -C / -xf - && echo $SLOW > /root/t/slow && sync &&
+		tar -cf - -C "$TOP/build/tests/vm/payload-$KERNEL" . ${MORE_PAYLOAD:+-C "$MORE_PAYLOAD" .} | rig run $m --timeout $((120 * SLOW)) -- "tar -C / -xf - && echo $SLOW > /root/t/slow && echo $TRANSPORT > /root/t/transport && sync &&
 			/root/t/setup.sh && /root/t/drive.sh clean" || return 1
 	done
 }

@@ -5,14 +5,18 @@ set -u
 # shellcheck source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 KERNELS=() ONLY='' SKIP='' LIST='' CASE='' KEEP='' MLX5=''
+# inherited by the cases, which are processes of their own
+export TRANSPORT=${TRANSPORT:-}
 
 usage() {
 	cat <<-END
-	usage: run.sh [--kernel 6.1|6.12|debug]... [--only REGEX] [--mlx5] [--list] [--keep]
+	usage: run.sh [--kernel 6.1|6.12|debug]... [--only REGEX] [--mlx5 | --transport tcp] [--list] [--keep]
 	  --kernel   which machines to boot; can be repeated; without: 6.12, then 6.1
 	  --only     cases whose name matches
 	  --skip     but not these
 	  --mlx5     machines with a modelled ConnectX, and the cases that need one as well
+	  --transport tcp
+	             machines without RDMA: memory goes over TCP, unencrypted
 	  --list     names the cases and ends
 	  --keep     leaves the machines up (rig -n vm-KERNEL) and uses those that are
 	END
@@ -26,6 +30,10 @@ while [ $# -gt 0 ]; do
 	--list) LIST=1 ;;
 	--keep) KEEP=1 ;;
 	--mlx5) MLX5=1 ;;
+	--transport)
+		[ "${2:?}" = tcp ] || { echo "run.sh: --transport is for tcp" >&2 && exit 2; }
+		TRANSPORT=$2 && shift
+		;;
 	--case) CASE=${2:?} && shift ;;
 	--help | -h) usage && exit 0 ;;
 	*) echo "run.sh: no option $1: see run.sh --help" >&2 && exit 2 ;;
@@ -51,7 +59,8 @@ fi
 
 selected=()
 for c in "${CASE_NAMES[@]}"; do
-	[[ -n $ONLY && ! $c =~ $ONLY ]] || [[ -n $SKIP && $c =~ $SKIP ]] || [[ -z $MLX5 && -n ${CASE_MLX5[$c]:-} ]] || selected+=("$c")
+	[[ -n $ONLY && ! $c =~ $ONLY ]] || [[ -n $SKIP && $c =~ $SKIP ]] || [[ -z $MLX5 && -n ${CASE_MLX5[$c]:-} ]] ||
+		[[ -n $TRANSPORT && -n ${CASE_RDMA[$c]:-} ]] || [[ -z $TRANSPORT && -n ${CASE_TCP[$c]:-} ]] || selected+=("$c")
 done
 if [ -n "$LIST" ]; then
 	printf '%s\n' "${selected[@]}"

@@ -97,7 +97,7 @@ device_here() {
 	there reads_on "$pid"
 	there drains "$pid"
 }
-add lost-source-device-removed-there 240 device_here
+add_rdma lost-source-device-removed-there 240 device_here
 
 device_source() {
 	lost_start 10
@@ -107,4 +107,4 @@ device_source() {
 	on a 'rdma link add rxe0 type rxe netdev eth0 && mitosis-cli release --all; /root/t/drive.sh source_idle'
 	drive prog dontneed
 }
-add lost-source-device-removed-at-source 300 device_source
+add_rdma lost-source-device-removed-at-source 300 device_source

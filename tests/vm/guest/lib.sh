@@ -6,6 +6,9 @@ BIN=/root/t/bin
 PEER=${PEER:-b}
 # How many times longer this kernel takes; the host has written it.
 SLOW=$(cat /root/t/slow 2>/dev/null || echo 1)
+# As run.sh was told; empty: the module's setting.
+TRANSPORT=$(cat /root/t/transport 2>/dev/null || true)
+[ -z "$TRANSPORT" ] || export TRANSPORT MITOSIS_INSECURE=1
 
 fail() {
 	echo "FAIL: $*"

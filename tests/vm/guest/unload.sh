@@ -1,5 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Unloads the modules; 1: something uses them.
-[ ! -d /sys/module/mitosis_dct ] || rmmod mitosis_dct || exit 1
+for m in mitosis_dct mitosis_tcp; do
+	[ ! -d "/sys/module/$m" ] || rmmod "$m" || exit 1
+done
 rmmod mitosis
