@@ -6,7 +6,7 @@ set -eu -o pipefail
 TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
 KERNEL=${KERNEL:-6.12}
 KEYS=${KEYS:-100000}
-TRANSPORT=${TRANSPORT:-}		# dct: over a modelled ConnectX, and over nothing else; rc: over soft RoCE
+TRANSPORT=${TRANSPORT:-}		# dct: over a modelled ConnectX, and over nothing else; rc: over soft RoCE; tcp: without RDMA, unencrypted
 RIG="$TOP/scripts/rig/rig -n demo"
 OUT=$TOP/build/demo
 mkdir -p "$OUT"
@@ -27,13 +27,16 @@ run() {
 
 trap '$RIG down' EXIT
 
-step "Two machines with Debian's kernel $KERNEL, unmodified, and an RDMA link"
+link="an RDMA link" mlx5=() migrate=/root/guest.sh
+case $TRANSPORT in
+dct) mlx5=(--mlx5) ;;
+tcp) link="no RDMA" migrate="MITOSIS_INSECURE=1 /root/guest.sh" ;;
+esac
+step "Two machines with Debian's kernel $KERNEL, unmodified, and $link"
 $RIG down
-mlx5=()
-[ "$TRANSPORT" != dct ] || mlx5=(--mlx5)
 $RIG up --kernel "$KERNEL" --machines 2 --mem 1536 "${mlx5[@]}"
 for m in a b; do
-	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- 'tar -C / -xf - && /root/t/setup.sh'
+	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- "tar -C / -xf - && echo $TRANSPORT > /root/t/transport && /root/t/setup.sh"
 	[ -z "$TRANSPORT" ] || run $m -- "echo $TRANSPORT > /sys/module/mitosis/parameters/transports"
 	$RIG put $m "$TOP/scripts/demo/compute.py" "$TOP/scripts/demo/guest.sh" /root/
 done
@@ -44,7 +47,7 @@ before=$(run a -- /root/guest.sh redis_digest)
 echo "digest of the data set: $before"
 
 step "mitosis-cli migrate --pid \$(pidof redis-server) --to b"
-run a --timeout 300 -- /root/guest.sh migrate | tee "$OUT/migrate.log"
+run a --timeout 300 -- "$migrate migrate" | tee "$OUT/migrate.log"
 $RIG get a /tmp/migrate.json "$OUT/migrate.json"
 
 step "B: the same redis"
@@ -69,7 +72,7 @@ run b -- 'redis-cli shutdown nosave' || true
 step "A Python program with threads in the middle of a computation"
 want=$(python3 "$TOP/scripts/demo/compute.py" "$OUT/compute" 150000 && cat "$OUT/compute")
 run a --timeout 120 -- /root/guest.sh compute_start 150000
-run a --timeout 300 -- /root/guest.sh compute_migrate
+run a --timeout 300 -- "$migrate compute_migrate"
 got=$(run b --timeout 300 -- /root/guest.sh compute_result)
 echo "result here, not moved: $want"
 echo "result on b, moved:     $got"

@@ -59,6 +59,10 @@ check-mlx5: $(VM_KERNELS:%=check-mlx5-%)
 check-mlx5-core: vm-payload-6.12 mlx5-model $(VECTORS)
 	@$(call run_vm,mlx5,6.12,$(VM_MLX5_CORE),--mlx5)
 
+# Machines without RDMA: memory goes over TCP.
+check-tcp-%: vm-payload-%
+	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^tcp),--transport tcp)
+
 .PHONY: check-vm-debug
 check-vm-debug: ONLY := $(or $(ONLY),$(VM_CORE)|^inject)
 check-vm-debug: debug-kernel check-core-debug

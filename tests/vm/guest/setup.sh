@@ -17,7 +17,7 @@ if [ -d /sys/module/mlx5_ib ] && [ ! -d /sys/module/mitosis_dct ]; then
 	insmod /root/t/mitosis_dct.ko
 fi
 # A machine without RDMA.
-if [ "$(cat /root/t/transport)" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
+if [ "$(cat /root/t/transport 2> /dev/null)" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
 	[ ! -d /sys/class/infiniband/rxe0 ] || rdma link delete rxe0
 	insmod /root/t/mitosis_tcp.ko
 	echo tcp > /sys/module/mitosis/parameters/transports
