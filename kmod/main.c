@@ -7,11 +7,6 @@
 #include "link.h"
 #include "netlink.h"
 #include "pager.h"
-#include "transport.h"
-
-static ushort port = MITOSIS_PORT;
-module_param(port, ushort, 0444);
-MODULE_PARM_DESC(port, "rdma_cm port on which snapshots are offered");
 
 static int __init mitosis_init(void)
 {
@@ -35,16 +30,11 @@ static int __init mitosis_init(void)
 	ret = hold_init();
 	if (ret)
 		goto err_link;
-	ret = xprt_rc_init(port);
-	if (ret)
-		goto err_hold;
 	ret = netlink_init();
 	if (ret)
-		goto err_xprt;
+		goto err_hold;
 	return 0;
 
-err_xprt:
-	xprt_rc_exit();
 err_hold:
 	hold_exit();
 err_link:
@@ -65,7 +55,6 @@ static void __exit mitosis_exit(void)
 	netlink_exit();
 	link_exit();
 	hold_exit();
-	xprt_rc_exit();
 	unmap_exit();
 	cache_exit();
 	hooks_exit();
@@ -78,3 +67,5 @@ module_exit(mitosis_exit);
 MODULE_DESCRIPTION("Keeps the memory of a process readable at its source and pages it in at its destination");
 MODULE_VERSION(MITOSIS_VERSION);
 MODULE_LICENSE("Dual MIT/GPL");
+/* Where there is RDMA; others are loaded by who wants them. */
+MODULE_SOFTDEP("post: mitosis_rc");

@@ -162,14 +162,10 @@ static int netlink_put_u64(struct sk_buff *skb, int attr, u64 value)
 	return nla_put_u64_64bit(skb, attr, value, MITOSIS_A_PAD);
 }
 
-static u16 netlink_port(void)
-{
-	return xprt_rc_port();
-}
-
+/* A descriptor has a port, be it of no use with dct. */
 static u16 netlink_hold_port(const struct hold *hold)
 {
-	return xprt_port(&hold->where) ? : netlink_port();
+	return xprt_port(&hold->where) ? : MITOSIS_PORT;
 }
 
 /* How a snapshot is reached besides by its address. */
@@ -199,7 +195,6 @@ static int netlink_info_get(struct sk_buff *req, struct genl_info *info)
 	if (!skb)
 		return -ENOMEM;
 	if (nla_put_string(skb, MITOSIS_A_VERSION, MITOSIS_VERSION) ||
-	    nla_put_u16(skb, MITOSIS_A_PORT, netlink_port()) ||
 	    nla_put_u8(skb, MITOSIS_A_HOOKS, hooks_ok()) ||
 	    nla_put_string(skb, MITOSIS_A_TRANSPORT, usable)) {
 		nlmsg_free(skb);
@@ -218,7 +213,7 @@ static int netlink_selftest(struct sk_buff *req, struct genl_info *info)
 static int netlink_say_unusable(struct genl_info *info, const char *names, int ret)
 {
 	if (ret == -EPROTONOSUPPORT)
-		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_dct, or mitosis_tcp");
+		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_rc, mitosis_dct or mitosis_tcp");
 	if (ret == -EPERM)
 		return netlink_say(info, ret, "memory goes over transport tcp unencrypted: allow that with --insecure, or MITOSIS_INSECURE");
 	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "tcp"))
@@ -453,6 +448,8 @@ static int netlink_say_not_reached(struct genl_info *info, const char *name, int
 	case -EPROTONOSUPPORT:
 		if (tcp)
 			return netlink_say(info, ret, "the source offers it over transport tcp, which is not loaded here: modprobe mitosis_tcp");
+		if (!dct)
+			return netlink_say(info, ret, "the source offers it over transport rc, which is not loaded here: modprobe mitosis_rc");
 		return netlink_say(info, ret, "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
 	case -EPERM:
 		return netlink_say(info, ret, "the source offers it over transport tcp, unencrypted: allow that with --insecure, or MITOSIS_INSECURE");

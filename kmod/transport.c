@@ -45,9 +45,7 @@ static struct xprt *xprt_get(const char *name)
 
 	mutex_lock(&xprt_lock);
 	list_for_each_entry(xprt, &xprt_list, list) {
-		/* mitosis.ko itself needs none: it releases all that is held before it goes */
-		if (!strcmp(xprt->name, name) &&
-		    (xprt->owner == THIS_MODULE || try_module_get(xprt->owner)))
+		if (!strcmp(xprt->name, name) && try_module_get(xprt->owner))
 			found = xprt;
 	}
 	mutex_unlock(&xprt_lock);
@@ -56,8 +54,7 @@ static struct xprt *xprt_get(const char *name)
 
 static void xprt_put(const struct xprt *xprt)
 {
-	if (xprt->owner != THIS_MODULE)
-		module_put(xprt->owner);
+	module_put(xprt->owner);
 }
 
 /* As xprt_get(); who asks for one by name may have it loaded. */

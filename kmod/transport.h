@@ -129,11 +129,6 @@ struct xprt {
 	void (*conn_close)(struct xprt_conn *conn);
 };
 
-/* Starts and stops listening on @port of every address. */
-int xprt_rc_init(u16 port);
-void xprt_rc_exit(void);
-u16 xprt_rc_port(void);
-
 void xprt_register(struct xprt *xprt);
 /* Nothing uses it any more: its module's references see to that. */
 void xprt_unregister(struct xprt *xprt);

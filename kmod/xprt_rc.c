@@ -90,6 +90,10 @@
  */
 #define CONN_STALL_TIMEOUT	(20 * HZ)
 
+static ushort port = MITOSIS_PORT;
+module_param(port, ushort, 0444);
+MODULE_PARM_DESC(port, "rdma_cm port on which snapshots are offered");
+
 static LIST_HEAD(rc_exposures);
 static DEFINE_MUTEX(rc_lock);		/* rc_exposures */
 static struct rdma_cm_id *xprt_listener;
@@ -781,7 +785,7 @@ static int rc_expose_region(struct xprt_exposure *base, u64 va, struct page **pa
 static void rc_expose_addr(struct xprt_exposure *base, struct xprt_addr *addr)
 {
 	addr->ip = to_rc_exposure(base)->addr;
-	((struct sockaddr_in6 *)&addr->ip)->sin6_port = cpu_to_be16(xprt_rc_port());
+	((struct sockaddr_in6 *)&addr->ip)->sin6_port = cpu_to_be16(port);
 }
 
 static void rc_expose_open(struct xprt_exposure *base)
@@ -1424,13 +1428,7 @@ static struct xprt xprt_rc = {
 	.conn_close = rc_conn_close,
 };
 
-u16 xprt_rc_port(void)
-{
-	/* Port and family are at the same place in both kinds of address. */
-	return be16_to_cpu(((struct sockaddr_in6 *)&xprt_listener->route.addr.src_addr)->sin6_port);
-}
-
-int xprt_rc_init(u16 port)
+static int __init rc_init(void)
 {
 	struct sockaddr_in6 addr = {
 		.sin6_family = AF_INET6,
@@ -1473,11 +1471,19 @@ err_peer_wq:
 	return ret;
 }
 
-/* All exposures and connections are gone by now. */
-void xprt_rc_exit(void)
+/* Exposures and connections hold the module. */
+static void __exit rc_exit(void)
 {
 	xprt_unregister(&xprt_rc);
 	rdma_destroy_id(xprt_listener);
 	destroy_workqueue(xprt_removal_wq);
 	destroy_workqueue(xprt_peer_wq);
 }
+
+module_init(rc_init);
+module_exit(rc_exit);
+
+MODULE_DESCRIPTION("Transport of mitosis over reliable connections of RDMA devices");
+MODULE_VERSION(MITOSIS_VERSION);
+MODULE_LICENSE("Dual MIT/GPL");
+MODULE_ALIAS("mitosis-xprt-rc");

@@ -43,7 +43,6 @@ struct mitosis_where {
 
 struct mitosis_info {
 	char version[32];
-	uint16_t port;
 	bool hooks;		/* the self-test of the memory hooks has passed */
 };
 

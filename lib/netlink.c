@@ -313,7 +313,6 @@ static int netlink_reply_info(struct nlattr **a, void *arg)
 	struct mitosis_info *info = arg;
 
 	attr_string(a, MITOSIS_A_VERSION, info->version, sizeof(info->version));
-	info->port = attr_u16(a, MITOSIS_A_PORT);
 	info->hooks = a[MITOSIS_A_HOOKS] && nla_get_u8(a[MITOSIS_A_HOOKS]);
 	return 0;
 }

@@ -75,7 +75,7 @@
  *		anonymous pages, calls madvise(MADV_DONTNEED) and mremap() to another address on them, and looks
  *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
  * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded, LATENCY of its faults
- * INFO_GET	[TRANSPORT] [, FLAGS] -> VERSION, PORT, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those of the given ones, or else of the
+ * INFO_GET	[TRANSPORT] [, FLAGS] -> VERSION, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those of the given ones, or else of the
  *		module's parameter transports, that are loaded and have a device; tcp with MITOSIS_F_INSECURE only)
  * XPRT_TEST	TRANSPORT [, ADDR] [, FLAGS] -> NS, of a READ of one page, or else ERROR and WHY. Exposes memory of the module's and reads it, as a peer
  *		would, over the same device; and sees that what is not exposed, and who has a wrong key, is refused.

@@ -23,7 +23,7 @@ add unload 180 unload
 unload_race() {
 	on a '(for i in $(seq 200); do /root/t/bin/ctl stat links; /root/t/bin/ctl fuzz $i 20; done) > /dev/null 2>&1 & pid=$!
 		/root/t/unload.sh
-		for i in $(seq 15); do insmod /root/t/mitosis.ko 2>/dev/null; rmmod mitosis 2>/dev/null; done
+		for i in $(seq 15); do for m in mitosis mitosis_'${TRANSPORT:-rc}'; do insmod /root/t/$m.ko; done 2>/dev/null; rmmod mitosis_'${TRANSPORT:-rc}' mitosis 2>/dev/null; done
 		kill $pid; wait $pid 2>/dev/null; /root/t/setup.sh' || fail "the module does not load again"
 }
 add unload-race 180 unload_race

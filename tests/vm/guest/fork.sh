@@ -914,7 +914,7 @@ work() {
 calls_begin() {
 	(
 		cd /sys/kernel/tracing || exit 1
-		echo ':mod:mitosis' > set_ftrace_filter && echo function > current_tracer && echo > trace
+		echo ':mod:mitosis*' > set_ftrace_filter && echo function > current_tracer && echo > trace
 	) || fail "the module's functions cannot be traced"
 }
 

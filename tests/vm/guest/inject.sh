@@ -13,15 +13,23 @@ PID=none
 [ -d $DEBUGFS/failslab ] || mount -t debugfs none $DEBUGFS
 [ -d $DEBUGFS/failslab ] || fail "this kernel has no fault injection"
 
-# range MODULE: from and size
+# range PATTERN: first byte and size of what modules of that name take
 range() {
-	sed -n "s/^$1 \\([0-9]*\\) .* \\(0x[0-9a-f]*\\).*/\\2 \\1/p" /proc/modules
+	local name size at from=$((1 << 62)) to=0
+	while read -r name size _ _ _ at _; do
+		# shellcheck disable=SC2053
+		[[ $name == $1 ]] || continue
+		# addresses of the kernel are negative to a shell
+		at=$((at)) from=$((at < from ? at : from)) to=$((to && to > at + size ? to : at + size))
+	done < /proc/modules
+	[ $to = 0 ] && echo 0 0 || echo $from $((to - from))
 }
 
-# inject PERCENT TIMES: where the module is on the stack. A ConnectX' driver leaks, with a warning, what it has no memory to destroy: not below it.
+# inject PERCENT TIMES: where one of our modules is on the stack. A ConnectX' driver leaks, with a warning, what it has no memory to destroy: not
+# below it.
 inject() {
 	local kind from size not_from not_size
-	read -r from size < <(range mitosis)
+	read -r from size < <(range 'mitosis*')
 	read -r not_from not_size < <(range mlx5_core)
 	for kind in failslab fail_page_alloc fail_usercopy; do
 		(

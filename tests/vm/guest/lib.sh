@@ -71,7 +71,7 @@ tree_of() {
 	done
 }
 
-# What uses mitosis.ko, but for modules that need it, as mitosis_dct does.
+# What uses mitosis.ko, but for modules that need it, as transports do.
 module_users() {
 	local holders
 	holders=$(find /sys/module/mitosis/holders -mindepth 1 | wc -l)

@@ -8,19 +8,23 @@ if [ -d /sys/module/mitosis ] && ! cat /root/t/mitosis*.ko | cmp -s - /run/mitos
 	/root/t/unload.sh
 fi
 if [ ! -d /sys/module/mitosis ]; then
-	modprobe -a ib_core rdma_cm rdma_rxe
 	insmod /root/t/mitosis.ko
 	cat /root/t/mitosis*.ko > /run/mitosis.ko.loaded
+fi
+# A machine without RDMA has nothing of it loaded.
+transport=$(cat /root/t/transport 2> /dev/null || true)
+if [ "$transport" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
+	[ ! -d /sys/class/infiniband/rxe0 ] || rdma link delete rxe0
+	modprobe -r -a rdma_rxe rdma_ucm
+	insmod /root/t/mitosis_tcp.ko
+	echo tcp > /sys/module/mitosis/parameters/transports
+elif [ "$transport" != tcp ] && [ ! -d /sys/module/mitosis_rc ]; then
+	modprobe -a ib_core rdma_cm rdma_rxe
+	insmod /root/t/mitosis_rc.ko
 fi
 # Where there is a ConnectX it is what snapshots are offered over.
 if [ -d /sys/module/mlx5_ib ] && [ ! -d /sys/module/mitosis_dct ]; then
 	insmod /root/t/mitosis_dct.ko
-fi
-# A machine without RDMA.
-if [ "$(cat /root/t/transport 2> /dev/null)" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
-	[ ! -d /sys/class/infiniband/rxe0 ] || rdma link delete rxe0
-	insmod /root/t/mitosis_tcp.ko
-	echo tcp > /sys/module/mitosis/parameters/transports
 fi
 # Programs that are moved must find the same directory on both sides.
 mkdir -p /tmp/mt

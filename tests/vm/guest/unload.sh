@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Unloads the modules; 1: something uses them.
-for m in mitosis_dct mitosis_tcp; do
+for m in mitosis_dct mitosis_tcp mitosis_rc; do
 	[ ! -d "/sys/module/$m" ] || rmmod "$m" || exit 1
 done
 rmmod mitosis
