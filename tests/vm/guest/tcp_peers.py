@@ -194,8 +194,10 @@ for what, message in (
     expect(what, True, is_closed(s))
     s.close()
 s, _ = greet()
-send(s, 2 * struct.pack('<HHHH', DONE, 0, 0, 0))
+send(s, struct.pack('<HHHH', DONE, 0, 0, 0))
 expect('DONE is noted', ACK, answer(s)[0])
+expect('after DONE it reads on', 'right', read(s, START))
+send(s, struct.pack('<HHHH', DONE, 0, 0, 0))
 expect('DONE twice', True, is_closed(s))
 
 random.seed(6)
