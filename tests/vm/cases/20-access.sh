@@ -5,6 +5,7 @@
 
 add_rdma access 240 on b /root/t/access.sh
 add_tcp tcp-peers 300 on b /root/t/tcp_peers.sh
+add_tcp tcp-source 240 drive tcp_source cow
 add_tcp tcp-loopback 120 on a "mitosis-cli check --transport tcp --insecure --loopback && mitosis-cli check --transport tcp --insecure --loopback --addr 10.77.0.1"
 add control 120 on a /root/t/control.sh
 

@@ -120,6 +120,23 @@ cmd_lazy() {
 	until_true 20 idle_source || fail "the source still holds memory"
 }
 
+# tcp_source NAME ARGS...: as lazy, over sources that are not as they should be. Each costs the connection, and the process nothing.
+cmd_tcp_source() {
+	local log=$T/tcp_source.log down n pid
+	down=$($BIN/ctl stat link_down)
+	rm -f $log
+	mkdir -p $T
+	python3 "${0%/*}/tcp_source.py" 7999 10.77.0.1 7574 $log < /dev/null > $log.err 2>&1 &
+	pid=$!
+	until_true 30 grep -q ^ready $log || fail "nobody stands between: $(cat $log.err)"
+	LINK_PORT=7999 DRAIN_MS=0 cmd_lazy "$@"
+	kill $pid
+	cat $log
+	n=$(grep -c '^did ' $log)
+	[ "$n" = 11 ] || fail "$n of 11 misdeeds were done"
+	[ $(($($BIN/ctl stat link_down) - down)) -ge 10 ] || fail "they have not cost connections"
+}
+
 # A process of whose memory the source cannot read two pages.
 cmd_unreadable() {
 	local id log=$T/unreadable.log unreadable
