@@ -712,6 +712,13 @@ u32 dc_initiator_send(struct dc_initiator *ini, const struct mlx5_av *av, const 
 	return index;
 }
 
+void dc_initiator_forget(struct dc_initiator *ini, u32 index)
+{
+	struct mlx5_wqe_ctrl_seg *ctrl = mlx5_frag_buf_get_wqe(&ini->fbc, index * DC_WQE_BBS);
+
+	memzero_explicit(ctrl + 1, sizeof(struct mlx5_wqe_datagram_seg));
+}
+
 void dc_initiator_ring(struct dc_initiator *ini)
 {
 	/* work requests before the record */

@@ -143,6 +143,8 @@ u32 dc_initiator_read(struct dc_initiator *ini, const struct mlx5_av *av, u64 ra
 		      dma_addr_t to, u32 lkey, u32 len);
 u32 dc_initiator_send(struct dc_initiator *ini, const struct mlx5_av *av,
 		      const void *msg /* DC_MSG_LEN */);
+/* The key of the target does not stay in a request that has completed, which others may not come after for long. */
+void dc_initiator_forget(struct dc_initiator *ini, u32 index);
 /* For at least one that has been posted since it was called last. */
 void dc_initiator_ring(struct dc_initiator *ini);
 

@@ -693,6 +693,15 @@ static void queue_measure(struct dc_queue *q, const struct dc_op *op)
 	q->wait_ns = (7ULL * q->wait_ns + min_t(u64, ns, U32_MAX / 8)) / 8;
 }
 
+/* The first of what is posted, which the device is done with. */
+static struct dc_op *queue_take(struct dc_queue *q)
+{
+	u32 slot = q->first++ & (DC_DEPTH - 1);
+
+	dc_initiator_forget(&q->ini, slot);
+	return q->slots[slot];
+}
+
 static void queue_complete(struct dc_queue *q, struct mlx5_cqe64 *cqe, struct list_head *ended)
 {
 	u8 opcode = get_cqe_opcode(cqe), syndrome = ((struct mlx5_err_cqe *)cqe)->syndrome;
@@ -711,8 +720,8 @@ static void queue_complete(struct dc_queue *q, struct mlx5_cqe64 *cqe, struct li
 	q->stalled = false;
 	/* They complete in order. */
 	do {
-		slot = q->first++ & (DC_DEPTH - 1);
-		op = q->slots[slot];
+		slot = q->first & (DC_DEPTH - 1);
+		op = queue_take(q);
 		if (ok) {
 			if (op->posted_ns)
 				queue_measure(q, op);
@@ -776,7 +785,7 @@ static void queue_reclaim(struct dc_queue *q, struct list_head *ended)
 		dc_cq_next(&q->ini.cq);
 	}
 	if (q->stalled && queue_used(q)) {
-		op = q->slots[q->first++ & (DC_DEPTH - 1)];
+		op = queue_take(q);
 		op->err = -ETIMEDOUT;
 		WRITE_ONCE(op->conn->where->slow, true);
 		list_add_tail(&op->list, ended);
@@ -784,7 +793,7 @@ static void queue_reclaim(struct dc_queue *q, struct list_head *ended)
 	}
 	q->stalled = false;
 	while (queue_used(q))
-		queue_flushed(q, q->slots[q->first++ & (DC_DEPTH - 1)]);
+		queue_flushed(q, queue_take(q));
 }
 
 /* The initiator is not up, and not soon. What it has not got goes elsewhere: connections are opened anew. */
