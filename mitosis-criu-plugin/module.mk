@@ -13,18 +13,18 @@ $(PLUGIN_OBJS): ALL_CFLAGS += $(if $(CRIU_INCLUDE),-isystem $(CRIU_INCLUDE))
 
 # What is undefined in it criu has.
 $(PLUGIN): $(PLUGIN_OBJS) $(FINISH_OBJ) $(B)/lib/libmitosis.a $(B)/images/libmitosis-image.a
-	$(CC) $(CFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(PLUGIN_OBJS) $(FINISH_OBJ) $(PLUGIN_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $(PLUGIN_OBJS) $(FINISH_OBJ) $(PLUGIN_LIBS)
 
 $(PLUGIN_FINISH): $(B)/mitosis-criu-plugin/finish_main.o $(FINISH_OBJ) $(B)/lib/libmitosis.a \
 		$(B)/images/libmitosis-image.a
-	$(CC) $(CFLAGS) -o $@ $(B)/mitosis-criu-plugin/finish_main.o $(FINISH_OBJ) $(PLUGIN_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(B)/mitosis-criu-plugin/finish_main.o $(FINISH_OBJ) $(PLUGIN_LIBS)
 
 .PHONY: install install-plugin
 install: install-plugin
 install-plugin: $(PLUGIN) $(PLUGIN_FINISH)
 	install -D -t $(PLUGIN_DIR) $(PLUGIN) $(PLUGIN_FINISH)
 	install -D -m 644 -t $(DESTDIR)/etc/criu mitosis-criu-plugin/mitosis-dump.conf \
-		mitosis-criu-plugin/mitosis-restore.conf
+		mitosis-criu-plugin/mitosis-restore.conf mitosis-criu-plugin/mitosis-plugin.conf
 
 ifneq ($(CRIU_INCLUDE),)
 all: $(PLUGIN) $(PLUGIN_FINISH)
