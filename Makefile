@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: MIT
 # Everything is built below build/; each room's rules stand in its own module.mk.
 
-VERSION := 0.1.0
+# The one place of the version is Debian's.
+VERSION := $(shell head -n 1 debian/changelog | tr -d '()' | cut -d ' ' -f 2)
 B := build
+prefix ?= /usr/local
+libdir ?= $(prefix)/lib
 
 CC ?= gcc
 PKGS := libnl-3.0 libnl-genl-3.0 libprotobuf-c json-c libcap
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -fPIC -fvisibility=hidden \
+WERROR ?= -Werror
+ALL_CFLAGS = -std=gnu11 -Wall -Wextra $(WERROR) -Wno-unused-parameter -fPIC -fvisibility=hidden \
 	-D_GNU_SOURCE -DMITOSIS_VERSION='"$(VERSION)"' -I. -Ikmod/uapi -I$(B)/images \
-	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CFLAGS)
+	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS) $(CFLAGS)
 
 .DEFAULT_GOAL := all
 .PHONY: all clean
@@ -25,4 +29,4 @@ $(B)/%.o: %.c
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' -not -path '*/rig/*' 2>/dev/null)
+-include $(shell find $(B) \( -path $(B)/rig -o -path $(B)/deb \) -prune -o -type f -name '*.d' -print 2>/dev/null)

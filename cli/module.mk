@@ -6,14 +6,16 @@ CLI_OBJS := $(patsubst cli/%.c,$(B)/cli/%.o,$(wildcard cli/*.c))
 $(CLI_OBJS): | $(IMAGE_PB:%=$(B)/images/%.pb-c.h)
 
 $(CLI): $(CLI_OBJS) $(B)/mitosis-criu-plugin/finish.o $(B)/lib/libmitosis.a $(B)/images/libmitosis-image.a
-	$(CC) $(CFLAGS) -o $@ $^ \
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ \
 		$(shell pkg-config --libs libnl-3.0 libnl-genl-3.0 libprotobuf-c json-c libcap 2>/dev/null)
 
 all: $(CLI)
 
-prefix ?= /usr/local
 .PHONY: install
 install: all
 	install -D -m 755 $(CLI) $(DESTDIR)$(prefix)/sbin/mitosis-cli
 	install -D -m 644 cli/mitosis-cli.bash-completion $(DESTDIR)$(prefix)/share/bash-completion/completions/mitosis-cli
-	install -D -m 644 docs/man/mitosis-cli.1 $(DESTDIR)$(prefix)/share/man/man1/mitosis-cli.1
+	for page in docs/man/*; do \
+		d=$(DESTDIR)$(prefix)/share/man/man$${page##*.}; \
+		install -d $$d && sed 's|@VERSION@|$(VERSION)|' $$page > $$d/$${page##*/} || exit 1; \
+	done

@@ -11,15 +11,19 @@ $(LIBMITOSIS): $(LIB_OBJS)
 	ar rcs $@ $^
 
 $(LIBMITOSIS_SO): $(LIB_OBJS)
-	$(CC) $(CFLAGS) -shared -Wl,-soname,libmitosis.so.0 -Wl,-z,defs -o $@ $^ $(LIB_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libmitosis.so.0 -Wl,-z,defs -o $@ $^ $(LIB_LIBS)
 
 all: $(LIBMITOSIS) $(LIBMITOSIS_SO)
 
 # The header includes "kmod/uapi/mitosis.h", which is found beside it.
 .PHONY: install-lib
 install: install-lib
-install-lib: $(LIBMITOSIS_SO)
-	install -D -m 644 $(LIBMITOSIS_SO) $(DESTDIR)$(prefix)/lib/libmitosis.so.0
-	ln -sf libmitosis.so.0 $(DESTDIR)$(prefix)/lib/libmitosis.so
+install-lib: $(LIBMITOSIS) $(LIBMITOSIS_SO)
+	install -D -m 644 $(LIBMITOSIS_SO) $(DESTDIR)$(libdir)/libmitosis.so.0
+	ln -sf libmitosis.so.0 $(DESTDIR)$(libdir)/libmitosis.so
+	install -D -m 644 -t $(DESTDIR)$(libdir) $(LIBMITOSIS)
+	install -d $(DESTDIR)$(libdir)/pkgconfig
+	sed 's|@prefix@|$(prefix)|; s|@libdir@|$(libdir)|; s|@VERSION@|$(VERSION)|' lib/libmitosis.pc.in \
+		> $(DESTDIR)$(libdir)/pkgconfig/libmitosis.pc
 	install -D -m 644 lib/mitosis.h $(DESTDIR)$(prefix)/include/mitosis/mitosis.h
 	install -D -m 644 kmod/uapi/mitosis.h $(DESTDIR)$(prefix)/include/mitosis/kmod/uapi/mitosis.h
