@@ -54,6 +54,7 @@ for p in "$@"; do
 	unit) run_part unit 600 make check-unit ;;
 	fuzz) run_part fuzz 600 make fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-20}" ;;
 	scripts) scripts_check 2>&1 | results ;;
+	manual) run_part manual 60 make check-man ;;
 	programs) run_part programs 900 make check-progs ;;
 	vm) run_part vm 4800 make -k -j2 check-vm check-more check-mlx5-core ;;
 	soak) run_part soak 86400 make check-vm ;;

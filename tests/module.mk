@@ -4,9 +4,12 @@
 
 include $(sort $(wildcard tests/*/module.mk))
 
-.PHONY: check check-debug lint soak
+.PHONY: check check-man check-debug lint soak
 check: deps
-	@tests/check.sh rig build unit fuzz scripts programs vm
+	@tests/check.sh rig build unit fuzz scripts manual programs vm
+
+check-man: $(CLI)
+	@tests/man.sh $(CLI)
 
 check-debug: deps
 	@tests/check.sh rig build vm-debug
