@@ -14,3 +14,15 @@ $(B)/kmod-$(KNAME)/mitosis.ko: $(KMOD_SRC)
 	cp -u kmod/*.[ch] kmod/Kbuild $(@D)/
 	cp -u kmod/uapi/*.h $(@D)/uapi/
 	$(MAKE) -C $(KDIR) M=$(abspath $(@D)) MITOSIS_VERSION=$(VERSION) W=1 $(if $(SPARSE),C=2) modules
+
+# How the system loads it, and its sources for dkms(8), which builds it for each kernel.
+DKMS_DIR = $(DESTDIR)/usr/src/mitosis-$(VERSION)
+.PHONY: install install-load install-dkms
+install: install-load
+install-load:
+	install -D -m 644 kmod/modules-load.conf $(DESTDIR)$(prefix)/lib/modules-load.d/mitosis.conf
+	install -D -m 644 kmod/udev.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/90-mitosis.rules
+install-dkms:
+	install -D -m 644 -t $(DKMS_DIR) kmod/*.[ch] kmod/Kbuild
+	install -D -m 644 -t $(DKMS_DIR)/uapi kmod/uapi/*.h
+	sed 's|@VERSION@|$(VERSION)|' kmod/dkms.conf > $(DKMS_DIR)/dkms.conf
