@@ -15,4 +15,4 @@ rig-down:
 debug-kernel: rig
 	@scripts/rig/debug-kernel.sh
 
-include scripts/demo/module.mk
+include scripts/deb/module.mk scripts/demo/module.mk

@@ -55,6 +55,7 @@ for p in "$@"; do
 	fuzz) run_part fuzz 600 make fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-20}" ;;
 	scripts) scripts_check 2>&1 | results ;;
 	manual) run_part manual 60 make check-man ;;
+	packages) run_part packages 900 make check-deb-build ;;
 	programs) run_part programs 900 make check-progs ;;
 	vm) run_part vm 4800 make -k -j2 check-vm check-more check-mlx5-core ;;
 	soak) run_part soak 86400 make check-vm ;;

@@ -6,7 +6,7 @@ include $(sort $(wildcard tests/*/module.mk))
 
 .PHONY: check check-man check-debug lint soak
 check: deps
-	@tests/check.sh rig build unit fuzz scripts manual programs vm
+	@tests/check.sh rig build unit fuzz scripts manual packages programs vm
 
 check-man: $(CLI)
 	@tests/man.sh $(CLI)
