@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # build.sh [VERSION]: Debian packages from what git knows of this tree, below build/deb/VERSION. With VERSION, another one than debian/changelog's.
-# Criu's header comes from the machines' root (make rig) where this Debian's libcriu-dev is older than the plugin needs.
+# Criu's header comes from the machines' root where this Debian's libcriu-dev is older than the plugin needs.
 set -euo pipefail
 # shellcheck source=../rig/lib.sh
 . "$(dirname "$(readlink -f "$0")")/../rig/lib.sh"
@@ -23,7 +23,7 @@ profile=()
 if ! dpkg --compare-versions "$(dpkg-query -W -f='${Version}' libcriu-dev 2> /dev/null || echo 0)" ge 4.1; then
 	profile=(-Ppkg.mitosis.criu-header)
 	export CRIU_INCLUDE=$TOP/build/rig/sysroot/usr/include/criu
-	[ -f "$CRIU_INCLUDE/criu-plugin.h" ] || die "criu's plugin header is missing: install libcriu-dev 4.1 or newer, or run 'make rig'"
+	make --no-print-directory rig
 fi
 cd "$SRC"
 dpkg-buildpackage -us -uc "${profile[@]}" > "$OUT/build.log" 2>&1 ||

@@ -2,7 +2,7 @@
 # deb: Debian packages, in build/deb/VERSION. deb-disk: a disk of a machine that has them.
 
 .PHONY: deb deb-disk
-deb: rig
+deb:
 	@scripts/deb/build.sh
 
 deb-disk: deb
