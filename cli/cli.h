@@ -109,6 +109,9 @@ int cli_spawn(char *const argv[], int in, int out, pid_t *pid);
  */
 const char *cli_test_step(const char *name);
 
+/* prometheus.c: stats has __MITOSIS_STAT_MAX elements, latency MITOSIS_LATENCY_MAX, users is {"UID": pages}; 0, or a libmitosis error. */
+int prometheus_print(struct mitosis *ctl, const uint64_t *stats, const uint64_t *latency, json_object *users);
+
 /* journal.c: what a side of a migration has promised; on disk when a call returns. */
 /* NULL, and errno: ENOENT when there is none. */
 json_object *journal_load(const char *id);

@@ -18,7 +18,7 @@ static const struct cli_command commands[] = {
 	{ "check", cmd_check, "[--pid PID] [--to HOST] [--addr ADDR] [--transport LIST] [--insecure] [--tcp-established] [--ssh COMMAND] [--json] | --transport NAME --loopback [--addr ADDR]", "say what would fail, touch nothing" },
 	{ "list", cmd_list, "[--json]", "snapshots held here, links and processes that miss pages" },
 	{ "show", cmd_show, "SNAPSHOT [--json]", "one of them" },
-	{ "stats", cmd_stats, "[--json] [--watch SECONDS]", "the module's counters" },
+	{ "stats", cmd_stats, "[--json|--prometheus] [--watch SECONDS]", "the module's counters" },
 	{ "release", cmd_release, "SNAPSHOT [--force] | --all", "let go of held memory" },
 	{ "resolve", cmd_resolve, "[ID --to HOST [--ssh COMMAND] | ID --here run|kill [--force]]",
 	  "end a migration that was cut off" },

@@ -231,18 +231,67 @@ static const char *ns_text(uint64_t ns)
 	return text;
 }
 
+enum stats_form { STATS_TEXT, STATS_JSON, STATS_PROMETHEUS };
+
+static void stats_text(const uint64_t *stats, const uint64_t *latency, json_object *users)
+{
+	int i;
+
+	for (i = 0; i < __MITOSIS_STAT_MAX; i++)
+		printf("%-20s %lu\n", mitosis_stat_name(i), (unsigned long)stats[i]);
+	for (i = 0; i < MITOSIS_LATENCY_MAX; i++)
+		if (latency[i])
+			printf("faults_below_%-8s %lu\n", ns_text(1ULL << i), (unsigned long)latency[i]);
+	json_object_object_foreach(users, uid, pages)
+		printf("pages_held_uid_%-5s %s\n", uid, json_object_get_string(pages));
+}
+
+static void stats_json(const uint64_t *stats, const uint64_t *latency, json_object *users)
+{
+	json_object *o = json_object_new_object();
+	int i;
+
+	json_object_object_add(o, "pages_held_by_uid", json_object_get(users));
+	for (i = 0; i < __MITOSIS_STAT_MAX; i++)
+		add_u64(o, mitosis_stat_name(i), stats[i]);
+	add_latency(o, latency);
+	printf("%s\n", json_object_to_json_string(o));
+	json_object_put(o);
+}
+
+static int stats_print(struct mitosis *ctl, enum stats_form form)
+{
+	uint64_t stats[__MITOSIS_STAT_MAX], latency[MITOSIS_LATENCY_MAX];
+	json_object *users = json_object_new_object();
+	int ret;
+
+	ret = mitosis_stats(ctl, stats, latency) ? : mitosis_hold_get(ctl, 0, stats_user, users);
+	if (!ret && form == STATS_PROMETHEUS)
+		ret = prometheus_print(ctl, stats, latency, users);
+	else if (!ret && form == STATS_JSON)
+		stats_json(stats, latency, users);
+	else if (!ret)
+		stats_text(stats, latency, users);
+	if (ret)
+		cli_say("%s", mitosis_error(ctl));
+	json_object_put(users);
+	fflush(stdout);
+	return ret;
+}
+
 int cmd_stats(int argc, char **argv)
 {
-	static const struct option options[] = { { "json", 0, NULL, 'j' }, { "watch", 1, NULL, 'w' },
-						 {} };
-	uint64_t stats[__MITOSIS_STAT_MAX], latency[MITOSIS_LATENCY_MAX];
+	static const struct option options[] = { { "json", 0, NULL, 'j' }, { "prometheus", 0, NULL, 'p' },
+						 { "watch", 1, NULL, 'w' }, {} };
+	enum stats_form form = STATS_TEXT;
 	struct mitosis *ctl;
-	bool json = false;
-	int c, watch = 0, i;
+	int c, watch = 0, ret;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'j')
-			json = true;
+			form = STATS_JSON;
+		else if (c == 'p')
+			form = STATS_PROMETHEUS;
 		else if (c == 'w')
 			watch = atoi(optarg);
 		else
@@ -251,42 +300,16 @@ int cmd_stats(int argc, char **argv)
 	ctl = cli_open();
 	if (!ctl)
 		return CLI_FAILED;
-	do {
-		json_object *o = json_object_new_object(), *users = json_object_new_object();
-
-		json_object_object_add(o, "pages_held_by_uid", users);
-		if (mitosis_stats(ctl, stats, latency) || mitosis_hold_get(ctl, 0, stats_user, users)) {
-			cli_say("%s", mitosis_error(ctl));
-			json_object_put(o);
-			mitosis_close(ctl);
-			return CLI_FAILED;
-		}
-		for (i = 0; i < __MITOSIS_STAT_MAX; i++) {
-			if (json)
-				add_u64(o, mitosis_stat_name(i), stats[i]);
-			else
-				printf("%-20s %lu\n", mitosis_stat_name(i), (unsigned long)stats[i]);
-		}
-		for (i = 0; i < MITOSIS_LATENCY_MAX && !json; i++)
-			if (latency[i])
-				printf("faults_below_%-8s %lu\n", ns_text(1ULL << i), (unsigned long)latency[i]);
-		add_latency(o, latency);
-		if (json) {
-			printf("%s\n", json_object_to_json_string(o));
-		} else {
-			json_object_object_foreach(users, uid, pages)
-				printf("pages_held_uid_%-5s %s\n", uid, json_object_get_string(pages));
-		}
-		json_object_put(o);
-		fflush(stdout);
-		if (watch > 0) {
-			sleep(watch);
-			if (!json)
-				putchar('\n');
-		}
-	} while (watch > 0);
+	for (;;) {
+		ret = stats_print(ctl, form);
+		if (ret || watch <= 0)
+			break;
+		sleep(watch);
+		if (form == STATS_TEXT)
+			putchar('\n');
+	}
 	mitosis_close(ctl);
-	return CLI_OK;
+	return ret ? CLI_FAILED : CLI_OK;
 }
 
 int cmd_release(int argc, char **argv)

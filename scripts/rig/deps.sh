@@ -10,7 +10,7 @@ gcc make pkg-config flex bison bc libelf-dev libssl-dev kmod rsync cpio xz-utils
 libnl-3-dev libnl-genl-3-dev protobuf-c-compiler libprotobuf-c-dev libcap-dev libcunit1-dev libjson-c-dev
 librdmacm-dev libibverbs-dev sparse clang clang-tidy shellcheck cppcheck
 libglib2.0-dev dpkg-dev debhelper dh-dkms lintian
-qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring busybox-static e2fsprogs openssh-client socat python3 gnuplot-nox
+qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring busybox-static e2fsprogs openssh-client socat python3 python3-prometheus-client gnuplot-nox
 "
 TRIXIE_KEY=/usr/share/keyrings/debian-archive-trixie-stable.gpg
 

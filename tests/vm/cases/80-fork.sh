@@ -71,6 +71,34 @@ add fork-terminal 180 on a "/root/t/fork.sh terminal 'exec /root/t/bin/speaker'"
 add fork-terminal-controlling 120 on a "/root/t/fork.sh controlling"
 add fork-terminal-job 180 on a "/root/t/fork.sh terminal '/root/t/bin/speaker; true'"
 
+# Both ways of saying it, when nothing has changed meanwhile.
+stats_take() {
+	# shellcheck disable=SC2016 # expanded there
+	on "$1" 'until [ "$json" = "$(mitosis-cli stats --json)" ]; do json=$(mitosis-cli stats --json); mitosis-cli stats --prometheus > /run/stats.prom; done
+		mitosis-cli stats --json > /run/stats.json'
+	rig get "$1" /run/stats.prom "$LOGS/$KERNEL/stats.prom-$1"
+	rig get "$1" /run/stats.json "$LOGS/$KERNEL/stats.json-$1"
+}
+
+# What --prometheus says is what --json says, and Prometheus' own library reads it.
+stats_compare() {
+	local m
+	for m in a b; do
+		stats_take $m
+		/usr/bin/python3 "$VM/prometheus.py" "$LOGS/$KERNEL/stats.prom-$m" "$LOGS/$KERNEL/stats.json-$m" || fail "what Prometheus is told of $m"
+	done
+}
+
+fork_stats() {
+	fork_do a stats_begin
+	stats_compare
+	grep -q '^mitosis_pages_held_by_uid{uid="0"} [1-9]' "$LOGS/$KERNEL/stats.prom-a" || fail "it is not said whose pages are held"
+	grep -q '^mitosis_pages_pending{.*} [1-9]' "$LOGS/$KERNEL/stats.prom-b" || fail "it is not said what the child misses"
+	grep -qE '^mitosis_link_down_seconds\{snapshot="[0-9a-f]{16}",source=".+",transport="(rc|dct|tcp)"\} 0' "$LOGS/$KERNEL/stats.prom-b" || fail "the link is not told of"
+	fork_do a stats_end
+}
+add fork-stats 180 fork_stats
+
 node_gone() {
 	on a "/root/t/fork.sh gone_start"
 	rig off b

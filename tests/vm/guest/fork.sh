@@ -763,6 +763,21 @@ cmd_foreign() {
 	tree_kill $ns
 }
 
+# A lazy child there, as long as nobody ends it.
+cmd_stats_begin() {
+	start
+	prepare
+	resume -n 1 --on "$PEER"
+}
+
+cmd_stats_end() {
+	parent_known
+	# shellcheck disable=SC2046
+	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' ')" || fail "the child there does not end"
+	until_true 20 mitosis-cli release "$SNAPSHOT" 2> /dev/null || fail "it cannot be released"
+	end_all
+}
+
 cmd_idle() {
 	until_true 20 idle_links && until_true 20 idle_source || fail "something is left: $(mitosis-cli list)"
 }
