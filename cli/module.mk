@@ -5,7 +5,7 @@ CLI_OBJS := $(patsubst cli/%.c,$(B)/cli/%.o,$(wildcard cli/*.c))
 
 $(CLI_OBJS): | $(IMAGE_PB:%=$(B)/images/%.pb-c.h)
 
-$(CLI): $(CLI_OBJS) $(B)/mitosis-criu-plugin/finish.o $(B)/lib/libmitosis.a $(B)/images/libmitosis-image.a
+$(CLI): $(CLI_OBJS) $(addprefix $(B)/mitosis-criu-plugin/,finish.o offer.o) $(B)/lib/libmitosis.a $(B)/images/libmitosis-image.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ \
 		$(shell pkg-config --libs libnl-3.0 libnl-genl-3.0 libprotobuf-c json-c libcap 2>/dev/null)
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "mitosis-criu-plugin/finish.h"
+#include "mitosis-criu-plugin/offer.h"
 #include "mitosis-criu-plugin/plugin.h"
 
 #define DUMP_PS_SOCKET		1000	/* as option ps-socket of mitosis-dump.conf says */
@@ -80,91 +81,34 @@ static int dump_finish_script(void)
 	return 0;
 }
 
-/*
- * An address says which port the memory is offered on, so none is made up for a transport that does without. addr, of MITOSIS_ADDR_LEN bytes, is
- * empty or what has been asked for; afterwards what has been given to the module.
- */
-static int dump_hold_over(const char *transports, char *addr, const char *name, uint32_t lease, struct mitosis_where *where)
-{
-	char usable[MITOSIS_TRANSPORTS_LEN] = "", *next = NULL, *transport;
-	struct mitosis_image *img = dump.img;
-	bool asked = *addr, tried = false, insecure = plugin_setting("MITOSIS_INSECURE");
-	uint32_t flags = img->flags | (insecure ? MITOSIS_F_INSECURE : 0);
-	int ret = -ENODEV;
-
-	if (asked || mitosis_usable(dump.ctl, transports, insecure, usable) || !*usable) {
-		ret = mitosis_hold_create(dump.ctl, transports, asked ? addr : NULL, name, lease, flags, &img->snapshot, img->key,
-					  where);
-		tried = true;
-	}
-	for (transport = asked ? NULL : strtok_r(usable, ",", &next); transport && ret; transport = strtok_r(NULL, ",", &next)) {
-		*addr = 0;
-		if (!strcmp(transport, "rc") && mitosis_default_addr(addr))
-			continue;
-		ret = mitosis_hold_create(dump.ctl, transport, *addr ? addr : NULL, name, lease, flags, &img->snapshot,
-					  img->key, where);
-		tried = true;
-	}
-	if (ret && tried)
-		plugin_say("%s", mitosis_error(dump.ctl));
-	else if (ret)
-		plugin_say("no RDMA device here has an address: look at 'rdma link' and 'ip address', or set MITOSIS_ADDR");
-	return ret;
-}
-
-/* Where a reader finds it: at the address that was asked for, or, with tcp, at any that this machine has. */
-static int dump_add_addrs(const char *addr)
-{
-	char addrs[MITOSIS_IMAGE_MAX_ADDRS][MITOSIS_ADDR_LEN];
-	int n, i, ret = 0;
-
-	if (dump.img->dct.number)
-		return 0;
-	if (*addr)
-		return mitosis_image_add_addr(dump.img, addr);
-	n = mitosis_local_addrs(addrs, MITOSIS_IMAGE_MAX_ADDRS);
-	for (i = 0; i < n && !ret; i++)
-		ret = mitosis_image_add_addr(dump.img, addrs[i]);
-	if (!n)
-		plugin_say("no network device of this machine has an address that others could reach: see ip addr");
-	return n > 0 ? ret : -EADDRNOTAVAIL;
-}
-
 static int dump_hold_create(void)
 {
-	char addr[MITOSIS_ADDR_LEN] = "", host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
-	const char *want = plugin_setting("MITOSIS_ADDR"), *transports = plugin_setting("MITOSIS_TRANSPORT");
+	char err[MITOSIS_ERROR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
+	struct mitosis_offer offer = {
+		.transports = plugin_setting("MITOSIS_TRANSPORT"), .addr = plugin_setting("MITOSIS_ADDR"), .name = name,
+		.insecure = plugin_setting("MITOSIS_INSECURE"),
+	};
 	struct mitosis_image *img = dump.img;
-	struct mitosis_where where;
-	uint32_t lease;
 	int ret;
 
-	ret = plugin_setting_u32("MITOSIS_LEASE", &lease);
+	ret = plugin_setting_u32("MITOSIS_LEASE", &offer.lease);
 	if (ret)
 		return ret;
-	if (want)
-		snprintf(addr, sizeof(addr), "%s", want);
 	if (plugin_setting("MITOSIS_ONESHOT"))
 		img->flags |= MITOSIS_HOLD_F_ONESHOT;
 	if (plugin_setting("MITOSIS_FOLLOW"))
 		img->flags |= MITOSIS_HOLD_F_FOLLOW;
 	gethostname(host, sizeof(host) - 1);
 	img->host = strdup(host);
+	if (!img->host) {
+		plugin_say("the dump can not be begun: no memory is left");
+		return -ENOMEM;
+	}
 	img->created = (uint64_t)time(NULL);
 	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ? : host);
-	ret = dump_hold_over(transports, addr, name, lease, &where);
+	ret = mitosis_offer(dump.ctl, img, &offer, err, sizeof(err));
 	if (ret)
-		return ret;
-	img->port = where.port;
-	img->dct = where.dct;
-	img->flags |= where.insecure ? MITOSIS_F_INSECURE : 0;
-	snprintf(img->transport, sizeof(img->transport), "%s", where.transport);
-	explicit_bzero(&where, sizeof(where));
-	ret = img->host ? dump_add_addrs(addr) : -ENOMEM;
-	if (ret == -ENOMEM)
-		plugin_say("the dump can not be begun: no memory is left");
-	if (ret)
-		mitosis_release(dump.ctl, img->snapshot);
+		plugin_say("%s", err);
 	return ret;
 }
 

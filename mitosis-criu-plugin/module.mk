@@ -5,7 +5,7 @@ CRIU_INCLUDE ?= $(firstword $(wildcard /usr/include/criu $(B)/rig/sysroot/usr/in
 PLUGIN := $(B)/mitosis-criu-plugin/mitosis_plugin.so
 PLUGIN_FINISH := $(B)/mitosis-criu-plugin/mitosis-dump-finish
 PLUGIN_OBJS := $(addprefix $(B)/mitosis-criu-plugin/,plugin.o dump.o snapshot.o restore.o)
-FINISH_OBJ := $(B)/mitosis-criu-plugin/finish.o
+FINISH_OBJ := $(addprefix $(B)/mitosis-criu-plugin/,finish.o offer.o)
 PLUGIN_LIBS = $(LIBMITOSIS) $(LIBMITOSIS_IMAGE) $(shell pkg-config --libs libnl-3.0 libnl-genl-3.0 libprotobuf-c)
 PLUGIN_DIR = $(DESTDIR)/usr/lib/mitosis/criu
 

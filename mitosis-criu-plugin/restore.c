@@ -26,6 +26,7 @@
 
 #include "images/pagemap.h"
 #include "images/record.h"
+#include "mitosis-criu-plugin/offer.h"
 #include "mitosis-criu-plugin/plugin.h"
 
 #define TLS_HEAD	4096	/* bytes from the thread pointer on */
@@ -149,13 +150,10 @@ static int restore_parents_open(uint32_t give_up)
 static int restore_link_open(void)
 {
 	const char *transports = plugin_setting("MITOSIS_TRANSPORT");
-	struct mitosis_image *img = restore.img;
+	const struct mitosis_image *img = restore.img;
 	const char *offered = mitosis_image_transport(img);
-	struct mitosis_where where = {
-		.insecure = img->flags & MITOSIS_F_INSECURE, .port = img->port, .dct = img->dct,
-	};
+	char err[MITOSIS_ERROR_LEN];
 	uint32_t give_up;
-	size_t i;
 	int ret;
 
 	if (transports && !mitosis_transports_have(transports, offered)) {
@@ -164,24 +162,16 @@ static int restore_link_open(void)
 		return -EPROTONOSUPPORT;
 	}
 
-	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ? : restore_may(where.insecure);
+	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ? : restore_may(img->flags & MITOSIS_F_INSECURE);
 	if (ret)
 		return ret;
-	snprintf(where.transport, sizeof(where.transport), "%s", offered);
-	ret = -ENOENT;
-	for (i = 0; i < (img->dct.number ? 1 : img->naddrs) && ret; i++) {
-		snprintf(where.addr, sizeof(where.addr), "%s", img->dct.number ? "" : img->addrs[i]);
-		ret = mitosis_link_open(restore.ctl, img->snapshot, img->key, &where, NULL, give_up);
-		/* The children of one source on a node share a link. */
-		if (ret == -EEXIST)
-			break;
-	}
-	explicit_bzero(&where, sizeof(where));
+	ret = mitosis_reach(restore.ctl, img, give_up, err, sizeof(err));
+	/* The children of one source on a node share a link. */
 	if (ret == -EEXIST)
 		return restore_parents_open(give_up);
 	restore.link = !ret;
 	if (ret)
-		plugin_say("%s", mitosis_error(restore.ctl));
+		plugin_say("%s", err);
 	return ret ? ret : restore_parents_open(give_up);
 }
 
