@@ -179,6 +179,13 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 			"no transport of %s can be used here", transports ? transports : "the module's parameter transports");
 }
 
+void check_reach(json_object *problems, json_object *unreached)
+{
+	json_object_object_foreach(unreached, name, why)
+		problem(problems, "see rdma link and ip addr on both machines, or name another address with --addr",
+			"the source is not reached over transport %s: %s", name, json_object_get_string(why));
+}
+
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable)
 {
 	char err[MITOSIS_ERROR_LEN];

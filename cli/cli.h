@@ -112,6 +112,19 @@ const char *cli_test_step(const char *name);
 /* prometheus.c: stats has __MITOSIS_STAT_MAX elements, latency MITOSIS_LATENCY_MAX, users is {"UID": pages}; 0, or a libmitosis error. */
 int prometheus_print(struct mitosis *ctl, const uint64_t *stats, const uint64_t *latency, json_object *users);
 
+/* probe.c */
+#define PROBES	4
+struct probe {
+	struct mitosis *ctl;
+	uint64_t snapshots[PROBES];
+	unsigned int n;
+};
+/* Offers a snapshot without memory over each of these transports, until probe_end(): [{"transport", "descriptor"}] for the destination. addr: NULL, or where. */
+json_object *probe_offer(struct probe *p, const char *transports, const char *addr);
+void probe_end(struct probe *p);
+/* Of the transports in @usable those stay over which the source is reached; of others unreached gets {NAME: why}. */
+void probe_try(json_object *probes, char *usable, json_object *unreached);
+
 /* journal.c: what a side of a migration has promised; on disk when a call returns. */
 /* NULL, and errno: ENOENT when there is none. */
 json_object *journal_load(const char *id);
@@ -153,6 +166,8 @@ bool cli_transports_are_good(const char *transports);
 /* Memory may go unencrypted over tcp: --insecure, which criu's plugin is told by MITOSIS_INSECURE. */
 void cli_set_insecure(bool insecure);
 bool cli_insecure(void);
+/* Of a machine that could not be reached over any transport: {NAME: why}. */
+void check_reach(json_object *problems, json_object *unreached);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
 void check_arrival(json_object *described, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */

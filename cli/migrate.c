@@ -86,7 +86,7 @@ static json_object *remote_expect(struct migrate *m, const char *key, int timeou
 	return NULL;
 }
 
-static json_object *hello(struct migrate *m, json_object *described, bool check_only)
+static json_object *hello(struct migrate *m, json_object *described, json_object *probes, bool check_only)
 {
 	json_object *o = wire_hello(m->id), *options = json_object_new_array();
 	int i;
@@ -94,6 +94,7 @@ static json_object *hello(struct migrate *m, json_object *described, bool check_
 	json_object_object_add(o, "check_only", json_object_new_boolean(check_only));
 	json_object_object_add(o, "transport", json_object_new_string(m->usable));
 	json_object_object_add(o, "insecure", json_object_new_boolean(cli_insecure()));
+	json_object_object_add(o, "probes", probes);
 	json_object_object_add(o, "give_up", json_object_new_int(m->give_up));
 	json_object_object_add(o, "timeout", json_object_new_int(m->timeout));
 	json_object_object_add(o, "tcp", json_object_new_boolean(m->tcp));
@@ -106,10 +107,18 @@ static json_object *hello(struct migrate *m, json_object *described, bool check_
 	return o;
 }
 
+/* What goes over another transport than the best one should not go unnoticed. */
+static void say_unreached(struct migrate *m, json_object *unreached)
+{
+	json_object_object_foreach(unreached, name, why)
+		cli_say("transport %s is not used, %s goes before it: %s", name, m->usable, json_object_get_string(why));
+}
+
 /* Both sides, before anything is touched. */
 static int preflight(struct migrate *m)
 {
-	json_object *problems = json_object_new_array(), *described = NULL, *answer;
+	json_object *problems = json_object_new_array(), *described = NULL, *answer, *unreached;
+	struct probe probe;
 	int ret;
 
 	m->problems = json_object_new_array();
@@ -126,8 +135,9 @@ static int preflight(struct migrate *m)
 		json_object_put(described);
 		return CLI_REFUSED;
 	}
-	wire_send(&m->wire, hello(m, described, m->check_only || ret != CLI_OK));
-	answer = remote_expect(m, "problems", 60);
+	wire_send(&m->wire, hello(m, described, probe_offer(&probe, m->usable, m->addr), m->check_only || ret != CLI_OK));
+	answer = remote_expect(m, "problems", WIRE_STALL_S + PROBES * MITOSIS_CONNECT_TIMEOUT);
+	probe_end(&probe);
 	if (!answer)
 		return CLI_REFUSED;
 	problems = json_object_object_get(answer, "problems");
@@ -136,6 +146,9 @@ static int preflight(struct migrate *m)
 	/* What the other side lacks is not offered to it. One that does not say is of before there was a choice. */
 	if (json_object_object_get_ex(answer, "transport", NULL)) {
 		snprintf(m->usable, sizeof(m->usable), "%s", jstr(answer, "transport"));
+		if (*m->usable && json_object_object_get_ex(answer, "unreached", &unreached) &&
+		    json_object_is_type(unreached, json_type_object))
+			say_unreached(m, unreached);
 	} else if (mitosis_transports_have(m->usable, "rc")) {
 		strcpy(m->usable, "rc");
 	} else if (ret == CLI_OK) {

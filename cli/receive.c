@@ -614,7 +614,7 @@ static int send_descriptor(struct receive *r, const char *name)
 
 int cmd_receive(int argc, char **argv)
 {
-	json_object *hello, *answer, *problems, *fork;
+	json_object *hello, *answer, *problems, *unreached, *fork;
 	char usable[MITOSIS_TRANSPORTS_LEN];
 	struct receive r = {};
 	bool check_only;
@@ -667,12 +667,17 @@ int cmd_receive(int argc, char **argv)
 	/* who migrates decides it for both sides */
 	cli_set_insecure(json_object_get_boolean(json_object_object_get(hello, "insecure")));
 	check_machine(problems, NULL, *jstr(hello, "transport") ? jstr(hello, "transport") : NULL, usable);
+	unreached = json_object_new_object();
+	probe_try(json_object_object_get(hello, "probes"), usable, unreached);
+	if (!*usable)
+		check_reach(problems, unreached);
 	check_arrival(json_object_object_get(hello, "process"), problems);
 	if (json_object_array_length(problems))
 		check_only = true;
 	answer = json_object_new_object();
 	json_object_object_add(answer, "problems", problems);
 	json_object_object_add(answer, "transport", json_object_new_string(usable));
+	json_object_object_add(answer, "unreached", unreached);
 	if (wire_send(&r.wire, answer) || check_only)
 		ret = check_only ? CLI_REFUSED : CLI_FAILED;
 	else if (json_object_object_get_ex(hello, "fork", &fork))

@@ -62,6 +62,17 @@ held_too_much() {
 }
 add one-copy-held-too-much 150 held_too_much
 
+# ssh gets through, what would bring the memory does not: the process is not touched.
+unreached() {
+	local rc=0
+	rig link b data down
+	on a "/root/t/drive.sh failing 'source is not reached over transport rc' --transport rc" || rc=$?
+	rig link b data up
+	on a '! test -e /run/mitosis/*/dump.log' || fail "criu has dumped"
+	return $rc
+}
+add one-copy-unreached 150 unreached
+
 # An ssh that takes in a few bytes at a time: the process does not stand still for as long as that goes on.
 slow_reader() {
 	on a 'cat > /run/drip <<-"END"
