@@ -6,7 +6,14 @@
 add_rdma access 240 on b /root/t/access.sh
 add_tcp tcp-peers 300 on b /root/t/tcp_peers.sh
 add_tcp tcp-source 240 drive tcp_source cow
-add_tcp tcp-loopback 120 on a "mitosis-cli check --transport tcp --insecure --loopback && mitosis-cli check --transport tcp --insecure --loopback --addr 10.77.0.1"
+# On a machine that has nothing of RDMA.
+tcp_loopback() {
+	on a '! grep -E "^(ib_core|rdma_cm|mitosis_rc) " /proc/modules' || fail "something of RDMA is loaded"
+	on a "mitosis-cli check --transport tcp --insecure --loopback"
+	on a "mitosis-cli check --transport tcp --insecure --loopback --addr 10.77.0.1"
+	on a '! env -u MITOSIS_INSECURE mitosis-cli check --transport tcp --loopback' || fail "it goes in the clear unasked"
+}
+add_tcp tcp-loopback 120 tcp_loopback
 add control 120 on a /root/t/control.sh
 
 unload() {

@@ -15,7 +15,8 @@ fi
 transport=$(cat /root/t/transport 2> /dev/null || true)
 if [ "$transport" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
 	[ ! -d /sys/class/infiniband/rxe0 ] || rdma link delete rxe0
-	modprobe -r -a rdma_rxe rdma_ucm
+	# whether it has gone case tcp-loopback looks at
+	modprobe -r rdma_ucm rdma_rxe ib_uverbs || true
 	insmod /root/t/mitosis_tcp.ko
 	echo tcp > /sys/module/mitosis/parameters/transports
 elif [ "$transport" != tcp ] && [ ! -d /sys/module/mitosis_rc ]; then
