@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
  * Memory for others to look at: a debugger, a core dump, a killer. It says where its content is and touches it no more;
- * with "touch" a thread reads it all over again, in order, and counts the rounds.
+ * with "touch" threads read it all over again, each a part of it in order, and say when all have been round. With "bad" a child
+ * touches a page of its own when there is a file target.bad.
  *
- *	target [now] [MB [touch|listen PORT [MB]]]
+ *	target [now] [MB [touch [THREADS [bad]]|listen PORT [MB]]]
  *
  * The second MB are of shared memory, which goes along with the images.
  */
@@ -11,20 +12,75 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-static uint64_t target_rounds;
+#define BLOCK (2 * MB) /* of a region */
+#define POLL_MS 20
+
 static char *target_area;
 static size_t target_len;
+static int target_threads = 1;
+static atomic_bool target_may;
+static atomic_int target_rounds;
 
 static void *touch(void *arg)
 {
+	size_t len = target_len / target_threads & ~(PAGE - 1), from = (long)arg * len, off;
+	bool first = true;
+
+	while (!atomic_load(&target_may))
+		prog_sleep_ms(POLL_MS);
 	for (;;) {
-		for (size_t off = 0; off < target_len; off += PAGE)
+		for (off = from; off < from + len; off += PAGE)
 			CHECK_CONTENT_AT(target_area, off, 64, 1, "page");
-		if (++target_rounds == 1)
+		if (first && atomic_fetch_add(&target_rounds, 1) + 1 == target_threads)
 			say("round");
-		prog_sleep_ms(20);
+		first = false;
+		prog_sleep_ms(POLL_MS * target_threads);
 	}
 	return NULL;
+}
+
+static void touch_start(void)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 16 * PAGE);
+	for (long i = 0; i < target_threads; i++)
+		CHECK(!pthread_create(&t, &attr, touch, (void *)i), "pthread_create failed");
+}
+
+/* The page has a region to itself. */
+static pid_t bad_start(void)
+{
+	char *bad = map_anon(NULL, 3 * BLOCK, PROT_NONE);
+	pid_t pid;
+
+	bad = map_anon((char *)(((uintptr_t)bad + BLOCK - 1) & ~(BLOCK - 1)), PAGE, PROT_READ | PROT_WRITE);
+	content_fill(bad, PAGE, 2);
+	pid = MUST(fork());
+	if (!pid) {
+		strcpy(strrchr(prog_go, '.'), ".bad");
+		prog_wait();
+		_exit(content_differs(bad, PAGE, 2) < 0 ? 0 : 1);
+	}
+	MUST(munmap(bad, PAGE));
+	say("bad %d %lu", (int)pid, (unsigned long)bad);
+	return pid;
+}
+
+_Noreturn static void touch_watch(pid_t bad)
+{
+	int status;
+
+	atomic_store(&target_may, true);
+	for (;;) {
+		if (bad && waitpid(bad, &status, WNOHANG) == bad) {
+			say("child ended with status %#x", status);
+			bad = 0;
+		}
+		prog_sleep_ms(POLL_MS);
+	}
 }
 
 static int listen_on(int port)
@@ -62,7 +118,7 @@ int main(int argc, char **argv)
 {
 	int arg = 1, fd = -1;
 	const char *mode;
-	pthread_t t;
+	pid_t bad = 0;
 
 	prog_init(argc, argv);
 	arg += prog_now;
@@ -71,7 +127,12 @@ int main(int argc, char **argv)
 	target_area = map_content(target_len, 1);
 	if (!strcmp(mode, "listen"))
 		fd = listen_on(argc > arg + 2 ? atoi(argv[arg + 2]) : 7000);
-	if (argc > arg + 3) {
+	if (!strcmp(mode, "touch")) {
+		target_threads = argc > arg + 2 ? atoi(argv[arg + 2]) : 1;
+		if (argc > arg + 3)
+			bad = bad_start();
+		touch_start();
+	} else if (argc > arg + 3) {
 		size_t len = atoi(argv[arg + 3]) * MB;
 
 		memset(MUST(mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)), 1, len);
@@ -85,6 +146,6 @@ int main(int argc, char **argv)
 	}
 	prog_ready();
 	if (!strcmp(mode, "touch"))
-		pthread_create(&t, NULL, touch, NULL);
+		touch_watch(bad);
 	prog_pass();
 }
