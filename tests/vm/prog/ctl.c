@@ -5,6 +5,7 @@
  *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to know. Environment, here and below: TRANSPORT
  *						(default here: rc), MITOSIS_INSECURE
  *	ctl release SNAPSHOT
+ *	ctl regions SNAPSHOT			prints MM START NPAGES RKEY of each
  *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory is held, taken
  *						from them, and comes back over a link to this very machine.
  *						DRAIN_MS < 0: without a drain; ctl drain SNAPSHOT starts it later.
@@ -18,6 +19,8 @@
  *						killed, the others go on
  *	ctl drain SNAPSHOT
  *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
+ *	ctl read SNAPSHOT KEY DCT START NPAGES RKEY	a process whose memory is that run of a snapshot, if what is said of it is true. DCT is as
+ *						hold prints it. Prints "read WORD", its first eight bytes, "killed", "refused" or "error: SENTENCE"
  *	ctl stat NAME				one counter
  *	ctl close SNAPSHOT			the link
  *	ctl fuzz SEED N				messages of random content to the module; none may be believed
@@ -85,6 +88,13 @@ struct regions {
 	bool print;
 };
 
+static int region_print(uint32_t mm, const struct mitosis_region *r, size_t n, void *arg)
+{
+	for (size_t i = 0; i < n; i++)
+		printf("%u %llu %u %u\n", mm, r[i].start, r[i].npages, r[i].rkey);
+	return 0;
+}
+
 static int region_add(uint32_t mm, const struct mitosis_region *r, size_t n, void *arg)
 {
 	struct regions *rs = arg;
@@ -110,9 +120,41 @@ static uint32_t insecure(void)
 	return getenv("MITOSIS_INSECURE") ? MITOSIS_F_INSECURE : 0;
 }
 
+static void dct_print(const struct mitosis_dct *dct)
+{
+	printf("dct ");
+	for (size_t i = 0; i < sizeof(dct->gid); i++)
+		printf("%02x", dct->gid[i]);
+	printf(",%u,%u,%016llx,%u\n", dct->lid, dct->number, dct->key, dct->mtu);
+}
+
+static void dct_parse(const char *text, struct mitosis_dct *dct)
+{
+	unsigned int lid, number, mtu;
+	unsigned long long key;
+
+	for (size_t i = 0; i < sizeof(dct->gid); i++, text += 2)
+		if (sscanf(text, "%2hhx", &dct->gid[i]) != 1)
+			DIE("%s is no GID", text);
+	if (sscanf(text, ",%u,%u,%llx,%u", &lid, &number, &key, &mtu) != 4)
+		DIE("%s is not LID, number, key and MTU", text);
+	dct->lid = lid;
+	dct->number = number;
+	dct->key = key;
+	dct->mtu = mtu;
+	dct->link = MITOSIS_DCT_IB;
+}
+
+static void key_parse(const char *hex, uint8_t *key)
+{
+	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
+			DIE("%s is no key", hex);
+}
+
 static void hold(char **argv, int argc)
 {
-	const char *transport = getenv("TRANSPORT");
+	const char *transport = getenv("TRANSPORT") ? getenv("TRANSPORT") : "rc";
 	struct regions rs = { .print = true };
 	struct mitosis_proc proc;
 	struct mitosis_run run;
@@ -123,8 +165,8 @@ static void hold(char **argv, int argc)
 	proc_get(atoi(argv[1]), &proc);
 	run.start = strtoull(argv[2], NULL, 0);
 	run.npages = strtoull(argv[3], NULL, 0);
-	OK(mitosis_hold_create(ctl, transport ? transport : "rc", argv[0], "test", argc > 4 ? atoi(argv[4]) : 0, insecure(), &id, key,
-			       &where), "hold");
+	OK(mitosis_hold_create(ctl, transport, strcmp(transport, "dct") ? argv[0] : NULL, "test", argc > 4 ? atoi(argv[4]) : 0,
+			       insecure(), &id, key, &where), "hold");
 	OK(mitosis_hold_mm(ctl, id, proc.pid, &proc, NULL), "hold mm");
 	OK(mitosis_hold_pages(ctl, id, proc.pid, &run, 1), "hold pages");
 	OK(mitosis_hold_seal(ctl, id), "seal");
@@ -132,6 +174,8 @@ static void hold(char **argv, int argc)
 	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
 		printf("%02x", key[i]);
 	printf("\nport %u\n", where.port);
+	if (where.dct.number)
+		dct_print(&where.dct);
 	OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 }
 
@@ -383,11 +427,61 @@ static void link_once(uint64_t id, const char *hex, const char *addr, int port)
 	snprintf(where.addr, sizeof(where.addr), "%s", addr);
 	if (getenv("TRANSPORT"))
 		snprintf(where.transport, sizeof(where.transport), "%s", getenv("TRANSPORT"));
-	for (int i = 0; i < MITOSIS_KEY_LEN; i++)
-		if (sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
-			DIE("%s is no key", hex);
+	key_parse(hex, key);
 	OK(mitosis_link_open(ctl, id, key, &where, NULL, 0), "link");
 	OK(mitosis_link_close(ctl, id), "close");
+}
+
+/* Stands still until its memory is another's, and looks at it. */
+static pid_t reader_start(const struct mitosis_run *run)
+{
+	void *at = (void *)(uintptr_t)run->start;
+	size_t len = run->npages * PAGE;
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
+			DIE("there is something at %p: %s", at, strerror(errno));
+		raise(SIGSTOP);
+		printf("read %#lx\n", (unsigned long)*(volatile uint64_t *)at);
+		exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+		DIE("the reader does not stop");
+	return pid;
+}
+
+static void read_once(uint64_t id, const char *hex, const char *dct, const struct mitosis_run *run, uint32_t rkey)
+{
+	struct mitosis_region region = { .start = run->start, .npages = run->npages, .rkey = rkey };
+	struct mitosis_where where = { .addr = "" };
+	uint8_t key[MITOSIS_KEY_LEN];
+	struct mitosis_proc proc;
+	int ret, status;
+	pid_t pid;
+
+	key_parse(hex, key);
+	dct_parse(dct, &where.dct);
+	ret = mitosis_link_open(ctl, id, key, &where, NULL, 0);
+	if (ret) {
+		if (ret == -EACCES)
+			printf("refused\n");
+		else
+			printf("error: %s\n", mitosis_error(ctl));
+		return;
+	}
+	pid = reader_start(run);
+	proc_get(pid, &proc);
+	OK(mitosis_attach_add(ctl, id, pid, 0, run, 1, &region, 1), "attach");
+	OK(mitosis_attach_arm(ctl, id, pid, &proc, &(struct mitosis_arm){ 0 }), "arm");
+	kill(pid, SIGCONT);
+	if (waitpid(pid, &status, 0) != pid)
+		DIE("the reader is gone");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		printf("killed\n");
+	else if (status)
+		DIE("the reader ends with status %#x", status);
 }
 
 static void stat_print(const char *name)
@@ -485,6 +579,12 @@ int main(int argc, char **argv)
 		OK(mitosis_link_close(ctl, strtoull(argv[2], NULL, 16)), "close");
 	else if (!strcmp(cmd, "link") && argc == 6)
 		link_once(strtoull(argv[2], NULL, 16), argv[3], argv[4], atoi(argv[5]));
+	else if (!strcmp(cmd, "regions") && argc == 3)
+		OK(mitosis_region_get(ctl, strtoull(argv[2], NULL, 16), region_print, NULL), "regions");
+	else if (!strcmp(cmd, "read") && argc == 8)
+		read_once(strtoull(argv[2], NULL, 16), argv[3], argv[4],
+			  &(struct mitosis_run){ .start = strtoull(argv[5], NULL, 0), .npages = strtoull(argv[6], NULL, 0) },
+			  strtoul(argv[7], NULL, 0));
 	else if (!strcmp(cmd, "stat") && argc == 3)
 		stat_print(argv[2]);
 	else if (!strcmp(cmd, "fuzz") && argc == 4)

@@ -5,8 +5,14 @@
  * with that of another region and goes on, writes if it may, and closes with a message. Each side
  * looks at the data. Sizes and times are those that mitosis chooses, so that what both ask the
  * device for can be compared.
+ *
+ *	dc peer LID DCTN KEY COMMAND	a peer of a snapshot's source, with whatever key and intentions
+ *
+ * COMMAND, and what it says, as "access" has it: read, again, write, atomic, send, imm. And of messages
+ *	junk SEED			as long as a reader's, and of random content
  */
 #include "prog.h"
+#include <endian.h>
 #include <infiniband/mlx5dv.h>
 #include <infiniband/verbs.h>
 
@@ -31,6 +37,9 @@ static struct ibv_port_attr port;
 static struct ibv_pd *pd;
 static struct ibv_mr *mr;
 static uint8_t *buf;
+static size_t buf_len = LEN;
+static uint64_t dci_ops =
+	IBV_QP_EX_WITH_RDMA_READ | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_SEND;
 static int access_flags = IBV_ACCESS_REMOTE_READ;
 
 static void die(const char *what)
@@ -54,8 +63,8 @@ static void device_open(const char *name)
 	OK(!ibv_query_port(ctx, 1, &port));
 	pd = ibv_alloc_pd(ctx);
 	OK(pd);
-	OK(!posix_memalign((void **)&buf, PAGE, LEN));
-	mr = ibv_reg_mr(pd, buf, LEN, IBV_ACCESS_LOCAL_WRITE | access_flags);
+	OK(!posix_memalign((void **)&buf, PAGE, buf_len));
+	mr = ibv_reg_mr(pd, buf, buf_len, IBV_ACCESS_LOCAL_WRITE | access_flags);
 	OK(mr);
 }
 
@@ -124,8 +133,7 @@ static struct ibv_qp *dci_make(struct ibv_cq *cq)
 		.cap = { .max_send_wr = BLOCKS / 2, .max_send_sge = 1, .max_inline_data = MESSAGE },
 		.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
 		.pd = pd,
-		.send_ops_flags =
-			IBV_QP_EX_WITH_RDMA_READ | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_SEND,
+		.send_ops_flags = dci_ops,
 	};
 	struct mlx5dv_qp_init_attr dc = {
 		.comp_mask = MLX5DV_QP_INIT_ATTR_MASK_DC | MLX5DV_QP_INIT_ATTR_MASK_QP_CREATE_FLAGS,
@@ -189,14 +197,14 @@ static void serve(int seconds)
 }
 
 struct target {
-	unsigned int lid, dctn, rkey;
+	unsigned int lid, dctn, rkey, imm;
 	uint64_t addr, key;
 	struct ibv_ah *ah;
 };
 
-enum op { READ, WRITE, SEND };
+enum op { READ, WRITE, SEND, SEND_IMM, ATOMIC };
 
-static void post(struct ibv_qp *dci, const struct target *t, enum op what, size_t at)
+static void post(struct ibv_qp *dci, const struct target *t, enum op what, size_t at, size_t len)
 {
 	struct ibv_qp_ex *qp = ibv_qp_to_qp_ex(dci);
 
@@ -212,12 +220,18 @@ static void post(struct ibv_qp *dci, const struct target *t, enum op what, size_
 	case SEND:
 		ibv_wr_send(qp);
 		break;
+	case SEND_IMM:
+		ibv_wr_send_imm(qp, htobe32(t->imm));
+		break;
+	case ATOMIC:
+		ibv_wr_atomic_fetch_add(qp, t->rkey, t->addr + at, 1);
+		break;
 	}
 	mlx5dv_wr_set_dc_addr(mlx5dv_qp_ex_from_ibv_qp_ex(qp), t->ah, t->dctn, t->key);
-	if (what == SEND)
-		ibv_wr_set_inline_data(qp, buf, MESSAGE);
+	if (what == SEND && len <= MESSAGE)
+		ibv_wr_set_inline_data(qp, buf, len);
 	else
-		ibv_wr_set_sge(qp, mr->lkey, (uintptr_t)buf + at, PIECE);
+		ibv_wr_set_sge(qp, mr->lkey, (uintptr_t)buf + at, len);
 }
 
 /* All pieces behind one doorbell. */
@@ -228,7 +242,7 @@ static void move(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *t, 
 
 	ibv_wr_start(ibv_qp_to_qp_ex(dci));
 	for (at = 0; at < LEN; at += PIECE)
-		post(dci, t, what, at);
+		post(dci, t, what, at, PIECE);
 	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
 	for (at = 0; at < LEN; at += PIECE) {
 		wc = wc_get(cq, 60);
@@ -257,8 +271,8 @@ static void refused(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *
 
 	memset(buf, 0, LEN);
 	ibv_wr_start(ibv_qp_to_qp_ex(dci));
-	post(dci, t, READ, 0);
-	post(dci, t, READ, PIECE);
+	post(dci, t, READ, 0, PIECE);
+	post(dci, t, READ, PIECE, PIECE);
 	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
 	status[0] = wc_get(cq, 60).status;
 	status[1] = wc_get(cq, 60).status;
@@ -271,19 +285,25 @@ static void refused(struct ibv_qp *dci, struct ibv_cq *cq, const struct target *
 	dci_start(dci);
 }
 
+/* An initiator, and a way to the target. */
+static struct ibv_qp *dci_for(struct target *t)
+{
+	struct ibv_ah_attr attr = { .dlid = t->lid, .port_num = 1 };
+	struct ibv_cq *cq = ibv_create_cq(ctx, BLOCKS / 2 - 1, NULL, NULL, 0);
+
+	OK(cq);
+	t->ah = ibv_create_ah(pd, &attr);
+	OK(t->ah);
+	return dci_make(cq);
+}
+
 static void use(struct target t)
 {
-	struct ibv_ah_attr attr = { .dlid = t.lid, .port_num = 1 };
+	struct ibv_qp *dci = dci_for(&t);
+	struct ibv_cq *cq = dci->send_cq;
 	struct target wrong;
-	struct ibv_cq *cq;
-	struct ibv_qp *dci;
 	size_t i;
 
-	cq = ibv_create_cq(ctx, BLOCKS / 2 - 1, NULL, NULL, 0);
-	OK(cq);
-	dci = dci_make(cq);
-	t.ah = ibv_create_ah(pd, &attr);
-	OK(t.ah);
 	read_all(dci, cq, &t, SERVED);
 	wrong = t;
 	wrong.key++;
@@ -303,21 +323,91 @@ static void use(struct target t)
 	for (i = 0; i < MESSAGE; i++)
 		buf[i] = i;
 	ibv_wr_start(ibv_qp_to_qp_ex(dci));
-	post(dci, &t, SEND, 0);
+	post(dci, &t, SEND, 0, MESSAGE);
 	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
 	OK(wc_get(cq, 60).status == IBV_WC_SUCCESS);
 	OK(!ibv_destroy_qp(dci) && !ibv_destroy_ah(t.ah) && !ibv_destroy_cq(cq));
 }
 
+/* One operation, and what comes of it. */
+static void operate(struct ibv_qp *dci, const struct target *t, enum op what, size_t len)
+{
+	enum ibv_wc_status status;
+
+	ibv_wr_start(ibv_qp_to_qp_ex(dci));
+	post(dci, t, what, 0, len);
+	OK(!ibv_wr_complete(ibv_qp_to_qp_ex(dci)));
+	status = wc_get(dci->send_cq, 60).status;
+	if (status)
+		printf("error: %s\n", ibv_wc_status_str(status));
+	else if (what == READ)
+		printf("read %#lx\n", (unsigned long)*(uint64_t *)buf);
+	else
+		printf("done\n");
+	fflush(stdout);
+}
+
+/* Some begin as a reader's messages do; what those leave zero is not. */
+static void junk_fill(uint64_t seed)
+{
+	static const uint8_t like[] = { 'D', 'd', 't', 'M', 1, 0, 1, 0 };
+
+	content_fill(buf, MESSAGE, seed);
+	memcpy(buf, like, seed % (sizeof(like) + 1));
+}
+
+static void peer(struct target t, const char *cmd, const uint64_t *arg)
+{
+	struct ibv_qp *dci = dci_for(&t);
+
+	t.addr = arg[0];
+	t.rkey = arg[1];
+	t.imm = arg[0];
+	content_fill(buf, buf_len, 3);
+	if (!strcmp(cmd, "junk")) {
+		junk_fill(arg[0]);
+		operate(dci, &t, SEND, MESSAGE);
+	} else if (!strcmp(cmd, "send")) {
+		operate(dci, &t, SEND, arg[0]);
+	} else if (!strcmp(cmd, "imm")) {
+		operate(dci, &t, SEND_IMM, 0);
+	} else if (!strcmp(cmd, "atomic")) {
+		operate(dci, &t, ATOMIC, 8);
+	} else {
+		operate(dci, &t, !strcmp(cmd, "write") ? WRITE : READ, arg[2]);
+	}
+	if (!strcmp(cmd, "again")) {
+		prog_wait();
+		operate(dci, &t, READ, arg[2]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	bool serves = argc >= 3 && !strcmp(argv[1], "serve"),
-	     uses = argc >= 6 && !strcmp(argv[1], "use");
+	     uses = argc >= 6 && !strcmp(argv[1], "use"),
+	     peers = argc >= 7 && !strcmp(argv[1], "peer");
+	uint64_t arg[3] = { 0 };
 
-	if (!serves && !uses) {
+	if (!serves && !uses && !peers) {
 		fprintf(stderr,
-			"usage: dc serve SECONDS [write]\n       dc use LID DCTN RKEY ADDR [write]\n");
+			"usage: dc serve SECONDS [write]\n       dc use LID DCTN RKEY ADDR [write]\n"
+			"       dc peer LID DCTN KEY COMMAND\n");
 		return 2;
+	}
+	if (peers) {
+		prog_init(1, argv);
+		for (int i = 6; i < argc && i < 9; i++)
+			arg[i - 6] = strtoull(argv[i], NULL, 0);
+		buf_len = 2 * MB;
+		dci_ops |= IBV_QP_EX_WITH_SEND_WITH_IMM | IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD;
+		device_open("mlx5_0");
+		peer((struct target){ .lid = atoi(argv[2]),
+				      .dctn = strtoul(argv[3], NULL, 0),
+				      .key = strtoull(argv[4], NULL, 16) },
+		     argv[5], arg);
+		/* All it has goes with the process. */
+		return 0;
 	}
 	if (!strcmp(argv[argc - 1], "write"))
 		access_flags |= IBV_ACCESS_REMOTE_WRITE;
