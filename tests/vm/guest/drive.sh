@@ -480,10 +480,11 @@ cmd_links_idle() {
 	until_true 30 idle_links || fail "links are left: $(mitosis-cli list)"
 }
 
-# Moved and lazy: nothing is read there until the file target.go is made, or the drain is let go. Prints the pid.
+# Moved and lazy: nothing is read there until the file target.go is made, or the drain is let go. Prints the pid. TARGET: what it is told.
 cmd_lost_start() {
 	on_peer "/root/t/drive.sh prepare target drain:hold && rm -f $T/target.go" || fail "machine $PEER does not answer"
-	start target 16 touch
+	# shellcheck disable=SC2086
+	start target ${TARGET:-16 touch}
 	# It stays as long as the receiver, which waits for the drain.
 	setsid -f mitosis-cli migrate --pid "$PID" --to "$PEER" --give-up "${GIVE_UP:-120}" > $T/migrate.log 2>&1 < /dev/null
 	until_true 60 is_gone "$PID" || migrate_failed 0

@@ -1048,6 +1048,23 @@ cmd_snapshot() {
 	echo "$SNAPSHOT"
 }
 
+# child PREFETCH NAME ARGS...: a child there, for what is done to it and to the machines.
+cmd_child() {
+	prog_start "${@:2}"
+	prepare
+	resume -n 1 --on "$PEER" --prefetch "$1"
+	on_peer "mkdir -p $OUT; cat > $OUT/resume" < $OUT/resume
+}
+
+# child_end NAME
+cmd_child_end() {
+	PID=$(sed -n 's/^ready //p' "$T/$1.log")
+	snapshot_known
+	end_there
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
 # The snapshot is as good as before, and goes when asked to.
 cmd_waiting_end() {
 	parent_known
