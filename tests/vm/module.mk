@@ -5,6 +5,8 @@ VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)
 VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|vectors|pyverbs-(mlx5_dc|mr|cq|srq)$$)
+VM_DCT_CORE := ^dct-(access|initiator-refused|released|unbind|lost-packets)|^(unload|lazy-threads|lazy-unreadable|migrate-threads|migrate-walk|migrate-falls-back|fork-remote|fork-chain|fork-revoke)$$
+VM_TCP_CORE := ^tcp|^(unload|lazy-threads|migrate-threads|migrate-walk|fork-remote)$$
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_dc := -lmlx5 -libverbs
@@ -57,11 +59,16 @@ check-mlx5-%: vm-payload-% mlx5-model $(VECTORS)
 	@$(call run_vm,mlx5,$*,$(or $(ONLY),^mlx5),--mlx5)
 check-mlx5: $(VM_KERNELS:%=check-mlx5-%)
 check-mlx5-core: vm-payload-6.12 mlx5-model $(VECTORS)
-	@$(call run_vm,mlx5,6.12,$(VM_MLX5_CORE),--mlx5)
+	@$(call run_vm,mlx5,6.12,$(VM_MLX5_CORE)|$(VM_DCT_CORE),--mlx5)
 
-# Machines without RDMA: memory goes over TCP.
+# Memory goes over dct, or, between machines without RDMA, over TCP: all cases that there are for it.
+.PHONY: check-tcp-core
+check-dct-%: vm-payload-% mlx5-model
+	@$(call run_vm,dct,$*,$(or $(ONLY),$(VM_CORE)|^(dct|lost-source|more|one-copy)),--mlx5)
 check-tcp-%: vm-payload-%
 	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^tcp),--transport tcp)
+check-tcp-core: vm-payload-6.12
+	@$(call run_vm,tcp,6.12,$(VM_TCP_CORE),--transport tcp)
 
 .PHONY: check-vm-debug
 check-vm-debug: ONLY := $(or $(ONLY),$(VM_CORE)|^inject)
