@@ -215,8 +215,8 @@ removed_at_source() {
 }
 
 for how in unbind unplug; do
-	add_mlx5 dct-$how-there 300 removed_there $how
-	add_mlx5 dct-$how-at-source 300 removed_at_source $how
+	add_mlx5 dct-$how-there 420 removed_there $how
+	add_mlx5 dct-$how-at-source 420 removed_at_source $how
 done
 
 # ---- a wire that is not good ----
@@ -261,10 +261,11 @@ add_mlx5 dct-not-ready 300 not_ready
 slow_wire() {
 	local again
 	again=$(figure a duplicate_request)
-	lost_start 120 "TARGET='16 touch 16'"
+	lost_start 120 "TARGET='4 touch 16'"
 	dct b is_dct
 	faults a delay-us 600000 rate-mbit 40
 	go
+	on b 'touch /tmp/mitosis-test-go'
 	goes_on
 	is_at_least "requests repeated" $(($(figure a duplicate_request) - again)) 20
 	faults a rate-mbit 0 delay-us 0
