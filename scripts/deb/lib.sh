@@ -65,11 +65,3 @@ root_run() {
 	rmdir "$work"
 	return $rc
 }
-
-# packages_both OLD NEW: of two versions, side by side, where the tests look for them.
-packages_both() {
-	rm -rf "$DEB/both"
-	mkdir -p "$DEB/both/old" "$DEB/both/new"
-	ln "$DEB/$1"/*.deb "$DEB/both/old/"
-	ln "$DEB/$2"/*.deb "$DEB/both/new/"
-}
