@@ -7,6 +7,7 @@ TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
 KERNEL=${KERNEL:-6.12}
 KEYS=${KEYS:-100000}
 TRANSPORT=${TRANSPORT:-}		# dct: over a modelled ConnectX, and over nothing else; rc: over soft RoCE; tcp: without RDMA, unencrypted
+PACKAGES=${PACKAGES:-}			# 1: machines on which the Debian packages are installed
 RIG="$TOP/scripts/rig/rig -n demo"
 OUT=$TOP/build/demo
 mkdir -p "$OUT"
@@ -27,16 +28,23 @@ run() {
 
 trap '$RIG down' EXIT
 
-link="an RDMA link" mlx5=() migrate=/root/guest.sh
+link="an RDMA link" up=() migrate=/root/guest.sh
 case $TRANSPORT in
-dct) mlx5=(--mlx5) ;;
+dct) up=(--mlx5) ;;
 tcp) link="no RDMA" migrate="MITOSIS_INSECURE=1 /root/guest.sh" ;;
 esac
 step "Two machines with Debian's kernel $KERNEL, unmodified, and $link"
 $RIG down
-$RIG up --kernel "$KERNEL" --machines 2 --mem 1536 "${mlx5[@]}"
+[ -z "$PACKAGES" ] || up+=(--root "$TOP/build/deb/installed.img")
+$RIG up --kernel "$KERNEL" --machines 2 --mem 1536 "${up[@]}"
 for m in a b; do
-	tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- "tar -C / -xf - && echo $TRANSPORT > /root/t/transport && /root/t/setup.sh"
+	if [ -n "$PACKAGES" ]; then
+		$RIG put $m "$TOP/scripts/deb/machine.sh" /root/
+		run $m -- "/root/machine.sh && modprobe mitosis && { modprobe -q mitosis_${TRANSPORT:-rc} || true; }"
+		run $m -- 'dpkg -s mitosis mitosis-dkms | grep -E "^(Package|Version)" | paste -s -d " "'
+	else
+		tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- "tar -C / -xf - && echo $TRANSPORT > /root/t/transport && /root/t/setup.sh"
+	fi
 	[ -z "$TRANSPORT" ] || run $m -- "echo $TRANSPORT > /sys/module/mitosis/parameters/transports"
 	$RIG put $m "$TOP/scripts/demo/compute.py" "$TOP/scripts/demo/guest.sh" /root/
 done
@@ -56,7 +64,7 @@ echo "digest of the data set: $after"
 [ "$before" = "$after" ] || die "the data set differs: digest $before on a, $after on b"
 run b -- 'redis-cli set written-on b && redis-cli get written-on' | tail -n 1 | grep -qx b || die "b's redis does not take a write"
 run a -- '! pidof redis-server' || die "redis-server is still on a"
-held=$(run a -- '/root/t/bin/ctl stat pages_held')
+held=$(run a -- "mitosis-cli stats | sed -n 's/^pages_held *//p'")
 [ "$held" = 0 ] || die "a still holds $held pages"
 echo "written to on b; a has let go of the memory"
 run b -- 'redis-cli shutdown nosave' || true
