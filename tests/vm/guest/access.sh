@@ -3,11 +3,11 @@
 # access.sh [rc|dct]: runs in machine b against snapshots of machine a: nobody without the key reads a byte, and nobody writes one. Who a peer
 # asks for is, over rc, a snapshot; over dct a LID and a DC target, which is reached without a connection.
 set -u
-TRANSPORT=${1:-rc}
 export TEST_DIR=/tmp/mt
 PEER=a
 # shellcheck source=lib.sh
 . "${0%/*}/lib.sh"
+TRANSPORT=${1:-rc}
 mkdir -p $TEST_DIR
 rm -f $TEST_DIR/{access,dc}.*
 
