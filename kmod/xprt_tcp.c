@@ -203,6 +203,7 @@ struct xtcp_conn {
 	struct xprt_read *rd;			/* whose data is coming */
 	size_t rd_off;
 	bool done_sent;
+	bool refused;				/* by the other side's verdict */
 };
 
 static struct xtcp_exposure *to_xtcp_exposure(struct xprt_exposure *base)
@@ -1244,7 +1245,8 @@ static int conn_recv_verdict(struct xtcp_conn *conn)
 	if (verdict->code != cpu_to_le32(XTCP_WELCOME)) {
 		pr_info_ratelimited("connection to %pISpc refused (reason %u)\n", &conn->peer,
 				    le32_to_cpu(verdict->code));
-		return verdict->code == cpu_to_le32(XTCP_REFUSED) ? -EACCES : -ECONNREFUSED;
+		conn->refused = verdict->code == cpu_to_le32(XTCP_REFUSED);
+		return conn->refused ? -EACCES : -ECONNREFUSED;
 	}
 	/* Somebody else at its address: the source may come back. */
 	if (!xtcp_is_sworn(conn->hmac, "source", &conn->hello, &conn->challenge, verdict->proof)) {
@@ -1589,6 +1591,9 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 		return &conn->base;
 	}
 err_close:
+	/* A route or a firewall that prohibits the way there is no word of the source's. */
+	if (ret == -EACCES && !conn->refused)
+		ret = -EHOSTUNREACH;
 	xtcp_conn_close(&conn->base);
 err:
 	memalloc_noio_restore(noio);
