@@ -18,6 +18,8 @@
 #define LINK_RETRY_MS 500
 /* Time for rdma_cm to repeat, after 4.3 s, a request that was lost. */
 #define LINK_RECONNECT_MS 10000
+/* What may be somebody else's word is the source's when it has been said for so long. */
+#define LINK_REFUSED_MS 10000
 #define LINK_BUSY_MS 20
 #define LINK_BUSY_TRIES ((MITOSIS_CONNECT_TIMEOUT + 5) * MSEC_PER_SEC / LINK_BUSY_MS)
 
@@ -348,6 +350,20 @@ static void link_drop_unwanted(struct link *link)
 	link_fail_reads(&unwanted);
 }
 
+/* Whether @ret, of a connection that has not come about, says that the source will never have one again. */
+static bool link_is_refused(struct link *link, long ret)
+{
+	u64 now = ktime_get_ns();
+
+	if (ret != -EACCES) {
+		link->refused_ns = 0;
+		return false;
+	}
+	if (!link->refused_ns)
+		link->refused_ns = now;
+	return !link->refuses_unproved || now - link->refused_ns > (u64)LINK_REFUSED_MS * NSEC_PER_MSEC;
+}
+
 static void link_reconnect_work(struct work_struct *work)
 {
 	struct link *link = container_of(to_delayed_work(work), struct link, work);
@@ -387,6 +403,7 @@ static void link_reconnect_work(struct work_struct *work)
 		}
 		link->state = MITOSIS_LINK_UP;
 		link->down_ns = 0;
+		link->refused_ns = 0;
 		list_splice_init(&link->parked, &parked);
 		spin_unlock_irq(&link->lock);
 		mitosis_stat_add(MITOSIS_STAT_LINK_RECOVERED, 1);
@@ -395,10 +412,10 @@ static void link_reconnect_work(struct work_struct *work)
 				    link->peer_text);
 		netlink_event(MITOSIS_EVENT_LINK_UP, link->id, 0, 0, 0);
 		link_repost(link, &parked);
-	} else if (PTR_ERR(conn) == -EACCES) {
+	} else if (link_is_refused(link, PTR_ERR(conn))) {
 		link_lose(link, EACCES);
 	} else if (ktime_get_ns() - down_ns > (u64)link->give_up * NSEC_PER_SEC) {
-		link_lose(link, ETIMEDOUT);
+		link_lose(link, PTR_ERR(conn) == -EACCES ? EACCES : ETIMEDOUT);
 	} else if (!READ_ONCE(link->closing)) {
 		link_queue(link, &link->work, LINK_RETRY_MS);
 	}
@@ -614,6 +631,7 @@ again:
 		link_put(link);
 		return ERR_PTR(ret);
 	}
+	link->refuses_unproved = conn->xprt->refuses_unproved;
 	spin_lock_irq(&link->lock);
 	link->conn = conn;
 	link->state = link->conn_died ? MITOSIS_LINK_DOWN : MITOSIS_LINK_UP;

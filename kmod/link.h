@@ -77,6 +77,8 @@ struct link {
 	struct xprt_conn *conn;
 	unsigned int conn_users;
 	bool conn_died;			/* since the latest connection was asked for */
+	bool refuses_unproved;		/* see struct xprt */
+	u64 refused_ns;			/* since when the source has refused each connection; 0: it has not */
 	struct link_page refused[LINK_REFUSED_MAX];	/* the source cannot read them */
 	unsigned int nrefused;
 	struct list_head parked;	/* reads that wait for a connection */

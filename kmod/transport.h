@@ -77,6 +77,8 @@ struct xprt {
 	bool refuses_alone;
 	/* Who is on the way can read and change what goes over it: it is for those who say that they allow that. */
 	bool in_clear;
+	/* -EACCES of conn_open() may be the word of anybody who has come to have the peer's address for a while. */
+	bool refuses_unproved;
 
 	/* 0; or why it can not be used here now, as a sentence without its end in @why. Sleeps. */
 	int (*usable)(char *why, size_t len);

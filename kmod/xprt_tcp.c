@@ -1607,6 +1607,7 @@ static struct xprt xprt_tcp = {
 	.owner = THIS_MODULE,
 	.refuses_alone = true,
 	.in_clear = true,
+	.refuses_unproved = true,
 	.expose_create = xtcp_expose_create,
 	.expose_addr = xtcp_expose_addr,
 	.expose_region = xtcp_expose_region,
