@@ -191,15 +191,15 @@ struct xtcp_conn {
 	enum conn_state state;
 	int err;
 	struct list_head pending;
-	bool done_wanted, acked, stalled;
+	bool done_wanted, acked;
 
-	/* conn_work() only; the watch looks at inflight and progress */
+	/* conn_work() only */
 	struct xtcp_io io;
 	struct xtcp_hello hello;
 	struct xtcp_challenge challenge;
 	struct xprt_read *reads[XTCP_DEPTH];
 	unsigned int inflight;
-	unsigned long progress;			/* jiffies of the last byte */
+	unsigned long progress;			/* jiffies of the last page, or of the first READ after a pause */
 	struct xprt_read *rd;			/* whose data is coming */
 	size_t rd_off;
 	bool done_sent;
@@ -1166,7 +1166,7 @@ static void conn_down(struct xtcp_conn *conn, int err, bool tell)
 		if (rd)
 			rd->done(rd, -EIO);
 	}
-	WRITE_ONCE(conn->inflight, 0);
+	conn->inflight = 0;
 	conn_fail_reads(&pending);
 	wake_up_all(&conn->wait);
 }
@@ -1175,16 +1175,25 @@ static void conn_down(struct xtcp_conn *conn, int err, bool tell)
 static void conn_watch(struct timer_list *timer)
 {
 	struct xtcp_conn *conn = from_timer(conn, timer, watch);
-	unsigned long by = READ_ONCE(conn->progress) + conn->stall;
 
-	if (READ_ONCE(conn->state) == CONN_DOWN || !READ_ONCE(conn->inflight))
-		return;
-	if (time_before(jiffies, by)) {
-		mod_timer(&conn->watch, by);
-		return;
-	}
-	WRITE_ONCE(conn->stalled, true);
 	conn_kick(conn);
+}
+
+/* For when all that has come has been taken: that this is late is not held against the source. */
+static bool conn_is_stalled(struct xtcp_conn *conn)
+{
+	unsigned long by = conn->progress + conn->stall;
+
+	if (!conn->inflight)
+		return false;
+	if (time_before(jiffies, by)) {
+		if (!timer_pending(&conn->watch))
+			mod_timer(&conn->watch, by);
+		return false;
+	}
+	pr_warn_ratelimited("connection to %pISpc: nothing has come for %u s\n", &conn->peer,
+			    jiffies_to_msecs(conn->stall) / 1000);
+	return true;
 }
 
 static void conn_set_state(struct xtcp_conn *conn, enum conn_state state)
@@ -1264,7 +1273,8 @@ static void conn_read_end(struct xtcp_conn *conn, unsigned int id, int err)
 	struct xprt_read *rd = conn->reads[id];
 
 	conn->reads[id] = NULL;
-	WRITE_ONCE(conn->inflight, conn->inflight - 1);
+	conn->inflight--;
+	conn->progress = jiffies;
 	rd->done(rd, err);
 }
 
@@ -1321,6 +1331,9 @@ static int conn_recv_data(struct xtcp_conn *conn)
 	if (ret <= 0)
 		return ret;
 	conn->rd_off += ret;
+	/* Whole pages count: with single bytes a source could keep its reader waiting for ever. */
+	if (offset_in_page(conn->rd_off) < ret)
+		conn->progress = jiffies;
 	if (ret == len) {
 		conn->rd = NULL;
 		conn_read_end(conn, le16_to_cpu(head->id), 0);
@@ -1330,8 +1343,6 @@ static int conn_recv_data(struct xtcp_conn *conn)
 
 static int conn_recv(struct xtcp_conn *conn)
 {
-	int ret;
-
 	switch (READ_ONCE(conn->state)) {
 	case CONN_CONNECT:
 		return conn_connected(conn);
@@ -1341,10 +1352,7 @@ static int conn_recv(struct xtcp_conn *conn)
 		return conn_recv_verdict(conn);
 	case CONN_GREETED:
 	case CONN_UP:
-		ret = conn->rd ? conn_recv_data(conn) : conn_recv_head(conn);
-		if (ret > 0)
-			WRITE_ONCE(conn->progress, jiffies);
-		return ret;
+		return conn->rd ? conn_recv_data(conn) : conn_recv_head(conn);
 	default:
 		return 0;
 	}
@@ -1373,7 +1381,7 @@ static bool conn_put_reads(struct xtcp_conn *conn)
 	head->type = cpu_to_le16(XTCP_READ);
 	head->count = cpu_to_le16(n);
 	read = (struct xtcp_read *)(head + 1);
-	WRITE_ONCE(conn->inflight, had + n);
+	conn->inflight = had + n;
 	for (; n; n--, read++) {
 		struct xprt_read *rd = rds[le16_to_cpu(head->count) - n];
 
@@ -1386,9 +1394,7 @@ static bool conn_put_reads(struct xtcp_conn *conn)
 		read->id = cpu_to_le16(id);
 	}
 	if (!had)
-		WRITE_ONCE(conn->progress, jiffies);
-	if (!timer_pending(&conn->watch))
-		mod_timer(&conn->watch, conn->progress + conn->stall);
+		conn->progress = jiffies;
 	return true;
 }
 
@@ -1416,11 +1422,6 @@ static int conn_step(struct xtcp_conn *conn)
 {
 	int sent, ret;
 
-	if (READ_ONCE(conn->stalled)) {
-		pr_warn_ratelimited("connection to %pISpc: nothing has come for %u s\n", &conn->peer,
-				    jiffies_to_msecs(conn->stall) / 1000);
-		return -ETIMEDOUT;
-	}
 	sent = READ_ONCE(conn->state) == CONN_CONNECT ? 0 : conn_send(conn);
 	/* What has come before the other side went is still taken. */
 	ret = conn_recv(conn);
@@ -1428,6 +1429,8 @@ static int conn_step(struct xtcp_conn *conn)
 		return ret;
 	if (!ret && (sent < 0 || io_is_closed(&conn->io)))
 		return sock_error(conn->io.sock->sk) ? : sent < 0 ? sent : -ECONNRESET;
+	if (!ret && conn_is_stalled(conn))
+		return -ETIMEDOUT;
 	return sent > 0 || ret;
 }
 
