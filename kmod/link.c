@@ -538,12 +538,15 @@ static struct link_mm *link_mm_new(struct link *link, u32 owner, u32 mm, u64 par
 }
 
 /* Another restore has opened it: it is not to go while this one gets ready. */
-static int link_join(struct link *link, u32 owner, const u8 *key)
+static int link_join(struct link *link, u32 owner, const u8 *key, bool insecure)
 {
 	int ret = -EAGAIN;
 
 	if (crypto_memneq(link->key, key, sizeof(link->key)))
 		return -EACCES;
+	/* Who has opened it may have allowed that, but not for the processes of this one. */
+	if (xprt_is_in_clear(link->transport) && !insecure)
+		return -EPERM;
 	mutex_lock(&link->mutex);
 	if (link_lost(link))
 		ret = -ESHUTDOWN;
@@ -599,7 +602,7 @@ again:
 	list_for_each_entry(other, &link_list, list) {
 		if (other->id != id)
 			continue;
-		ret = link_join(other, owner, key);
+		ret = link_join(other, owner, key, insecure);
 		mutex_unlock(&link_lock);
 		/* it is being connected, or, as its last process has just ended, on its way out */
 		if (ret == -EAGAIN && tries-- && !fatal_signal_pending(current)) {

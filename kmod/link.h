@@ -107,7 +107,8 @@ void link_exit(void);
 
 /*
  * Connects. Returns a referenced link or an ERR_PTR. -EEXIST: there is one, with this key, and it stays until @owner's netlink
- * socket is closed. -EACCES: refused, or there is one with another key.
+ * socket is closed. -EACCES: refused, or there is one with another key. -EPERM: it goes in the clear, which takes
+ * @insecure.
  */
 struct link *link_open(u32 owner, u64 id, const u8 *key, const char *transport, bool insecure,
 		       const struct sockaddr_storage *local, const struct xprt_addr *peer,

@@ -114,7 +114,7 @@ void xprt_usable(const char *names, bool insecure, char *usable, size_t len)
 	*usable = 0;
 	xprt_order_begin(&order, names);
 	while ((xprt = xprt_order_next(&order))) {
-		if ((!xprt->in_clear || insecure) &&
+		if ((!xprt_is_in_clear(xprt->name) || insecure) &&
 		    (!xprt->usable || !xprt->usable(why, sizeof(why))))
 			n += scnprintf(usable + n, len - n, "%s%s", n ? "," : "", xprt->name);
 		xprt_put(xprt);
@@ -140,7 +140,7 @@ struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
 
 	xprt_order_begin(&order, names);
 	while ((xprt = xprt_order_next(&order))) {
-		if (xprt->in_clear && !insecure) {
+		if (xprt_is_in_clear(xprt->name) && !insecure) {
 			/* what has been wrong with others is to be told rather */
 			if (PTR_ERR(ex) == -EPROTONOSUPPORT)
 				ex = ERR_PTR(-EPERM);
@@ -179,7 +179,7 @@ struct xprt_conn *xprt_conn_open(const char *name, bool insecure,
 	if (!xprt)
 		return ERR_PTR(-EPROTONOSUPPORT);
 	conn = ERR_PTR(-EPERM);
-	if (!xprt->in_clear || insecure)
+	if (!xprt_is_in_clear(name) || insecure)
 		conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
 	if (IS_ERR(conn))
 		xprt_put(xprt);

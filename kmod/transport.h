@@ -12,6 +12,7 @@
 
 #include <linux/in6.h>
 #include <linux/socket.h>
+#include <linux/string.h>
 #include <linux/types.h>
 
 #include "mitosis.h"
@@ -75,8 +76,6 @@ struct xprt {
 	struct list_head list;
 	/* A READ that is refused fails alone; otherwise it costs the connection. */
 	bool refuses_alone;
-	/* Who is on the way can read and change what goes over it: it is for those who say that they allow that. */
-	bool in_clear;
 	/* -EACCES of conn_open() may be the word of anybody who has come to have the peer's address for a while. */
 	bool refuses_unproved;
 
@@ -144,11 +143,20 @@ static inline u16 xprt_port(const struct xprt_addr *addr)
 /* For people. */
 void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);
 
+/*
+ * Who is on the way can read and change what goes over @name: it is for those who say that they allow that. Not to be asked of the
+ * transport, as one who may not use it is not to have it loaded.
+ */
+static inline bool xprt_is_in_clear(const char *name)
+{
+	return !strcmp(name, "tcp");
+}
+
 #define XPRT_NAME_LEN	8
 #define XPRT_NAMES_LEN	32
 
 /*
- * Those of @names that are usable here; NULL: of what the administrator prefers. @insecure, here and below: transports that are in_clear may be used,
+ * Those of @names that are usable here; NULL: of what the administrator prefers. @insecure, here and below: transports that are in the clear may be used,
  * and without it they fail with -EPERM.
  */
 void xprt_usable(const char *names, bool insecure, char *usable, size_t len);

@@ -1609,7 +1609,6 @@ static struct xprt xprt_tcp = {
 	.name = "tcp",
 	.owner = THIS_MODULE,
 	.refuses_alone = true,
-	.in_clear = true,
 	.refuses_unproved = true,
 	.expose_create = xtcp_expose_create,
 	.expose_addr = xtcp_expose_addr,

@@ -23,6 +23,10 @@ value() {
 	sed -nE "0,/^$2/s/^$2 (.*)/\1/p" <<< "$1"
 }
 
+has_link() {
+	[ "$(stat_of links)" = 1 ]
+}
+
 # Without the word that allows it nothing goes unencrypted.
 out=$(on_peer "TRANSPORT=tcp $BIN/ctl hold 10.77.0.1 $PID $A 512" 2>&1)
 expect "nothing is offered unencrypted unasked" "*unencrypted*--insecure*" "$out"
@@ -42,6 +46,16 @@ out=$(TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 $((PORT + 1)) 2>&
 expect "the module where nobody listens" "*nobody listens there*" "$out"
 out=$(TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 "$PORT" 2>&1)
 expect "the module with the right key" "" "$out"
+mkfifo $TEST_DIR/tcp.stay
+TRANSPORT=tcp STAY=1 $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 "$PORT" < $TEST_DIR/tcp.stay &
+exec 4> $TEST_DIR/tcp.stay
+until_true 30 has_link || echo "not ok a link stays: there is none"
+out=$(TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 "$PORT" 2>&1)
+expect "a link that is there" "*is open already*" "$out"
+out=$(env -u MITOSIS_INSECURE TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 "$PORT" 2>&1)
+expect "one that is there is not joined unencrypted unasked" "*unencrypted*--insecure*" "$out"
+exec 4>&-
+wait
 
 on_peer "dd if=/proc/$PID/mem bs=4096 skip=$((A / 4096)) count=512 2> /dev/null" > $TEST_DIR/tcp.memory
 (

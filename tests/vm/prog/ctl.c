@@ -18,7 +18,7 @@
  *						its mappings, get their memory from it and share what they read. One that cannot is
  *						killed, the others go on
  *	ctl drain SNAPSHOT
- *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it
+ *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it; with STAY, when there is something to read, or nothing any more
  *	ctl read SNAPSHOT KEY DCT START NPAGES RKEY	a process whose memory is that run of a snapshot, if what is said of it is true. DCT is as
  *						hold prints it. Prints "read WORD", its first eight bytes, "killed", "refused" or "error: SENTENCE"
  *	ctl stat NAME				one counter
@@ -429,6 +429,8 @@ static void link_once(uint64_t id, const char *hex, const char *addr, int port)
 		snprintf(where.transport, sizeof(where.transport), "%s", getenv("TRANSPORT"));
 	key_parse(hex, key);
 	OK(mitosis_link_open(ctl, id, key, &where, NULL, 0), "link");
+	if (getenv("STAY"))
+		getchar();
 	OK(mitosis_link_close(ctl, id), "close");
 }
 
