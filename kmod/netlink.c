@@ -216,6 +216,8 @@ static int netlink_say_unusable(struct genl_info *info, const char *names, int r
 		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_rc, mitosis_dct or mitosis_tcp");
 	if (ret == -EPERM)
 		return netlink_say(info, ret, "memory goes over transport tcp unencrypted: allow that with --insecure, or MITOSIS_INSECURE");
+	if (ret == -EADDRINUSE)
+		return netlink_say(info, ret, "another program listens on the TCP port of mitosis: end that, or load mitosis_tcp with another port=");
 	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "tcp"))
 		return netlink_say(info, ret, "no network device has this address: see ip addr");
 	if (ret == -EOPNOTSUPP)

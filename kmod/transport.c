@@ -70,14 +70,17 @@ static struct xprt *xprt_load(const char *name)
 /* Transports in the order in which they are tried. */
 struct xprt_order {
 	const char *next;
-	bool load;
+	bool load, insecure;
+	bool unallowed;			/* one was passed over as it goes in the clear */
 	char preferred[XPRT_NAMES_LEN];
 };
 
 /* @names: NULL for what the administrator prefers; a write to the parameter ends in a newline. */
-static void xprt_order_begin(struct xprt_order *order, const char *names)
+static void xprt_order_begin(struct xprt_order *order, const char *names, bool insecure)
 {
 	order->load = names;
+	order->insecure = insecure;
+	order->unallowed = false;
 	order->next = names ? : order->preferred;
 	if (names)
 		return;
@@ -87,7 +90,22 @@ static void xprt_order_begin(struct xprt_order *order, const char *names)
 	strim(order->preferred);
 }
 
-/* The next one that there is, as xprt_get(); NULL: that was the last. */
+/* Whether @name may not be used. Nor is it loaded then: it is code for who is on the network. */
+static bool xprt_order_forbids(struct xprt_order *order, const char *name)
+{
+	struct xprt *xprt;
+
+	if (order->insecure || !xprt_is_in_clear(name))
+		return false;
+	xprt = xprt_get(name);
+	if (xprt)
+		xprt_put(xprt);
+	/* Who did not name it did not mean one that is not there. */
+	order->unallowed |= xprt || order->load;
+	return true;
+}
+
+/* The next one that there is and that may be used, as xprt_get(); NULL: that was the last. */
 static struct xprt *xprt_order_next(struct xprt_order *order)
 {
 	char name[XPRT_NAMES_LEN];
@@ -99,7 +117,8 @@ static struct xprt *xprt_order_next(struct xprt_order *order)
 		order->next += n;
 		if (*order->next)
 			order->next++;
-		xprt = order->load ? xprt_load(name) : xprt_get(name);
+		if (!xprt_order_forbids(order, name))
+			xprt = order->load ? xprt_load(name) : xprt_get(name);
 	}
 	return xprt;
 }
@@ -112,10 +131,9 @@ void xprt_usable(const char *names, bool insecure, char *usable, size_t len)
 	size_t n = 0;
 
 	*usable = 0;
-	xprt_order_begin(&order, names);
+	xprt_order_begin(&order, names, insecure);
 	while ((xprt = xprt_order_next(&order))) {
-		if ((!xprt_is_in_clear(xprt->name) || insecure) &&
-		    (!xprt->usable || !xprt->usable(why, sizeof(why))))
+		if (!xprt->usable || !xprt->usable(why, sizeof(why)))
 			n += scnprintf(usable + n, len - n, "%s%s", n ? "," : "", xprt->name);
 		xprt_put(xprt);
 	}
@@ -138,15 +156,8 @@ struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
 	struct xprt_order order;
 	struct xprt *xprt;
 
-	xprt_order_begin(&order, names);
+	xprt_order_begin(&order, names, insecure);
 	while ((xprt = xprt_order_next(&order))) {
-		if (xprt_is_in_clear(xprt->name) && !insecure) {
-			/* what has been wrong with others is to be told rather */
-			if (PTR_ERR(ex) == -EPROTONOSUPPORT)
-				ex = ERR_PTR(-EPERM);
-			xprt_put(xprt);
-			continue;
-		}
 		ex = xprt->expose_create(addr, id, key, ops, priv);
 		if (!IS_ERR(ex)) {
 			ex->xprt = xprt;
@@ -156,6 +167,9 @@ struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
 		if (PTR_ERR(ex) == -ENOMEM)
 			break;
 	}
+	/* What has been wrong with others is to be told rather. */
+	if (order.unallowed && PTR_ERR(ex) == -EPROTONOSUPPORT)
+		return ERR_PTR(-EPERM);
 	return ex;
 }
 
@@ -173,14 +187,15 @@ struct xprt_conn *xprt_conn_open(const char *name, bool insecure,
 				 unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				 void *priv)
 {
-	struct xprt *xprt = xprt_load(name);
 	struct xprt_conn *conn;
+	struct xprt *xprt;
 
+	if (xprt_is_in_clear(name) && !insecure)
+		return ERR_PTR(-EPERM);
+	xprt = xprt_load(name);
 	if (!xprt)
 		return ERR_PTR(-EPROTONOSUPPORT);
-	conn = ERR_PTR(-EPERM);
-	if (!xprt_is_in_clear(name) || insecure)
-		conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
+	conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
 	if (IS_ERR(conn))
 		xprt_put(xprt);
 	else
@@ -364,10 +379,12 @@ static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
 		struct xprt *xprt = xprt_get(t->name);
 
 		ret = PTR_ERR(t->ex);
-		if (!xprt)
-			snprintf(t->why, t->len, "it is not loaded: modprobe mitosis_%s", t->name);
-		else if (ret == -EPERM)
+		if (ret == -EPERM)
 			snprintf(t->why, t->len, "memory goes over it unencrypted: allow that with --insecure");
+		else if (!xprt)
+			snprintf(t->why, t->len, "it is not loaded: modprobe mitosis_%s", t->name);
+		else if (ret == -EADDRINUSE)
+			snprintf(t->why, t->len, "another program listens on its port: end that, or load mitosis_%s with another port=", t->name);
 		else if (!xprt->usable || !xprt->usable(t->why, t->len))
 			snprintf(t->why, t->len, "no device can expose memory (%d)", ret);
 		if (xprt)

@@ -85,7 +85,7 @@ struct xprt {
 	/*
 	 * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
 	 * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -ENODEV none can do it,
-	 * -EOPNOTSUPP the device lacks fast registration of 2 MiB, -ENOMEM. @addr may be NULL: any device
+	 * -EADDRINUSE another program has the port, -EOPNOTSUPP the device lacks fast registration of 2 MiB, -ENOMEM. @addr may be NULL: any device
 	 * that does without will do.
 	 */
 	struct xprt_exposure *(*expose_create)(const struct sockaddr_storage *addr, u64 id,

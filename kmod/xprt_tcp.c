@@ -83,7 +83,8 @@ static unsigned int xtcp_nstrangers, xtcp_npeers;
 static DEFINE_MUTEX(xtcp_lock);		/* all of the above */
 static DECLARE_WAIT_QUEUE_HEAD(xtcp_peers_wait);
 static struct workqueue_struct *xtcp_wq;
-static struct socket *xtcp_listener;
+static struct socket *xtcp_listener;	/* from the first exposure on: who only reads has none */
+static DEFINE_MUTEX(xtcp_listen_lock);	/* while it is being made */
 static void (*xtcp_data_ready)(struct sock *sk);	/* the kernel's own: who is accepted has the listener's */
 static struct crypto_shash *xtcp_nobody;	/* has a key that nobody has, for snapshots that there are not */
 static atomic_t xtcp_rkey;
@@ -92,6 +93,7 @@ static atomic_t xtcp_rkey;
 struct xtcp_io {
 	struct socket *sock;
 	void (*kick)(struct xtcp_io *io);	/* any context */
+	void (*data_ready)(struct sock *sk);
 	void (*write_space)(struct sock *sk);
 	void (*state_change)(struct sock *sk);
 	unsigned int in_len, out_len, out_pos;
@@ -265,6 +267,8 @@ static unsigned int xtcp_timeout(void)
 	return clamp(READ_ONCE(timeout), 3U, 600U);
 }
 
+static void listen_data_ready(struct sock *sk);
+
 static void io_data_ready(struct sock *sk)
 {
 	struct xtcp_io *io;
@@ -324,6 +328,7 @@ static void io_begin(struct xtcp_io *io, struct socket *sock, void (*kick)(struc
 	io->sock = sock;
 	io->kick = kick;
 	write_lock_bh(&sk->sk_callback_lock);
+	io->data_ready = sk->sk_data_ready == listen_data_ready ? xtcp_data_ready : sk->sk_data_ready;
 	io->write_space = sk->sk_write_space;
 	io->state_change = sk->sk_state_change;
 	sk->sk_user_data = io;
@@ -340,7 +345,7 @@ static void io_end(struct xtcp_io *io)
 
 	write_lock_bh(&sk->sk_callback_lock);
 	sk->sk_user_data = NULL;
-	sk->sk_data_ready = xtcp_data_ready;
+	sk->sk_data_ready = io->data_ready;
 	sk->sk_write_space = io->write_space;
 	sk->sk_state_change = io->state_change;
 	write_unlock_bh(&sk->sk_callback_lock);
@@ -959,7 +964,7 @@ static void listen_data_ready(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
-static int listen_open(int family)
+static int listen_open_family(int family)
 {
 	struct sockaddr_storage addr = { .ss_family = family };
 	struct socket *sock;
@@ -988,12 +993,44 @@ static int listen_open(int family)
 	return ret;
 }
 
+static int xtcp_listen_err;
+
+static void listen_open_work(struct work_struct *work)
+{
+	xtcp_listen_err = listen_open_family(AF_INET6);
+	if (xtcp_listen_err == -EAFNOSUPPORT || xtcp_listen_err == -EADDRNOTAVAIL)
+		xtcp_listen_err = listen_open_family(AF_INET);
+	if (xtcp_listen_err)
+		pr_err("can not listen on TCP port %u (%d): is another program using it? Choose another with port=\n",
+		       port, xtcp_listen_err);
+}
+
+static DECLARE_WORK(xtcp_listen_open_work, listen_open_work);
+
+static int listen_open(void)
+{
+	int ret = 0;
+
+	mutex_lock(&xtcp_listen_lock);
+	if (!xtcp_listener) {
+		/* Its sockets are in its control group, which is not to be that of who happens to be the first. */
+		queue_work(xtcp_wq, &xtcp_listen_open_work);
+		flush_work(&xtcp_listen_open_work);
+		ret = xtcp_listen_err;
+	}
+	mutex_unlock(&xtcp_listen_lock);
+	return ret;
+}
+
 /* Nobody is accepted any more, and who has not shown a key goes. */
 static void listen_close(void)
 {
-	struct sock *sk = xtcp_listener->sk;
 	struct xtcp_peer *peer;
+	struct sock *sk;
 
+	if (!xtcp_listener)
+		return;
+	sk = xtcp_listener->sk;
 	write_lock_bh(&sk->sk_callback_lock);
 	sk->sk_data_ready = xtcp_data_ready;
 	write_unlock_bh(&sk->sk_callback_lock);
@@ -1033,6 +1070,8 @@ static struct xprt_exposure *xtcp_expose_create(const struct sockaddr_storage *a
 	int ret;
 
 	ret = addr ? expose_look_for(addr) : 0;
+	if (!ret)
+		ret = listen_open();
 	if (ret)
 		return ERR_PTR(ret);
 	ex = kzalloc(sizeof(*ex), GFP_KERNEL);
@@ -1639,19 +1678,9 @@ static int __init xtcp_init(void)
 	xtcp_wq = alloc_workqueue("mitosis-tcp", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
 	if (!xtcp_wq)
 		goto err_key;
-	ret = listen_open(AF_INET6);
-	if (ret == -EAFNOSUPPORT || ret == -EADDRNOTAVAIL)
-		ret = listen_open(AF_INET);
-	if (ret) {
-		pr_err("can not listen on TCP port %u (%d): is another program using it? Choose another with port=\n",
-		       port, ret);
-		goto err_wq;
-	}
 	xprt_register(&xprt_tcp);
 	return 0;
 
-err_wq:
-	destroy_workqueue(xtcp_wq);
 err_key:
 	crypto_free_shash(xtcp_nobody);
 	return ret;

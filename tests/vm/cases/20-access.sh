@@ -9,7 +9,10 @@ add_tcp tcp-source 240 drive tcp_source cow
 # On a machine that has nothing of RDMA.
 tcp_loopback() {
 	on a '! grep -E "^(ib_core|rdma_cm|mitosis_rc) " /proc/modules' || fail "something of RDMA is loaded"
+	on a '/root/t/unload.sh && /root/t/setup.sh' || fail "the modules cannot be loaded anew"
+	on a '! ss -Htln "sport = :7574" | grep .' || fail "it listens though nothing is offered"
 	on a "mitosis-cli check --transport tcp --insecure --loopback"
+	on a 'ss -Htln "sport = :7574" | grep -q .' || fail "nobody listens where a snapshot has been offered"
 	on a "mitosis-cli check --transport tcp --insecure --loopback --addr 10.77.0.1"
 	on a '! env -u MITOSIS_INSECURE mitosis-cli check --transport tcp --loopback' || fail "it goes in the clear unasked"
 }
