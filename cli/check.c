@@ -121,17 +121,25 @@ bool cli_transports_are_good(const char *transports)
 
 void cli_set_insecure(bool insecure)
 {
-	if (insecure)
-		setenv("MITOSIS_INSECURE", "1", 1);
-	else
-		unsetenv("MITOSIS_INSECURE");
+	/* when it is empty, what the plugin's file says does not count */
+	setenv("MITOSIS_INSECURE", insecure ? "1" : "", 1);
 }
 
 bool cli_insecure(void)
 {
 	const char *value = getenv("MITOSIS_INSECURE");
 
-	return value && *value;
+	return value && !strcmp(value, "1");
+}
+
+bool cli_insecure_is_clear(void)
+{
+	const char *value = getenv("MITOSIS_INSECURE");
+
+	if (!value || !*value || cli_insecure())
+		return true;
+	cli_say("MITOSIS_INSECURE=%s is neither yes nor no: set it to 1 to let memory go unencrypted over transport tcp, or leave it away", value);
+	return false;
 }
 
 /* Whether a transport that needs an address has one. */

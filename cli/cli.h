@@ -166,6 +166,8 @@ bool cli_transports_are_good(const char *transports);
 /* Memory may go unencrypted over tcp: --insecure, which criu's plugin is told by MITOSIS_INSECURE. */
 void cli_set_insecure(bool insecure);
 bool cli_insecure(void);
+/* Whether it is 1 or not there; or says what is wrong. */
+bool cli_insecure_is_clear(void);
 /* Of a machine that could not be reached over any transport: {NAME: why}. */
 void check_reach(json_object *problems, json_object *unreached);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);

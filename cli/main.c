@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 			       commands[i].help);
 			return CLI_OK;
 		}
-		return commands[i].run(argc - 1, argv + 1);
+		return cli_insecure_is_clear() ? commands[i].run(argc - 1, argv + 1) : CLI_USAGE;
 	}
 	if (argc > 1)
 		fprintf(stderr, "mitosis-cli: no command %s: see mitosis-cli --help\n", argv[1]);

@@ -110,11 +110,22 @@ static int plugin_conf_read(void)
 	return ret;
 }
 
+/* A word for no is not to be taken for a yes. */
+static int plugin_check_insecure(void)
+{
+	const char *value = plugin_setting("MITOSIS_INSECURE");
+
+	if (!value || !strcmp(value, "1"))
+		return 0;
+	plugin_say("MITOSIS_INSECURE=%s is neither yes nor no: set it to 1 to let memory go unencrypted over transport tcp, or leave it away", value);
+	return -EINVAL;
+}
+
 static int plugin_init(int stage)
 {
 	if (stage != CR_PLUGIN_STAGE__DUMP && stage != CR_PLUGIN_STAGE__RESTORE)
 		return 0;
-	if (plugin_conf_read())
+	if (plugin_conf_read() || plugin_check_insecure())
 		return -1;
 	return stage == CR_PLUGIN_STAGE__DUMP ? dump_init() : restore_init();
 }

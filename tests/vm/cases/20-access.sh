@@ -15,6 +15,7 @@ tcp_loopback() {
 	on a 'ss -Htln "sport = :7574" | grep -q .' || fail "nobody listens where a snapshot has been offered"
 	on a "mitosis-cli check --transport tcp --insecure --loopback --addr 10.77.0.1"
 	on a '! env -u MITOSIS_INSECURE mitosis-cli check --transport tcp --loopback' || fail "it goes in the clear unasked"
+	on a 'MITOSIS_INSECURE=0 mitosis-cli check --transport tcp --loopback 2>&1 | grep -q "neither yes nor no"' || fail "a no is taken for a yes"
 }
 add_tcp tcp-loopback 120 tcp_loopback
 add control 120 on a /root/t/control.sh
