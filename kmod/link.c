@@ -118,6 +118,8 @@ static void link_conn_error(void *priv, int err)
 	if (down) {
 		link->state = MITOSIS_LINK_DOWN;
 		link->down_ns = ktime_get_ns();
+		if (!link->wanted || !link->failing_ns)
+			link->failing_ns = link->down_ns;
 	}
 	/* A source that has been told that all is drained disconnects; link_fin_work() sees to it. */
 	if (READ_ONCE(link->closing))
@@ -195,6 +197,8 @@ static void link_read_done(struct xprt_read *rd, int err)
 	bool refused = false, gone, answered = false, unreadable = false, known, alone = false;
 
 	if (!err) {
+		if (READ_ONCE(link->wanted))
+			WRITE_ONCE(link->wanted, false);
 		mitosis_stat_add(MITOSIS_STAT_PAGES_READ, rd->npages);
 		lr->done(lr, 0);
 		return;
@@ -203,6 +207,7 @@ static void link_read_done(struct xprt_read *rd, int err)
 	spin_lock_irqsave(&link->lock, flags);
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
 	if (!gone && err == -EREMOTEIO) {
+		WRITE_ONCE(link->wanted, false);
 		alone = link->conn && link->conn->xprt->refuses_alone;
 		known = rd->npages == 1 &&
 			!link_readable_locked(link, rd->rkey, rd->raddr >> PAGE_SHIFT, 1);
@@ -272,6 +277,10 @@ void link_read_list(struct link *link, struct list_head *reads)
 	if (link->state == MITOSIS_LINK_UP) {
 		conn = link->conn;
 		link->conn_users++;
+		if (!link->wanted) {
+			WRITE_ONCE(link->wanted, true);
+			link->failing_ns = 0;
+		}
 	} else if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
 		lost = true;
 	} else {
@@ -368,13 +377,16 @@ static void link_reconnect_work(struct work_struct *work)
 {
 	struct link *link = container_of(to_delayed_work(work), struct link, work);
 	struct xprt_conn *conn;
+	u64 down_ns, failing_ns, give_up_ns;
 	LIST_HEAD(parked);
-	u64 down_ns;
+	bool up = false;
 	int ret;
 
 	spin_lock_irq(&link->lock);
 	ret = link->error;
 	down_ns = link->down_ns;
+	failing_ns = link->failing_ns;
+	give_up_ns = failing_ns + (u64)link->give_up * NSEC_PER_SEC;
 	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
 		spin_unlock_irq(&link->lock);
 		goto out;
@@ -388,6 +400,15 @@ static void link_reconnect_work(struct work_struct *work)
 	}
 	if (!down_ns)
 		goto out;
+	/* It has been back and has delivered nothing: that is as good as not back, and not tried without a pause. */
+	if (failing_ns != down_ns) {
+		if (ktime_get_ns() > give_up_ns) {
+			link_lose(link, ETIMEDOUT);
+			goto out;
+		}
+		if (ktime_get_ns() - down_ns < (u64)LINK_RETRY_MS * NSEC_PER_MSEC)
+			msleep(LINK_RETRY_MS);
+	}
 	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
 	link->conn_died = false;
 	conn = xprt_conn_open(link->transport, link->insecure, link->have_local ? &link->local : NULL, &link->peer,
@@ -395,17 +416,17 @@ static void link_reconnect_work(struct work_struct *work)
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
 		link->conn = conn;
-		if (link->conn_died) {
-			/* it did not live until now */
-			spin_unlock_irq(&link->lock);
-			link_queue(link, &link->work, LINK_RETRY_MS);
-			goto out;
+		/* unless it did not live until now */
+		up = !link->conn_died;
+		if (up) {
+			link->state = MITOSIS_LINK_UP;
+			link->down_ns = 0;
+			link->refused_ns = 0;
+			list_splice_init(&link->parked, &parked);
 		}
-		link->state = MITOSIS_LINK_UP;
-		link->down_ns = 0;
-		link->refused_ns = 0;
-		list_splice_init(&link->parked, &parked);
 		spin_unlock_irq(&link->lock);
+	}
+	if (up) {
 		mitosis_stat_add(MITOSIS_STAT_LINK_RECOVERED, 1);
 		trace_mitosis_link(link->id, MITOSIS_LINK_UP, 0);
 		pr_info_ratelimited("mitosis: snapshot %016llx: link to %s is back\n", link->id,
@@ -414,7 +435,7 @@ static void link_reconnect_work(struct work_struct *work)
 		link_repost(link, &parked);
 	} else if (link_is_refused(link, PTR_ERR(conn))) {
 		link_lose(link, EACCES);
-	} else if (ktime_get_ns() - down_ns > (u64)link->give_up * NSEC_PER_SEC) {
+	} else if (ktime_get_ns() > give_up_ns) {
 		link_lose(link, PTR_ERR(conn) == -EACCES ? EACCES : ETIMEDOUT);
 	} else if (!READ_ONCE(link->closing)) {
 		link_queue(link, &link->work, LINK_RETRY_MS);
@@ -639,6 +660,7 @@ again:
 	link->conn = conn;
 	link->state = link->conn_died ? MITOSIS_LINK_DOWN : MITOSIS_LINK_UP;
 	link->down_ns = link->conn_died ? ktime_get_ns() : 0;
+	link->failing_ns = link->down_ns;
 	spin_unlock_irq(&link->lock);
 	if (link->down_ns)
 		link_queue(link, &link->work, 0);

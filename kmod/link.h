@@ -83,6 +83,8 @@ struct link {
 	unsigned int nrefused;
 	struct list_head parked;	/* reads that wait for a connection */
 	u64 down_ns;			/* since when; 0: not down */
+	bool wanted;			/* reads have been asked for, and nothing has come since then */
+	u64 failing_ns;			/* since when it is down; or was, if the connections since then have brought nothing that is wanted */
 	wait_queue_head_t users_wait;
 
 	struct mutex mutex;		/* mms, attachments, draining, closing */
