@@ -433,10 +433,13 @@ static void link_reconnect_work(struct work_struct *work)
 				    link->peer_text);
 		netlink_event(MITOSIS_EVENT_LINK_UP, link->id, 0, 0, 0);
 		link_repost(link, &parked);
-	} else if (link_is_refused(link, PTR_ERR(conn))) {
-		link_lose(link, EACCES);
-	} else if (ktime_get_ns() > give_up_ns) {
-		link_lose(link, PTR_ERR(conn) == -EACCES ? EACCES : ETIMEDOUT);
+	} else if (link_is_refused(link, PTR_ERR(conn)) || ktime_get_ns() > give_up_ns) {
+		ret = PTR_ERR(conn) == -EACCES ? EACCES : ETIMEDOUT;
+		/* It has heard that all is drained, and the connection went before its answer came. */
+		if (ret == EACCES && READ_ONCE(link->drained_ns))
+			WRITE_ONCE(link->let_go, true);
+		else
+			link_lose(link, ret);
 	} else if (!READ_ONCE(link->closing)) {
 		link_queue(link, &link->work, LINK_RETRY_MS);
 	}
@@ -507,7 +510,7 @@ static void link_fin_work(struct work_struct *work)
 			link->conn_users++;
 		}
 		spin_unlock_irq(&link->lock);
-		ret = -ENOTCONN;
+		ret = READ_ONCE(link->let_go) ? 0 : -ENOTCONN;
 		if (conn) {
 			ret = xprt_conn_done(conn);
 			spin_lock_irq(&link->lock);
@@ -518,10 +521,10 @@ static void link_fin_work(struct work_struct *work)
 		if (ret && !link_lost(link) && !READ_ONCE(link_exiting)) {
 			/* The source holds the memory until it hears: keep trying while it may come back. */
 			WRITE_ONCE(link->closing, false);
+			if (!link->drained_ns)
+				WRITE_ONCE(link->drained_ns, ktime_get_ns());
 			if (link->state == MITOSIS_LINK_DOWN)
 				link_queue(link, &link->work, 0);
-			if (!link->drained_ns)
-				link->drained_ns = ktime_get_ns();
 			if (ktime_get_ns() - link->drained_ns < (u64)link->give_up * NSEC_PER_SEC) {
 				msleep(LINK_RETRY_MS);
 				link_queue_fin(link);

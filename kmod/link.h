@@ -95,6 +95,7 @@ struct link {
 	u32 npinned;			/* snapshots here that need it */
 	bool draining, closing;
 	bool armed, failed;		/* one has been armed; arming one has failed */
+	bool let_go;			/* the source, after it has been told that all is drained */
 	u64 drain_ns, drained_ns;
 
 	struct cache cache;		/* empty unless attachments share what they read */
