@@ -547,21 +547,16 @@ static void peer_refused(struct xtcp_peer *peer, const char *why)
 	pr_warn_ratelimited("connection from %pISpc refused: %s\n", &peer->addr, why);
 }
 
-/* What @hello asks for, with a reference, if it is there and offered at the address that the peer has come to. */
-static struct xtcp_exposure *peer_find(struct xtcp_peer *peer)
+/* What @hello asks for, with a reference, if it is there and offered at @at. */
+static struct xtcp_exposure *peer_find(struct xtcp_peer *peer, const struct in6_addr *at)
 {
 	struct xtcp_exposure *ex, *found = NULL;
-	struct sockaddr_storage local = {};
-	struct in6_addr at;
 
-	if (kernel_getsockname(peer->io.sock, (struct sockaddr *)&local) < 0)
-		return NULL;
-	xtcp_in6(&local, &at);
 	mutex_lock(&xtcp_lock);
 	list_for_each_entry(ex, &xtcp_exposures, list) {
 		if (ex->id != le64_to_cpu(peer->hello.id))
 			continue;
-		if (READ_ONCE(ex->open) && (!ex->have_addr || ipv6_addr_equal(&ex->addr, &at))) {
+		if (READ_ONCE(ex->open) && (!ex->have_addr || ipv6_addr_equal(&ex->addr, at))) {
 			kref_get(&ex->kref);
 			found = ex;
 		}
@@ -644,20 +639,30 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 {
 	int ret = io_fill(&peer->io, sizeof(struct xtcp_proof));
 	const struct xtcp_proof *proof = (const struct xtcp_proof *)peer->io.in;
+	const char *why = "no such snapshot, or the wrong key for it";
+	struct sockaddr_storage local = {};
 	struct xtcp_verdict *verdict;
 	struct xtcp_exposure *ex;
+	struct in6_addr at;
 	bool ok;
 
 	if (ret <= 0)
 		return ret;
 	peer->io.in_len = 0;
-	ex = peer_find(peer);
+	ret = kernel_getsockname(peer->io.sock, (struct sockaddr *)&local);
+	if (ret < 0)
+		return ret;
+	xtcp_in6(&local, &at);
+	ex = peer_find(peer, &at);
 	ok = xtcp_is_sworn(ex ? ex->hmac : xtcp_nobody, "reader", &peer->hello, &peer->challenge,
 			   proof->proof);
+	if (ex && ok && memcmp(peer->hello.addr, &at, sizeof(peer->hello.addr))) {
+		why = "it has connected to another address: somebody passes this on, or translates addresses";
+		ok = false;
+	}
 	ret = ex && ok ? peer_admit(peer, ex) : -ENOENT;
 	if (ret) {
-		peer_turn_away(peer, ret == -EBUSY ? XTCP_BUSY : XTCP_REFUSED,
-			       ret == -EBUSY ? "out of resources" : "no such snapshot, or the wrong key for it");
+		peer_turn_away(peer, ret == -EBUSY ? XTCP_BUSY : XTCP_REFUSED, ret == -EBUSY ? "out of resources" : why);
 		if (ex)
 			expose_put(ex);
 		return 1;
@@ -1246,10 +1251,19 @@ static void conn_set_state(struct xtcp_conn *conn, enum conn_state state)
 static int conn_connected(struct xtcp_conn *conn)
 {
 	struct sock *sk = conn->io.sock->sk;
+	struct sockaddr_storage peer = {};
 	struct xtcp_hello *hello;
+	struct in6_addr addr;
+	int ret;
 
 	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
 		return 0;
+	/* not that of conn->peer, which may be any of this machine's */
+	ret = kernel_getpeername(conn->io.sock, (struct sockaddr *)&peer);
+	if (ret < 0)
+		return ret;
+	xtcp_in6(&peer, &addr);
+	memcpy(conn->hello.addr, &addr, sizeof(conn->hello.addr));
 	conn->hello.magic = cpu_to_le32(XTCP_MAGIC);
 	conn->hello.version = cpu_to_le16(XTCP_VERSION);
 	get_random_bytes(conn->hello.nonce, sizeof(conn->hello.nonce));

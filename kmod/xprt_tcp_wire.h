@@ -23,6 +23,7 @@
 #define XTCP_VERSION	1
 
 #define XTCP_NONCE_LEN	16
+#define XTCP_ADDR_LEN	16
 #define XTCP_PROOF_LEN	32	/* HMAC-SHA256 */
 
 struct xtcp_hello {
@@ -31,6 +32,11 @@ struct xtcp_hello {
 	__le16 flags;			/* 0: nothing is encrypted */
 	__le64 id;			/* of the snapshot */
 	u8 nonce[XTCP_NONCE_LEN];
+	/*
+	 * That the reader has connected to, of IPv4 as IPv6 maps it. Readers try several, some of which are other machines' on their network;
+	 * such a one could pass the greeting on, and have the connection then.
+	 */
+	u8 addr[XTCP_ADDR_LEN];
 } __packed;
 
 struct xtcp_challenge {
@@ -53,7 +59,7 @@ struct xtcp_proof {
 
 enum xtcp_verdict_code {
 	XTCP_WELCOME = 1,
-	/* No such snapshot, not open yet, not at this address, or wrong key: the peer is never told which. */
+	/* No such snapshot, not open yet, not at this address, the reader connected to another one, or wrong key: the peer is never told which. */
 	XTCP_REFUSED,
 	/* Out of something; may work later. */
 	XTCP_BUSY,

@@ -133,8 +133,8 @@ cmd_tcp_source() {
 	kill $pid
 	cat $log
 	n=$(grep -c '^did ' $log)
-	[ "$n" = 11 ] || fail "$n of 11 misdeeds were done"
-	[ $(($($BIN/ctl stat link_down) - down)) -ge 10 ] || fail "they have not cost connections"
+	[ "$n" = 12 ] || fail "$n of 12 misdeeds were done"
+	[ $(($($BIN/ctl stat link_down) - down)) -ge 11 ] || fail "they have not cost connections"
 }
 
 # A process of whose memory the source cannot read two pages.

@@ -66,18 +66,18 @@ def is_closed(sock):
         return False
 
 
-def hello(snapshot=ID, version=VERSION, flags=0):
-    return struct.pack('<IHHQ', MAGIC, version, flags, snapshot) + os.urandom(16)
+def hello(snapshot=ID, version=VERSION, flags=0, addr=None):
+    return struct.pack('<IHHQ', MAGIC, version, flags, snapshot) + os.urandom(16) + bytes(10) + b'\xff\xff' + socket.inet_aton(addr or env['ADDR'])
 
 
 def prove(key, who, said, challenge):
     return hmac.new(key, who.ljust(8, b'\0') + said + challenge, hashlib.sha256).digest()
 
 
-def greet(key=KEY, snapshot=ID, addr=None, who=b'reader', proof=None):
+def greet(key=KEY, snapshot=ID, addr=None, said_addr=None, who=b'reader', proof=None):
     """A socket and the verdict; what the source proves is looked at."""
     sock = connect(addr)
-    said = hello(snapshot)
+    said = hello(snapshot, addr=said_addr or addr)
     send(sock, said)
     challenge = recv(sock, 24)
     if len(challenge) < 24:
@@ -143,6 +143,7 @@ expect('key of zeros', 'refused', verdict_of(bytes(16)))
 expect('no such snapshot', 'refused', verdict_of(snapshot=ID ^ 1))
 expect("the source's proof for the reader's", 'refused', verdict_of(who=b'source'))
 expect('no proof', 'refused', verdict_of(proof=bytes(32)))
+expect('passed on by somebody at another address', 'refused', verdict_of(said_addr=env['OTHER_ADDR']))
 expect('another address than it is offered at', 'refused', verdict_of(addr=env['OTHER_ADDR']))
 
 # What has been said once is of no use a second time.
@@ -163,7 +164,7 @@ expect('replay: it is over', True, is_closed(s))
 s = connect()
 send(s, hello(version=2))
 expect('another version is told ours', VERSION, struct.unpack('<IH', recv(s, 24)[:6])[1])
-send(s, bytes(32))
+send(s, bytes(48))
 expect('another version: it is over', True, is_closed(s))
 
 # (address, region, pages)
@@ -204,7 +205,7 @@ random.seed(6)
 left = []
 for i in range(40):
     s = connect()
-    send(s, random.randbytes(random.choice((1, 31, 32, 33, 500, 70000))))
+    send(s, random.randbytes(random.choice((1, 47, 48, 49, 500, 70000))))
     left.append(s)
 for text in (b'GET / HTTP/1.1\r\nHost: a\r\n\r\n', b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' + bytes(500)):
     s = connect()

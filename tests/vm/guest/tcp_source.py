@@ -93,9 +93,20 @@ def silent_in_a_page(sock, asked):
     wait_end(sock)
 
 
+def dribble(sock, asked):
+    """A byte a second is no progress."""
+    sock.sendall(head(DATA, asked[0][2], asked[0][3]))
+    try:
+        for _ in range(600):
+            sock.sendall(b'\x5a')
+            time.sleep(1)
+    except ConnectionError:
+        pass
+
+
 def greet_falsely(client, source):
     """The verdict of somebody who does not have the key."""
-    source.sendall(recv(client, 32))
+    source.sendall(recv(client, 48))
     client.sendall(recv(source, 24))
     recv(client, 32)
     client.sendall(struct.pack('<II', 0x4D746370, 1) + bytes(32))
@@ -103,7 +114,7 @@ def greet_falsely(client, source):
 
 
 MISDEEDS = [garbage, wrong_id, id_out_of_range, wrong_count, no_pages, refuse_what_was_not_asked, ack_what_was_not_said, cut_in_a_page,
-            silent, silent_in_a_page]
+            silent, silent_in_a_page, dribble]
 
 
 def pump(one, other):
@@ -131,7 +142,7 @@ def serve(client, number):
             greet_falsely(client, source)
             say('did greet_falsely')
             return
-        source.sendall(recv(client, 32))
+        source.sendall(recv(client, 48))
         client.sendall(recv(source, 24))
         source.sendall(recv(client, 32))
         client.sendall(recv(source, 40))
@@ -151,7 +162,8 @@ def serve(client, number):
         source.close()
 
 
-listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+# at the source's own address, as it refuses who has connected to another one
+listener = socket.create_server((sys.argv[2], int(sys.argv[1])))
 say('ready')
 connections = 0
 listener.settimeout(600)

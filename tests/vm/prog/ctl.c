@@ -13,7 +13,7 @@
  *						region, and is not. The device refuses to read it, as it does memory
  *						that has failed, which no emulated device does. WRONG_KEY: all
  *						pages of large regions. CACHE: what is read is shared. PREFETCH: a policy.
- *						LINK_PORT: of this machine, where somebody stands between
+ *						LINK_PORT: of this machine at ADDR, where somebody stands between
  *	ctl fork ADDR PARENT CLONE CHILD...	a snapshot of PARENT, whose copy-on-write clone ends, and which runs on; children, which have
  *						its mappings, get their memory from it and share what they read. One that cannot is
  *						killed, the others go on
@@ -331,10 +331,8 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 			held += runs[i].run[k].npages;
 	}
 	OK(mitosis_hold_seal(ctl, id), "seal");
-	if (getenv("LINK_PORT")) {
-		strcpy(where.addr, "127.0.0.1");
+	if (getenv("LINK_PORT"))
 		where.port = atoi(getenv("LINK_PORT"));
-	}
 	OK(mitosis_link_open(ctl, id, key, &where, NULL, 0), "link");
 	for (int i = 0; i < n; i++) {
 		struct regions rs = { .mm = proc[i].pid };
