@@ -1256,7 +1256,8 @@ static int conn_connected(struct xtcp_conn *conn)
 	struct in6_addr addr;
 	int ret;
 
-	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+	/* Who has closed already may have said something before. */
+	if ((1 << READ_ONCE(sk->sk_state)) & (TCPF_SYN_SENT | TCPF_SYN_RECV | TCPF_CLOSE))
 		return 0;
 	/* not that of conn->peer, which may be any of this machine's */
 	ret = kernel_getpeername(conn->io.sock, (struct sockaddr *)&peer);
