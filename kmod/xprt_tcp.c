@@ -170,6 +170,7 @@ struct xtcp_peer {
 };
 
 enum conn_state {
+	CONN_INIT,				/* there is no socket yet */
 	CONN_CONNECT,				/* what is under way */
 	CONN_CHALLENGE,
 	CONN_VERDICT,
@@ -182,7 +183,7 @@ struct xtcp_conn {
 	struct xprt_conn base;
 	const struct xprt_conn_ops *ops;
 	void *priv;
-	struct sockaddr_storage peer;		/* for people */
+	struct sockaddr_storage local, peer;	/* local: of no family, or where it is to come from */
 	struct crypto_shash *hmac;
 	struct work_struct work;
 	struct timer_list watch;
@@ -1412,6 +1413,34 @@ static int conn_recv(struct xtcp_conn *conn)
 	}
 }
 
+/*
+ * From conn_work(), so that the socket, which all processes of a snapshot share, is not of the control group of who opens the link first:
+ * that has limits for memory, and filters for the network.
+ */
+static int conn_connect(struct xtcp_conn *conn)
+{
+	struct sockaddr_storage src = conn->local, dst = conn->peer;
+	struct socket *sock;
+	int ret;
+
+	ret = xtcp_socket(dst.ss_family, &sock);
+	if (ret)
+		return ret;
+	io_options(sock);
+	io_begin(&conn->io, sock, conn_io_kick);
+	if (src.ss_family) {
+		xtcp_set_port(&src, 0);
+		ret = kernel_bind(sock, (struct sockaddr *)&src, xtcp_addr_len(&src));
+		if (ret)
+			return ret;
+	}
+	ret = kernel_connect(sock, (struct sockaddr *)&dst, xtcp_addr_len(&dst), O_NONBLOCK);
+	if (ret && ret != -EINPROGRESS)
+		return ret;
+	conn_set_state(conn, CONN_CONNECT);
+	return 1;
+}
+
 /* As many of the READs that wait as there is room for, in one message. */
 static bool conn_put_reads(struct xtcp_conn *conn)
 {
@@ -1476,6 +1505,8 @@ static int conn_step(struct xtcp_conn *conn)
 {
 	int sent, ret;
 
+	if (READ_ONCE(conn->state) == CONN_INIT)
+		return conn_connect(conn);
 	sent = READ_ONCE(conn->state) == CONN_CONNECT ? 0 : conn_send(conn);
 	/* What has come before the other side went is still taken. */
 	ret = conn_recv(conn);
@@ -1578,28 +1609,6 @@ static int conn_errno(int err)
 	}
 }
 
-static int conn_connect(struct xtcp_conn *conn, const struct sockaddr_storage *local)
-{
-	struct sockaddr_storage src, dst = conn->peer;
-	struct socket *sock;
-	int ret;
-
-	ret = xtcp_socket(dst.ss_family, &sock);
-	if (ret)
-		return ret;
-	io_options(sock);
-	io_begin(&conn->io, sock, conn_io_kick);
-	if (local) {
-		src = *local;
-		xtcp_set_port(&src, 0);
-		ret = kernel_bind(sock, (struct sockaddr *)&src, xtcp_addr_len(&src));
-		if (ret)
-			return ret;
-	}
-	ret = kernel_connect(sock, (struct sockaddr *)&dst, xtcp_addr_len(&dst), O_NONBLOCK);
-	return ret == -EINPROGRESS ? 0 : ret;
-}
-
 static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 					struct xprt_addr *peer, u64 id, const u8 *key,
 					unsigned int timeout_ms, const struct xprt_conn_ops *ops,
@@ -1620,6 +1629,8 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 	INIT_LIST_HEAD(&conn->pending);
 	conn->ops = ops;
 	conn->priv = priv;
+	if (local)
+		conn->local = *local;
 	conn->peer = peer->ip;
 	conn->hello.id = cpu_to_le64(id);
 	conn->stall = xtcp_timeout() * HZ;
@@ -1629,9 +1640,6 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 		kfree(conn);
 		goto err;
 	}
-	ret = conn_connect(conn, local);
-	if (ret)
-		goto err_close;
 	conn_kick(conn);
 	left = wait_event_killable_timeout(conn->wait, READ_ONCE(conn->state) >= CONN_GREETED,
 					   msecs_to_jiffies(timeout_ms));
@@ -1647,7 +1655,6 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 		memalloc_noio_restore(noio);
 		return &conn->base;
 	}
-err_close:
 	/* A route or a firewall that prohibits the way there is no word of the source's. */
 	if (ret == -EACCES && !conn->refused)
 		ret = -EHOSTUNREACH;
