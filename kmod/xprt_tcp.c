@@ -66,7 +66,8 @@
 #define XTCP_ACK_WAIT		(5 * HZ)
 #define XTCP_ACK_LOOK		(HZ / 50)
 #define XTCP_DONE_TIMEOUT	(10 * HZ)
-#define XTCP_BUDGET		64	/* steps of one run of a work item */
+#define XTCP_BUDGET		64	/* steps of one run of a reader's work item */
+#define XTCP_PEER_BUDGET	8	/* of a peer's: there may be many */
 #define XTCP_IN_MAX		(sizeof(struct xtcp_head) + XTCP_BATCH * sizeof(struct xtcp_read))
 
 static ushort port = MITOSIS_TCP_PORT;
@@ -82,7 +83,8 @@ static LIST_HEAD(xtcp_strangers);	/* peers that have not shown a key, the oldest
 static unsigned int xtcp_nstrangers, xtcp_npeers;
 static DEFINE_MUTEX(xtcp_lock);		/* all of the above */
 static DECLARE_WAIT_QUEUE_HEAD(xtcp_peers_wait);
-static struct workqueue_struct *xtcp_wq;
+static struct workqueue_struct *xtcp_wq;	/* readers: faults wait for it */
+static struct workqueue_struct *xtcp_peer_wq;	/* the source: whoever is on the network has work done by it */
 static struct socket *xtcp_listener;	/* from the first exposure on: who only reads has none */
 static DEFINE_MUTEX(xtcp_listen_lock);	/* while it is being made */
 static void (*xtcp_data_ready)(struct sock *sk);	/* the kernel's own: who is accepted has the listener's */
@@ -485,7 +487,7 @@ static void peer_kick(struct xtcp_peer *peer)
 {
 	kref_get(&peer->kref);
 	/* It is not the last one: the list has its own. */
-	if (!queue_work(xtcp_wq, &peer->work))
+	if (!queue_work(xtcp_peer_wq, &peer->work))
 		peer_put(peer);
 }
 
@@ -858,7 +860,7 @@ static void peer_work(struct work_struct *work)
 
 	if (peer->gone)
 		goto out;
-	for (i = 0; i < XTCP_BUDGET; i++) {
+	for (i = 0; i < XTCP_PEER_BUDGET; i++) {
 		ret = peer_step(peer);
 		if (ret <= 0)
 			break;
@@ -948,7 +950,7 @@ static void listen_work(struct work_struct *work)
 	struct socket *sock;
 	int ret, i;
 
-	for (i = 0; i < XTCP_BUDGET; i++) {
+	for (i = 0; i < XTCP_PEER_BUDGET; i++) {
 		ret = kernel_accept(xtcp_listener, &sock, O_NONBLOCK);
 		if (ret == -EAGAIN)
 			return;
@@ -958,7 +960,7 @@ static void listen_work(struct work_struct *work)
 			break;
 	}
 	/* Nothing says when there is memory again. */
-	queue_delayed_work(xtcp_wq, &xtcp_listen_work, ret ? HZ : 0);
+	queue_delayed_work(xtcp_peer_wq, &xtcp_listen_work, ret ? HZ : 0);
 }
 
 static void listen_data_ready(struct sock *sk)
@@ -966,7 +968,7 @@ static void listen_data_ready(struct sock *sk)
 	read_lock_bh(&sk->sk_callback_lock);
 	/* Who is being accepted has it from the listener, until io_begin(). */
 	if (READ_ONCE(sk->sk_state) == TCP_LISTEN && sk->sk_data_ready == listen_data_ready)
-		mod_delayed_work(xtcp_wq, &xtcp_listen_work, 0);
+		mod_delayed_work(xtcp_peer_wq, &xtcp_listen_work, 0);
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
@@ -1020,7 +1022,7 @@ static int listen_open(void)
 	mutex_lock(&xtcp_listen_lock);
 	if (!xtcp_listener) {
 		/* Its sockets are in its control group, which is not to be that of who happens to be the first. */
-		queue_work(xtcp_wq, &xtcp_listen_open_work);
+		queue_work(xtcp_peer_wq, &xtcp_listen_open_work);
 		flush_work(&xtcp_listen_open_work);
 		ret = xtcp_listen_err;
 	}
@@ -1696,13 +1698,18 @@ static int __init xtcp_init(void)
 		return PTR_ERR(xtcp_nobody);
 	}
 	ret = -ENOMEM;
-	/* Faults wait for it, and reclaim for them. */
+	/* Faults wait for them, and reclaim for those. */
 	xtcp_wq = alloc_workqueue("mitosis-tcp", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
 	if (!xtcp_wq)
 		goto err_key;
+	xtcp_peer_wq = alloc_workqueue("mitosis-tcp-peers", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!xtcp_peer_wq)
+		goto err_wq;
 	xprt_register(&xprt_tcp);
 	return 0;
 
+err_wq:
+	destroy_workqueue(xtcp_wq);
 err_key:
 	crypto_free_shash(xtcp_nobody);
 	return ret;
@@ -1713,6 +1720,7 @@ static void __exit xtcp_exit(void)
 {
 	xprt_unregister(&xprt_tcp);
 	listen_close();
+	destroy_workqueue(xtcp_peer_wq);
 	destroy_workqueue(xtcp_wq);
 	crypto_free_shash(xtcp_nobody);
 }
