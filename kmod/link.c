@@ -5,6 +5,7 @@
 #include <linux/in6.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 
@@ -15,7 +16,7 @@
 #include "stats.h"
 #include "trace.h"
 
-#define LINK_RETRY_MS 500
+#define LINK_RETRY_MS 500	/* more or less */
 /* Time for rdma_cm to repeat, after 4.3 s, a request that was lost. */
 #define LINK_RECONNECT_MS 10000
 /* What may be somebody else's word is the source's when it has been said for so long. */
@@ -441,7 +442,8 @@ static void link_reconnect_work(struct work_struct *work)
 		else
 			link_lose(link, ret);
 	} else if (!READ_ONCE(link->closing)) {
-		link_queue(link, &link->work, LINK_RETRY_MS);
+		/* Readers that have lost a source at the same time do not all come back at the same time. */
+		link_queue(link, &link->work, LINK_RETRY_MS / 2 + get_random_u32() % LINK_RETRY_MS);
 	}
 out:
 	link_put(link);

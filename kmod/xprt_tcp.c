@@ -59,8 +59,10 @@
 
 #define XTCP_BACKLOG		128
 #define XTCP_STRANGERS		64	/* connections that have not shown a key; the oldest makes room */
+#define XTCP_STRANGERS_ADDR	16	/* of these, from one address */
+#define XTCP_STRANGER_TIME	HZ	/* that one has in any case */
 #define XTCP_PEERS_EXPOSURE	1024	/* as many have shown it */
-#define XTCP_PEERS		4096	/* of all snapshots, strangers included */
+#define XTCP_PEERS		4096	/* of all snapshots; strangers have places of their own */
 #define XTCP_GREETING		(5 * HZ)
 /* The last word of a source: how long it is waited for that it arrives. */
 #define XTCP_ACK_WAIT		(5 * HZ)
@@ -154,7 +156,8 @@ struct xtcp_peer {
 	struct work_struct work;
 	struct timer_list timer;		/* the greeting takes too long; then, whether the last word has arrived */
 	unsigned long flags;
-	struct sockaddr_storage addr;		/* for people */
+	struct sockaddr_storage addr;
+	unsigned long since;			/* jiffies */
 
 	/* peer_work() only */
 	struct xtcp_io io;
@@ -573,13 +576,15 @@ static struct xtcp_exposure *peer_find(struct xtcp_peer *peer, const struct in6_
 static int peer_admit(struct xtcp_peer *peer, struct xtcp_exposure *ex)
 {
 	int ret = -ENOENT;
+	bool full;
 
 	mutex_lock(&xtcp_lock);
+	full = xtcp_npeers - xtcp_nstrangers >= XTCP_PEERS;
 	list_del_init(&peer->list);
 	xtcp_nstrangers--;
 	mutex_unlock(&xtcp_lock);
 	mutex_lock(&ex->lock);
-	if (ex->npeers >= XTCP_PEERS_EXPOSURE)
+	if (full || ex->npeers >= XTCP_PEERS_EXPOSURE)
 		ret = -EBUSY;
 	else if (!ex->closing)
 		ret = 0;
@@ -883,23 +888,46 @@ out:
 
 /* -------- Source: listener -------- */
 
-/* Whether there is room for one more, for which the oldest stranger may have to go. */
-static bool listen_has_room(void)
+/* Who has one address of IPv6 has all that differ from it in the second half. */
+static bool peers_are_near(const struct xtcp_peer *a, const struct xtcp_peer *b)
 {
-	struct xtcp_peer *peer;
+	struct in6_addr a6, b6;
+
+	xtcp_in6(&a->addr, &a6);
+	xtcp_in6(&b->addr, &b6);
+	return ipv6_addr_v4mapped(&a6) ? ipv6_addr_equal(&a6, &b6) : ipv6_prefix_equal(&a6, &b6, 64);
+}
+
+/*
+ * Whether there is room for @new, for which the oldest stranger may have to go: but not before it could have shown a key, so that who
+ * connects again and again keeps nobody out; nor may one address take all places.
+ */
+static bool listen_has_room(const struct xtcp_peer *new)
+{
+	struct xtcp_peer *peer, *oldest = NULL, *near = NULL;
+	unsigned int n = 0, nnear = 0;
 
 	lockdep_assert_held(&xtcp_lock);
-	if (xtcp_npeers >= XTCP_PEERS || xtcp_nstrangers >= 2 * XTCP_STRANGERS)
+	if (xtcp_nstrangers >= 2 * XTCP_STRANGERS)
 		return false;
-	if (xtcp_nstrangers < XTCP_STRANGERS)
-		return true;
 	list_for_each_entry(peer, &xtcp_strangers, list) {
 		if (test_bit(PEER_DEAD, &peer->flags))
 			continue;
-		peer_set(peer, PEER_DEAD);
-		mitosis_stat_add(MITOSIS_STAT_PEERS_REFUSED, 1);
-		break;
+		oldest = oldest ? : peer;
+		n++;
+		if (peers_are_near(peer, new)) {
+			near = near ? : peer;
+			nnear++;
+		}
 	}
+	if (nnear >= XTCP_STRANGERS_ADDR)
+		oldest = near;
+	else if (n < XTCP_STRANGERS)
+		return true;
+	if (time_before(jiffies, oldest->since + XTCP_STRANGER_TIME))
+		return false;
+	peer_set(oldest, PEER_DEAD);
+	mitosis_stat_add(MITOSIS_STAT_PEERS_REFUSED, 1);
 	return true;
 }
 
@@ -914,10 +942,11 @@ static void listen_take(struct socket *sock)
 		INIT_LIST_HEAD(&peer->list);
 		INIT_WORK(&peer->work, peer_work);
 		timer_setup(&peer->timer, peer_timer, 0);
+		peer->since = jiffies;
 		if (kernel_getpeername(sock, (struct sockaddr *)&peer->addr) < 0)
 			peer->addr.ss_family = AF_INET6;
 		mutex_lock(&xtcp_lock);
-		room = listen_has_room();
+		room = listen_has_room(peer);
 		if (room) {
 			xtcp_npeers++;
 			xtcp_nstrangers++;

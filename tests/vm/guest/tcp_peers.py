@@ -222,6 +222,8 @@ for i in range(300):
             send(idle[-1], hello()[:20])
     except OSError:
         pass
+# each has a second
+time.sleep(2)
 still_good('300 half-open connections')
 # They have five seconds. One that the kernel over there has never handed out, as too many waited, is so when it says something.
 time.sleep(7 * SLOW)
