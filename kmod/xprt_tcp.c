@@ -1122,7 +1122,8 @@ static struct xprt_exposure *xtcp_expose_create(const struct sockaddr_storage *a
 	ex->id = id;
 	ex->ops = ops;
 	ex->priv = priv;
-	ex->where.ss_family = xtcp_listener->sk->sk_family;
+	/* any address: IPv4 has always one that leads here, whatever is done to IPv6 by net.ipv6.conf.all.disable_ipv6 */
+	ex->where.ss_family = AF_INET;
 	if (addr) {
 		ex->where = *addr;
 		xtcp_in6(addr, &ex->addr);
