@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <ifaddrs.h>
+#include <linux/if_addr.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -179,6 +180,31 @@ static void addr_default_netdev(char name[IFNAMSIZ])
 		fclose(f);
 }
 
+/* Whether it is an address of IPv6 that is to go: links are connected again to where they have led, for as long as there is memory to read. */
+static bool addr_is_passing(const struct ifaddrs *ifa)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ifa->ifa_addr;
+	struct in6_addr at = {};
+	bool passing = false;
+	unsigned int flags;
+	char line[128];
+	FILE *f;
+
+	if (ifa->ifa_addr->sa_family != AF_INET6)
+		return false;
+	f = fopen("/proc/net/if_inet6", "re");
+	while (f && !passing && fgets(line, sizeof(line), f)) {
+		for (size_t i = 0; i < sizeof(at); i++)
+			sscanf(line + 2 * i, "%2hhx", &at.s6_addr[i]);
+		passing = !memcmp(&at, &in6->sin6_addr, sizeof(at)) &&
+			  sscanf(line + 2 * sizeof(at), "%*x %*x %*x %x", &flags) == 1 &&
+			  flags & (IFA_F_TEMPORARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED);
+	}
+	if (f)
+		fclose(f);
+	return passing;
+}
+
 int mitosis_local_addrs(char (*addrs)[MITOSIS_ADDR_LEN], size_t max)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
@@ -194,7 +220,8 @@ int mitosis_local_addrs(char (*addrs)[MITOSIS_ADDR_LEN], size_t max)
 		for (ifa = all; ifa && n < max; ifa = ifa->ifa_next)
 			if (ifa->ifa_addr && ifa->ifa_addr->sa_family == families[pass % 2] &&
 			    !(ifa->ifa_flags & IFF_LOOPBACK) && ifa->ifa_flags & IFF_UP &&
-			    !strcmp(ifa->ifa_name, netdev) == (pass < 2) && addr_format(ifa, addrs[n]))
+			    !strcmp(ifa->ifa_name, netdev) == (pass < 2) && !addr_is_passing(ifa) &&
+			    addr_format(ifa, addrs[n]))
 				n++;
 	freeifaddrs(all);
 	return (int)n;
