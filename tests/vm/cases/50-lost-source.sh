@@ -31,6 +31,21 @@ returns() {
 }
 add lost-source-returns 240 returns
 
+# A firewall's or a route's word is not the source's: it is waited until that changes.
+prohibited() {
+	lost_start
+	# shellcheck disable=SC2016
+	on b 'n=$(/root/t/bin/ctl stat link_down)
+		ip route add prohibit 10.77.0.1
+		touch /tmp/mt/target.go
+		for i in $(seq 600); do [ "$(/root/t/bin/ctl stat link_down)" -gt "$n" ] && break; sleep 0.1; done
+		sleep 3'
+	there waits "$pid"
+	on b 'ip route del prohibit 10.77.0.1'
+	goes_on
+}
+add_tcp lost-source-prohibited 240 prohibited
+
 killed_waiting() {
 	lost_start
 	rig link b data down

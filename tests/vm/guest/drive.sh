@@ -133,7 +133,7 @@ cmd_tcp_source() {
 	kill $pid
 	cat $log
 	n=$(grep -c '^did ' $log)
-	[ "$n" = 12 ] || fail "$n of 12 misdeeds were done"
+	[ "$n" = 13 ] || fail "$n of 13 misdeeds were done"
 	[ $(($($BIN/ctl stat link_down) - down)) -ge 11 ] || fail "they have not cost connections"
 }
 

@@ -104,12 +104,12 @@ def dribble(sock, asked):
         pass
 
 
-def greet_falsely(client, source):
-    """The verdict of somebody who does not have the key."""
+def greet_falsely(client, source, code):
+    """The verdict, welcome or refused, of somebody who does not have the key."""
     source.sendall(recv(client, 48))
     client.sendall(recv(source, 24))
     recv(client, 32)
-    client.sendall(struct.pack('<II', 0x4D746370, 1) + bytes(32))
+    client.sendall(struct.pack('<II', 0x4D746370, code) + bytes(32))
     wait_end(client)
 
 
@@ -138,15 +138,15 @@ def serve(client, number):
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         # the first one is greeted well, as a link that never was is not connected again
-        if number == 1:
-            greet_falsely(client, source)
-            say('did greet_falsely')
+        if number in (1, 2):
+            greet_falsely(client, source, number)
+            say(f'did greet_falsely {number}')
             return
         source.sendall(recv(client, 48))
         client.sendall(recv(source, 24))
         source.sendall(recv(client, 32))
         client.sendall(recv(source, 40))
-        misdeed = number - (number > 1)
+        misdeed = max(number - 2, 0)
         if misdeed < len(MISDEEDS):
             MISDEEDS[misdeed](client, reads(client))
             say(f'did {MISDEEDS[misdeed].__name__}')
