@@ -16,7 +16,7 @@ transport=$(cat /root/t/transport 2> /dev/null || true)
 if [ "$transport" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
 	[ ! -d /sys/class/infiniband/rxe0 ] || rdma link delete rxe0
 	# whether it has gone case tcp-loopback looks at
-	for m in rdma_ucm rdma_cm iw_cm ib_cm rdma_rxe ib_uverbs ib_core; do
+	for m in rdma_ucm rdma_rxe ib_uverbs rdma_cm iw_cm ib_cm ib_core; do
 		modprobe -r "$m" || true
 	done
 	insmod /root/t/mitosis_tcp.ko
