@@ -181,6 +181,26 @@ void xprt_expose_destroy(struct xprt_exposure *ex)
 	xprt_put(xprt);
 }
 
+int xprt_conn_errno(int err)
+{
+	switch (err) {
+	case -EACCES:
+	case -ECONNREFUSED:
+	case -EINTR:
+	case -ENODEV:
+	case -ENOMEM:
+	case -ETIMEDOUT:
+		return err;
+	case -EADDRNOTAVAIL:
+		return -ENODEV;
+	case -ECONNRESET:
+		return -ECONNREFUSED;
+	default:
+		return -EHOSTUNREACH;
+	}
+}
+EXPORT_SYMBOL_GPL(xprt_conn_errno);
+
 struct xprt_conn *xprt_conn_open(const char *name, bool insecure,
 				 const struct sockaddr_storage *local,
 				 struct xprt_addr *peer, u64 id, const u8 *key,

@@ -10,10 +10,12 @@
 #ifndef MITOSIS_TRANSPORT_H
 #define MITOSIS_TRANSPORT_H
 
+#include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/socket.h>
 #include <linux/string.h>
 #include <linux/types.h>
+#include <net/ipv6.h>
 
 #include "mitosis.h"
 
@@ -139,6 +141,23 @@ static inline u16 xprt_port(const struct xprt_addr *addr)
 {
 	return be16_to_cpu(((const struct sockaddr_in6 *)&addr->ip)->sin6_port);
 }
+
+static inline void xprt_set_port(struct sockaddr_storage *addr, u16 port)
+{
+	((struct sockaddr_in6 *)addr)->sin6_port = cpu_to_be16(port);
+}
+
+/* The address, of IPv4 as IPv6 maps it. */
+static inline void xprt_in6(const struct sockaddr_storage *addr, struct in6_addr *in6)
+{
+	if (addr->ss_family == AF_INET6)
+		*in6 = ((const struct sockaddr_in6 *)addr)->sin6_addr;
+	else
+		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr, in6);
+}
+
+/* Reduces what may come out of sockets and rdma_cm to what conn_open() may return. */
+int xprt_conn_errno(int err);
 
 /* For people. */
 void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);

@@ -1572,11 +1572,7 @@ static int want_find(struct dc_want *want, const struct sockaddr_storage *addr)
 	struct rdma_cm_id *id;
 	int ret;
 
-	if (addr->ss_family == AF_INET6)
-		want->gid = ((const struct sockaddr_in6 *)addr)->sin6_addr;
-	else
-		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr,
-				       &want->gid);
+	xprt_in6(addr, &want->gid);
 	id = rdma_create_id(&init_net, want_cm_handler, NULL, RDMA_PS_TCP, IB_QPT_RC);
 	if (IS_ERR(id))
 		return PTR_ERR(id);

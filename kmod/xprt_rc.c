@@ -785,7 +785,7 @@ static int rc_expose_region(struct xprt_exposure *base, u64 va, struct page **pa
 static void rc_expose_addr(struct xprt_exposure *base, struct xprt_addr *addr)
 {
 	addr->ip = to_rc_exposure(base)->addr;
-	((struct sockaddr_in6 *)&addr->ip)->sin6_port = cpu_to_be16(port);
+	xprt_set_port(&addr->ip, port);
 }
 
 static void rc_expose_open(struct xprt_exposure *base)
@@ -1320,26 +1320,6 @@ static int conn_connect(struct rc_conn *conn, u64 id, const u8 *key)
 	return ret;
 }
 
-/* Reduces what may come out of rdma_cm to what transport.h promises. */
-static int conn_errno(int err)
-{
-	switch (err) {
-	case -EACCES:
-	case -ECONNREFUSED:
-	case -EINTR:
-	case -ENODEV:
-	case -ENOMEM:
-	case -ETIMEDOUT:
-		return err;
-	case -EADDRNOTAVAIL:
-		return -ENODEV;
-	case -ECONNRESET:
-		return -ECONNREFUSED;
-	default:
-		return -EHOSTUNREACH;
-	}
-}
-
 static struct xprt_conn *rc_conn_open(const struct sockaddr_storage *local,
 				      struct xprt_addr *peer, u64 id, const u8 *key,
 				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
@@ -1409,7 +1389,7 @@ static struct xprt_conn *rc_conn_open(const struct sockaddr_storage *local,
 err:
 	conn_teardown(conn);
 	conn_free(conn);
-	return ERR_PTR(conn_errno(ret));
+	return ERR_PTR(xprt_conn_errno(ret));
 }
 
 /* -------- Listener -------- */

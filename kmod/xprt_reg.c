@@ -13,6 +13,7 @@
 #include <rdma/rdma_cm.h>
 
 #include "mitosis.h"
+#include "transport.h"
 #include "xprt_reg.h"
 
 #define REG_PAGES	(1U << (MITOSIS_REGION_SHIFT - PAGE_SHIFT))
@@ -34,10 +35,7 @@ int xprt_bind(struct rdma_cm_id *id, const struct sockaddr_storage *addr)
 	int ret;
 
 	/* The port does not matter, nobody connects to it. */
-	if (bind.ss_family == AF_INET)
-		((struct sockaddr_in *)&bind)->sin_port = 0;
-	else if (bind.ss_family == AF_INET6)
-		((struct sockaddr_in6 *)&bind)->sin6_port = 0;
+	xprt_set_port(&bind, 0);
 	ret = rdma_bind_addr(id, (struct sockaddr *)&bind);
 	if (!ret && !id->device)	/* a wildcard */
 		ret = -EADDRNOTAVAIL;

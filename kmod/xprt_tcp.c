@@ -275,7 +275,8 @@ static unsigned int xtcp_timeout(void)
 
 static void listen_data_ready(struct sock *sk);
 
-static void io_data_ready(struct sock *sk)
+/* Something has come, or the connection has another state. */
+static void io_changed(struct sock *sk)
 {
 	struct xtcp_io *io;
 
@@ -296,17 +297,6 @@ static void io_write_space(struct sock *sk)
 		clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
 		io->kick(io);
 	}
-	read_unlock_bh(&sk->sk_callback_lock);
-}
-
-static void io_state_change(struct sock *sk)
-{
-	struct xtcp_io *io;
-
-	read_lock_bh(&sk->sk_callback_lock);
-	io = sk->sk_user_data;
-	if (io)
-		io->kick(io);
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
@@ -338,9 +328,9 @@ static void io_begin(struct xtcp_io *io, struct socket *sock, void (*kick)(struc
 	io->write_space = sk->sk_write_space;
 	io->state_change = sk->sk_state_change;
 	sk->sk_user_data = io;
-	sk->sk_data_ready = io_data_ready;
+	sk->sk_data_ready = io_changed;
 	sk->sk_write_space = io_write_space;
-	sk->sk_state_change = io_state_change;
+	sk->sk_state_change = io_changed;
 	write_unlock_bh(&sk->sk_callback_lock);
 }
 
@@ -425,24 +415,9 @@ static int io_flush(struct xtcp_io *io, bool more)
 	return 1;
 }
 
-/* The address, of IPv4 as IPv6 maps it. */
-static void xtcp_in6(const struct sockaddr_storage *addr, struct in6_addr *in6)
-{
-	if (addr->ss_family == AF_INET6)
-		*in6 = ((const struct sockaddr_in6 *)addr)->sin6_addr;
-	else
-		ipv6_addr_set_v4mapped(((const struct sockaddr_in *)addr)->sin_addr.s_addr, in6);
-}
-
 static int xtcp_addr_len(const struct sockaddr_storage *addr)
 {
 	return addr->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-}
-
-static void xtcp_set_port(struct sockaddr_storage *addr, u16 number)
-{
-	/* Port and family are at the same place in both kinds of address. */
-	((struct sockaddr_in6 *)addr)->sin6_port = cpu_to_be16(number);
 }
 
 static int xtcp_socket(int family, struct socket **sock)
@@ -660,7 +635,7 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 	ret = kernel_getsockname(peer->io.sock, (struct sockaddr *)&local);
 	if (ret < 0)
 		return ret;
-	xtcp_in6(&local, &at);
+	xprt_in6(&local, &at);
 	ex = peer_find(peer, &at);
 	ok = xtcp_is_sworn(ex ? ex->hmac : xtcp_nobody, "reader", &peer->hello, &peer->challenge,
 			   proof->proof);
@@ -893,8 +868,8 @@ static bool peers_are_near(const struct xtcp_peer *a, const struct xtcp_peer *b)
 {
 	struct in6_addr a6, b6;
 
-	xtcp_in6(&a->addr, &a6);
-	xtcp_in6(&b->addr, &b6);
+	xprt_in6(&a->addr, &a6);
+	xprt_in6(&b->addr, &b6);
 	return ipv6_addr_v4mapped(&a6) ? ipv6_addr_equal(&a6, &b6) : ipv6_prefix_equal(&a6, &b6, 64);
 }
 
@@ -1013,7 +988,7 @@ static int listen_open_family(int family)
 	sock_set_reuseaddr(sock->sk);
 	/* One listener for IPv4 as well, whatever net.ipv6.bindv6only says. */
 	sock->sk->sk_ipv6only = false;
-	xtcp_set_port(&addr, port);
+	xprt_set_port(&addr, port);
 	ret = kernel_bind(sock, (struct sockaddr *)&addr, xtcp_addr_len(&addr));
 	if (!ret) {
 		xtcp_listener = sock;
@@ -1093,7 +1068,7 @@ static int expose_look_for(const struct sockaddr_storage *addr)
 	ret = xtcp_socket(at.ss_family, &sock);
 	if (ret)
 		return ret == -ENOMEM ? ret : -EADDRNOTAVAIL;
-	xtcp_set_port(&at, 0);
+	xprt_set_port(&at, 0);
 	ret = kernel_bind(sock, (struct sockaddr *)&at, xtcp_addr_len(&at));
 	sock_release(sock);
 	return ret && ret != -ENOMEM ? -EADDRNOTAVAIL : ret;
@@ -1126,10 +1101,10 @@ static struct xprt_exposure *xtcp_expose_create(const struct sockaddr_storage *a
 	ex->where.ss_family = AF_INET;
 	if (addr) {
 		ex->where = *addr;
-		xtcp_in6(addr, &ex->addr);
+		xprt_in6(addr, &ex->addr);
 		ex->have_addr = !ipv6_addr_any(&ex->addr);
 	}
-	xtcp_set_port(&ex->where, port);
+	xprt_set_port(&ex->where, port);
 	ex->hmac = xtcp_key(key);
 	if (IS_ERR(ex->hmac)) {
 		ret = PTR_ERR(ex->hmac);
@@ -1296,7 +1271,7 @@ static int conn_connected(struct xtcp_conn *conn)
 	ret = kernel_getpeername(conn->io.sock, (struct sockaddr *)&peer);
 	if (ret < 0)
 		return ret;
-	xtcp_in6(&peer, &addr);
+	xprt_in6(&peer, &addr);
 	memcpy(conn->hello.addr, &addr, sizeof(conn->hello.addr));
 	conn->hello.magic = cpu_to_le32(XTCP_MAGIC);
 	conn->hello.version = cpu_to_le16(XTCP_VERSION);
@@ -1461,7 +1436,7 @@ static int conn_connect(struct xtcp_conn *conn)
 	io_options(sock);
 	io_begin(&conn->io, sock, conn_io_kick);
 	if (src.ss_family) {
-		xtcp_set_port(&src, 0);
+		xprt_set_port(&src, 0);
 		ret = kernel_bind(sock, (struct sockaddr *)&src, xtcp_addr_len(&src));
 		if (ret)
 			return ret;
@@ -1619,28 +1594,6 @@ static void xtcp_conn_close(struct xprt_conn *base)
 	kfree(conn);
 }
 
-/* Reduces what may come out of a socket to what transport.h promises. */
-static int conn_errno(int err)
-{
-	switch (err) {
-	case -EACCES:
-	case -ECONNREFUSED:
-	case -EINTR:
-	case -ENODEV:
-	case -ENOMEM:
-	case -ETIMEDOUT:
-		return err;
-	case -EADDRNOTAVAIL:
-		return -ENODEV;
-	case -ECONNRESET:
-	case -EPIPE:
-	case -EPROTO:
-		return -ECONNREFUSED;
-	default:
-		return -EHOSTUNREACH;
-	}
-}
-
 static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 					struct xprt_addr *peer, u64 id, const u8 *key,
 					unsigned int timeout_ms, const struct xprt_conn_ops *ops,
@@ -1690,10 +1643,13 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 	/* A route or a firewall that prohibits the way there is no word of the source's. */
 	if (ret == -EACCES && !conn->refused)
 		ret = -EHOSTUNREACH;
+	/* It has ended the connection, one way or the other. */
+	if (ret == -EPIPE || ret == -EPROTO)
+		ret = -ECONNRESET;
 	xtcp_conn_close(&conn->base);
 err:
 	memalloc_noio_restore(noio);
-	return ERR_PTR(conn_errno(ret));
+	return ERR_PTR(xprt_conn_errno(ret));
 }
 
 /* -------- Module -------- */
