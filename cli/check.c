@@ -142,6 +142,13 @@ bool cli_insecure_is_clear(void)
 	return false;
 }
 
+void cli_transports_add(char *transports, const char *transport)
+{
+	if (*transports)
+		strcat(transports, ",");
+	strcat(transports, transport);
+}
+
 /* Whether a transport that needs an address has one. */
 static bool check_has_addr(const char *name, const char *addr)
 {
@@ -169,9 +176,7 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 			no_addr |= !strcmp(name, "rc");
 			continue;
 		}
-		if (*usable)
-			strcat(usable, ",");
-		strcat(usable, name);
+		cli_transports_add(usable, name);
 	}
 	if (*usable)
 		return;

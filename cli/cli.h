@@ -163,6 +163,8 @@ int fence_undo(json_object *journal);
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable);
 /* "dct", "rc", "tcp" or several, "dct,rc"; says what is wrong. */
 bool cli_transports_are_good(const char *transports);
+/* At the end of a list that has room for all there are. */
+void cli_transports_add(char *transports, const char *transport);
 /* Memory may go unencrypted over tcp: --insecure, which criu's plugin is told by MITOSIS_INSECURE. */
 void cli_set_insecure(bool insecure);
 bool cli_insecure(void);

@@ -153,9 +153,7 @@ void probe_try(json_object *probes, char *usable, json_object *unreached)
 			json_object_object_add(unreached, name, json_object_new_string(err));
 			continue;
 		}
-		if (*usable)
-			strcat(usable, ",");
-		strcat(usable, name);
+		cli_transports_add(usable, name);
 	}
 	mitosis_close(ctl);
 }
