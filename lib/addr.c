@@ -113,7 +113,7 @@ int mitosis_default_addr(char *buf)
 	return found ? 0 : -ENODEV;
 }
 
-/* Whether a local network device that is wanted has the address. */
+/* Whether a local network device that is wanted, or with NULL any, has the address. */
 static bool addr_find(const char *addr, bool (*wanted)(char *netdev))
 {
 	char text[MITOSIS_ADDR_LEN];
@@ -137,7 +137,8 @@ static bool addr_find(const char *addr, bool (*wanted)(char *netdev))
 		char buf[MITOSIS_ADDR_LEN];
 
 		found = ifa->ifa_addr && ifa->ifa_addr->sa_family == family &&
-			addr_format(ifa, buf) && !strcmp(buf, text) && wanted(ifa->ifa_name);
+			addr_format(ifa, buf) && !strcmp(buf, text) &&
+			(!wanted || wanted(ifa->ifa_name));
 	}
 	freeifaddrs(all);
 	return found;
@@ -153,14 +154,9 @@ bool mitosis_addr_has_rdma(const char *addr)
 	return addr_find(addr, addr_has_rdma);
 }
 
-static bool addr_has_netdev(char *netdev)
-{
-	return *netdev;
-}
-
 bool mitosis_addr_is_local(const char *addr)
 {
-	return addr_find(addr, addr_has_netdev);
+	return addr_find(addr, NULL);
 }
 
 /* Of the IPv4 route to everywhere; empty: there is none. */
