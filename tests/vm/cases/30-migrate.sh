@@ -24,12 +24,19 @@ add migrate-swap 180 with_swap prog swapped
 add migrate-walk 240 walk prog 11 10000
 add migrate-walk-lazy 240 walk prog_lazy 12 10000
 
+# without_link COMMAND...: while nothing gets through but ssh.
+without_link() {
+	local rc=0
+	rig link b data down
+	"$@" || rc=$?
+	rig link b data up
+	return $rc
+}
+
 # The better transport does not get through: the next one is taken, and that is said.
 migrate_falls_back() {
 	local rc=0
-	rig link b data down
-	on a "MIGRATE='--transport rc,dct' /root/t/drive.sh prog threads" || rc=$?
-	rig link b data up
+	without_link on a "MIGRATE='--transport rc,dct' /root/t/drive.sh prog threads" || rc=$?
 	on a "grep 'transport rc is not used, dct goes before it: ' /tmp/mt/migrate.log" || fail "it is not said why: $(on a 'cat /tmp/mt/migrate.log')"
 	return $rc
 }
