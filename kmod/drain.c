@@ -154,6 +154,7 @@ static int drain_land(struct drain *d)
 	if (ret)
 		goto out;
 	pager_read_keep(at, pr, true);
+	pager_ensure_room(at, pr->n);
 	ret = drain_install(at, pr, pr->addr);
 	if (ret > 0) {
 		atomic_long_add(ret, &at->ndrain);

@@ -1041,6 +1041,7 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 			pager_read_keep(at, pr, true);
 		}
 	}
+	pager_ensure_room(at, 1);
 	if (flags & FAULT_FLAG_KILLABLE) {
 		ret = mmap_write_lock_killable(mm) ? -EINTR : 0;
 		if (ret)

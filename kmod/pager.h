@@ -77,6 +77,7 @@ struct attach {
 	/* mmap_lock for writing: who takes cache pages out of the page tables, and where to go on */
 	struct task_struct *unmapping;
 	unsigned long unmap_next;
+	atomic_t room;			/* pages that it may have before its cgroup's room is looked at again */
 
 	bool cache;			/* shares what it reads with others of the link; set before it is armed, as the next one */
 	bool drains;			/* whether or not the link does */
@@ -135,6 +136,11 @@ struct pager_read {
 
 /* Has pages of the node's cache that @at does not use taken out of its page tables. Its address space is held, no lock is. */
 void pager_make_room(struct attach *at);
+/*
+ * Before a process that shares pages is given @n of its own: who is charged for one, in a cgroup that is full of mapped pages, is killed. As
+ * above; sleeps.
+ */
+void pager_ensure_room(struct attach *at, unsigned int n);
 int unmap_init(void);
 void unmap_exit(void);
 

@@ -4,6 +4,7 @@
  * lately, so that reclaim can have them: it does not find these mappings by itself, see cache.h. Who touches such a page again finds it in
  * the cache, or reads it once more.
  */
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/oom.h>
@@ -21,6 +22,13 @@
 
 /* How often all processes are looked at: what a processor still has in its TLB looks unused. */
 #define UNMAP_EVERY HZ
+
+/*
+ * Pages that a memory cgroup is made sure to have room for, and how many a process may then be given before that is looked at again. Others of
+ * the cgroup use the room, too, and so does the kernel when who has a page mapped writes to it, which nobody here is asked about.
+ */
+#define ROOM_PAGES 256
+#define ROOM_USE 16
 
 struct unmap {
 	struct attach *at;
@@ -140,6 +148,56 @@ void pager_make_room(struct attach *at)
 	/* others may have mapped what is charged here */
 	if (rounds == 2)
 		queue_delayed_work(unmap_wq, &unmap_work, 0);
+}
+
+/*
+ * Whether the cgroup of @mm has room, or reclaim gets it from pages that nobody has mapped. Asked without the mmap lock and without killing
+ * anybody; what is found free stays so for who is charged next.
+ */
+static bool unmap_has_room(struct mm_struct *mm)
+{
+	bool room = true;
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mm), *m, *old;
+	unsigned long want = ROOM_PAGES, n;
+	struct page *page, *next;
+	LIST_HEAD(pages);
+
+	for (m = memcg; m; m = parent_mem_cgroup(m)) {
+		unsigned long max = READ_ONCE(m->memory.max);
+
+		if (page_counter_read(&m->memory) + ROOM_PAGES > max)
+			room = false;
+		/* of a small one all that it uses cannot go at once */
+		want = min(want, max / 8);
+	}
+	if (!room) {
+		old = set_active_memcg(memcg);
+		for (n = 0; n < want; n++) {
+			page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+			if (!page)
+				break;
+			list_add(&page->lru, &pages);
+		}
+		set_active_memcg(old);
+		list_for_each_entry_safe(page, next, &pages, lru)
+			__free_page(page);
+		room = n == want;
+	}
+	mem_cgroup_put(memcg);
+#endif
+	return room;
+}
+
+void pager_ensure_room(struct attach *at, unsigned int n)
+{
+	unsigned int tries;
+
+	if (!at->cache || atomic_sub_return(n, &at->room) >= 0)
+		return;
+	for (tries = 0; tries < 2 && !unmap_has_room(at->mm); tries++)
+		pager_make_room(at);
+	atomic_set(&at->room, ROOM_USE);
 }
 
 static int unmap_attach(struct attach *at, void *arg)

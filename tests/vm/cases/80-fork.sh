@@ -5,6 +5,7 @@
 for c in local remote eager follow lease limit drained chain foreign quota; do
 	add "fork-$c" 180 on a "/root/t/fork.sh $c"
 done
+add fork-limit-write 180 on a "/root/t/fork.sh limit_write"
 add fork-prefetch 300 on a "/root/t/fork.sh prefetch"
 add fork-record 240 on a "/root/t/fork.sh record"
 add fork-one-eager 180 on a "/root/t/fork.sh one_eager"

@@ -614,6 +614,22 @@ cmd_limit() {
 	end_all
 }
 
+# limit_write: a child whose memory cgroup is full of what it has only read writes to what another child has read, and lives.
+cmd_limit_write() {
+	local pid first cg=/sys/fs/cgroup/limit
+	prog_start touched
+	prepare
+	resume -n 1 --on "$PEER"
+	first=$(inits)
+	on_peer "/root/t/fork.sh touch 0 upper" || exit 1
+	resume -n 1 --on "$PEER"
+	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
+	on_peer "/root/t/fork.sh in_limit $cg 5M $pid && /root/t/fork.sh touch 1 write" || fail "$(on_peer "grep oom_kill $cg/memory.events" | paste -s)"
+	on_peer "/root/t/fork.sh end $first $(inits); rmdir $cg" || fail "the children do not end"
+	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
+	end_all
+}
+
 # touch N HOW: the Nth child of "touched" here touches pages; how many of its faults waited, how many pages were read ahead, in how many reads.
 cmd_touch() {
 	local c before after
@@ -696,10 +712,15 @@ cmd_prefetch() {
 	end_all
 }
 
+# in_limit CGROUP BYTES PID
+cmd_in_limit() {
+	mkdir -p "$1" && echo "$2" > "$1/memory.max" && echo 0 > "$1/memory.swap.max" && echo "$3" > "$1/cgroup.procs" || fail "the cgroup cannot be made"
+}
+
 cmd_limit_there() {
 	local file unmapped
 	unmapped=$(stat_of cache_unmapped)
-	mkdir -p "$1" && echo 6M > "$1/memory.max" && echo 0 > "$1/memory.swap.max" && echo "$2" > "$1/cgroup.procs" || fail "the cgroup cannot be made"
+	cmd_in_limit "$1" 6M "$2"
 	touch $T/reader.log.again $T/reader.go
 	until_true 90 grep -sqE '^(PASS|FAIL)' $T/reader.log || fail "no verdict: $(grep oom_kill "$1/memory.events" | paste -s)"
 	grep -q ^PASS $T/reader.log || fail "$(grep ^FAIL $T/reader.log)"

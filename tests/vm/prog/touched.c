@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * A parent whose children touch what they are told to. The Nth child on a machine has the log FILE.N, and waits for FILE.N.go, with one word:
- * "up" and "down" read the lower half of the memory in that order, "some" every other pair of its pages.
+ * "up" and "down" read the lower half of the memory in that order, "some" every other pair of its pages, "upper" the upper half. "write" reads the
+ * lower half, and then writes to the upper.
  */
 #include "prog.h"
 
@@ -44,8 +45,14 @@ static _Noreturn void be_child(void)
 			touch(i);
 		else if (!strcmp(how, "down"))
 			touch(pages - 1 - i);
-		else if (i / 2 % 2)
+		else if (!strcmp(how, "upper"))
+			touch(pages + i);
+		else if (!strcmp(how, "write") || i / 2 % 2)
 			touch(i);
+	}
+	if (!strcmp(how, "write")) {
+		content_fill(area + LEN / 2, LEN / 2, 2);
+		CHECK_CONTENT(area + LEN / 2, LEN / 2, 2, "what it has written");
 	}
 	prog_pass();
 }
