@@ -251,7 +251,7 @@ void pager_kill(struct attach *at, const char *why)
 		}
 	}
 	rcu_read_unlock();
-	if (!any)
+	if (!any || test_and_set_bit(0, &at->killed))
 		return;
 	mitosis_stat_add(MITOSIS_STAT_KILLED, 1);
 	pr_err("mitosis: snapshot %016llx: killed process %u (mm %u): %s\n", at->link->id, pid,

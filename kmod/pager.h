@@ -71,6 +71,7 @@ struct attach {
 	struct mm_struct *mm;		/* mmgrab()ed */
 	u32 mm_id, pid;
 	bool broken;			/* no memory for the state at fork: killed at the first fault */
+	unsigned long killed;		/* bit 0: told and counted, once for all who wait */
 	bool ready;			/* link->mutex; armed: the drain may work on it */
 	bool cut;			/* mmap_lock for writing; drained but for unreadable pages: off the link */
 

@@ -521,6 +521,7 @@ cmd_is_killed() {
 	! grep -s ^FAIL $T/target.log || fail "the process misread before it ended"
 	dmesg | tail -n 60 | grep -q "mitosis.*$1.*\(kill\|lost\)" || dmesg | tail -n 60 | grep -q "mitosis.*kill" ||
 		fail "the kernel's log does not say why: $(dmesg | grep mitosis | tail -n 2)"
+	[ "$(dmesg | grep -c "killed process $1 ")" -le 1 ] || fail "that it was killed is told more than once: $(dmesg | grep "killed process $1 " | paste -s)"
 	touch /tmp/mitosis-test-go
 	until_true 60 idle_links || fail "links are left: $(mitosis-cli list)"
 }
