@@ -53,6 +53,12 @@ on() {
 	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} / SLOW * 3 / 4)) DRAIN=$((${BOUND:-120} / SLOW / 2)) ${TRANSPORT:+MITOSIS_INSECURE=1}; $*"
 }
 
+# cable M up|down: what memory goes over. ssh has a cable of its own.
+cable() {
+	rig link "$1" data "$2"
+	[ -z "$MLX5" ] || rig mlx5 "$1" set link-down "$([ "$2" = up ] && echo false || echo true)"
+}
+
 drive() {
 	on a "/root/t/drive.sh $*"
 }
@@ -107,11 +113,10 @@ machine_reset() {
 
 # After a case that failed nothing is known of the machines' state, nor of their cables'.
 machines_renew() {
-	local m kind
+	local m
 	for m in a b; do
-		for kind in data ssh; do
-			rig link $m $kind up > /dev/null 2>&1
-		done
+		cable $m up > /dev/null 2>&1
+		rig link $m ssh up > /dev/null 2>&1
 	done
 	{
 		machine_reset a && machine_reset b && machines_setup && return

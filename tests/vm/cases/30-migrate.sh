@@ -24,7 +24,7 @@ add migrate-swap 180 with_swap prog swapped
 add migrate-walk 240 walk prog 11 10000
 add migrate-walk-lazy 240 walk prog_lazy 12 10000
 
-# without_link COMMAND...: while nothing gets through but ssh.
+# without_link COMMAND...: while nothing gets through but ssh, and a ConnectX.
 without_link() {
 	local rc=0
 	rig link b data down

@@ -23,10 +23,10 @@ goes_on() {
 
 returns() {
 	lost_start
-	rig link b data down
+	cable b down
 	go
 	there waits "$pid"
-	rig link b data up
+	cable b up
 	goes_on
 }
 add lost-source-returns 240 returns
@@ -48,30 +48,30 @@ add_tcp lost-source-prohibited 240 prohibited
 
 killed_waiting() {
 	lost_start
-	rig link b data down
+	cable b down
 	go
 	there waits "$pid"
 	there kill "$pid"
-	rig link b data up
+	cable b up
 }
 add lost-source-sigkill-while-waiting 240 killed_waiting
 
 given_up() {
 	lost_start 8
-	rig link b data down
+	cable b down
 	go
 	there waits "$pid"
 	there is_killed "$pid" 90
-	rig link b data up
+	cable b up
 }
 add lost-source-given-up 240 given_up
 
 drain_resumes() {
 	lost_start
 	on b 'touch /tmp/mitosis-test-go'
-	rig link b data down
+	cable b down
 	sleep 3
-	rig link b data up
+	cable b up
 	go
 	goes_on
 }

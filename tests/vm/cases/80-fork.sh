@@ -37,10 +37,10 @@ fork_do() {
 # The link of one of two machines that have children is lost.
 fork_link_lost_one() {
 	fork_do a waiting 10 3 b a
-	rig link b data down
+	cable b down
 	fork_do a go_on 3
 	fork_do b given_up "$(fork_do a snapshot)"
-	rig link b data up
+	cable b up
 	fork_do a waiting_end
 }
 add fork-link-lost-one 240 fork_link_lost_one
@@ -56,9 +56,9 @@ add_mlx5 fork-revoke 180 fork_revoke
 
 fork_kill_mid_read() {
 	fork_do a waiting 300 3 b
-	rig link b data down
+	cable b down
 	fork_do b kill_reader "$(fork_do a snapshot)"
-	rig link b data up
+	cable b up
 	fork_do b siblings
 	fork_do a waiting_end
 }

@@ -25,9 +25,10 @@ elif [ "$transport" != tcp ] && [ ! -d /sys/module/mitosis_rc ]; then
 	modprobe -a ib_core rdma_cm rdma_rxe
 	insmod /root/t/mitosis_rc.ko
 fi
-# Where there is a ConnectX it is what snapshots are offered over.
+# Where there is a ConnectX it is what snapshots are offered over, and nothing else unless a case names it.
 if [ -d /sys/module/mlx5_ib ] && [ ! -d /sys/module/mitosis_dct ]; then
 	insmod /root/t/mitosis_dct.ko
+	echo dct > /sys/module/mitosis/parameters/transports
 fi
 # Programs that are moved must find the same directory on both sides.
 mkdir -p /tmp/mt
