@@ -964,7 +964,7 @@ static void listen_work(struct work_struct *work)
 			break;
 	}
 	/* Nothing says when there is memory again. */
-	queue_delayed_work(xtcp_peer_wq, &xtcp_listen_work, ret ? HZ : 0);
+	queue_delayed_work(xtcp_peer_wq, &xtcp_listen_work, ret && ret != -ECONNABORTED ? HZ : 0);
 }
 
 static void listen_data_ready(struct sock *sk)
