@@ -29,6 +29,7 @@
 #include <crypto/hash.h>
 #include <linux/bitmap.h>
 #include <linux/bvec.h>
+#include <linux/delay.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/jiffies.h>
@@ -68,6 +69,7 @@
 #define XTCP_ACK_WAIT		(5 * HZ)
 #define XTCP_ACK_LOOK		(HZ / 50)
 #define XTCP_DONE_TIMEOUT	(10 * HZ)
+#define XTCP_NOMEM_MS		20	/* until memory is asked for again */
 #define XTCP_BUDGET		64	/* steps of one run of a reader's work item */
 #define XTCP_PEER_BUDGET	8	/* of a peer's: there may be many */
 #define XTCP_IN_MAX		(sizeof(struct xtcp_head) + XTCP_BATCH * sizeof(struct xtcp_read))
@@ -395,6 +397,19 @@ static void *io_put(struct xtcp_io *io, unsigned int len)
 	return msg;
 }
 
+/*
+ * How many bytes have been sent, @ret being what the socket has said; 0: there is no room. Or no memory: then nothing is queued, so TCP says at once
+ * that there is room, and without a pause this would go round as fast as it can.
+ */
+static int io_sent(struct xtcp_io *io, int ret)
+{
+	if (ret != -EAGAIN)
+		return ret;
+	if (!READ_ONCE(io->sock->sk->sk_wmem_queued))
+		msleep(XTCP_NOMEM_MS);
+	return 0;
+}
+
 /* 1: all of out has been sent; 0: not yet. @more: there is more to be sent at once. */
 static int io_flush(struct xtcp_io *io, bool more)
 {
@@ -405,9 +420,9 @@ static int io_flush(struct xtcp_io *io, bool more)
 		};
 		int ret;
 
-		ret = kernel_sendmsg(io->sock, &msg, &vec, 1, vec.iov_len);
-		if (ret < 0)
-			return ret == -EAGAIN ? 0 : ret;
+		ret = io_sent(io, kernel_sendmsg(io->sock, &msg, &vec, 1, vec.iov_len));
+		if (ret <= 0)
+			return ret;
 		io->out_pos += ret;
 	}
 	io->out_len = 0;
@@ -776,8 +791,9 @@ static int peer_send(struct xtcp_peer *peer)
 	if (answer->left) {
 		ret = compat_send_pages(peer->io.sock, answer->pages, answer->offset, answer->left,
 					MSG_DONTWAIT | MSG_NOSIGNAL | (peer->nreads ? MSG_MORE : 0));
-		if (ret < 0)
-			return ret == -EAGAIN ? 0 : ret;
+		ret = io_sent(&peer->io, ret);
+		if (ret <= 0)
+			return ret;
 		answer->offset += ret;
 		answer->left -= ret;
 		return 1;
