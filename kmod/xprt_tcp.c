@@ -928,7 +928,8 @@ static void listen_take(struct socket *sock)
 	bool room = false;
 
 	io_options(sock);
-	if (peer) {
+	/* not one that a BPF program has put into a map as it was established: that has callbacks and data of its own */
+	if (peer && !sock->sk->sk_user_data) {
 		kref_init(&peer->kref);
 		INIT_LIST_HEAD(&peer->list);
 		INIT_WORK(&peer->work, peer_work);
@@ -951,7 +952,7 @@ static void listen_take(struct socket *sock)
 	}
 	if (!room) {
 		mitosis_stat_add(MITOSIS_STAT_PEERS_REFUSED, 1);
-		pr_warn_ratelimited("a connection is refused: there are too many, or there is no memory\n");
+		pr_warn_ratelimited("a connection is refused: there are too many, there is no memory, or a BPF program has its socket (sockmap)\n");
 		sock_no_linger(sock->sk);
 		sock_release(sock);
 		kfree(peer);
