@@ -153,16 +153,23 @@ struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
 					 void *priv)
 {
 	struct xprt_exposure *ex = ERR_PTR(-EPROTONOSUPPORT);
+	char failed[XPRT_NAMES_LEN] = "";
 	struct xprt_order order;
 	struct xprt *xprt;
+	int err = 0;
 
 	xprt_order_begin(&order, names, insecure);
 	while ((xprt = xprt_order_next(&order))) {
 		ex = xprt->expose_create(addr, id, key, ops, priv);
 		if (!IS_ERR(ex)) {
 			ex->xprt = xprt;
+			if (err && xprt_is_in_clear(xprt->name))
+				pr_notice("mitosis: snapshot %016llx is offered over %s, unencrypted, as %s can not (%d)\n",
+					  id, xprt->name, failed, err);
 			break;
 		}
+		err = PTR_ERR(ex);
+		strscpy(failed, xprt->name, sizeof(failed));
 		xprt_put(xprt);
 		if (PTR_ERR(ex) == -ENOMEM)
 			break;
