@@ -21,6 +21,56 @@ goes_on() {
 	on a '/root/t/drive.sh source_idle'
 }
 
+# is_at_least WHAT N LEAST
+is_at_least() {
+	[ "$2" -ge "$3" ] || fail "$1: $2, and not at least $3"
+	echo "$1: $2"
+}
+
+# wire_rate MBIT: for what comes from the source; 0: as fast as ever.
+wire_rate() {
+	if [ "$TRANSPORT" != tcp ]; then
+		faults a rate-mbit "$1"
+	elif [ "$1" = 0 ]; then
+		netem a
+	else
+		netem a rate "$1mbit"
+	fi
+}
+
+# middle [SECONDS [drain]]: a process on b, pid, of 16 MiB that its threads read and that is drained, or only drained, over a slow wire. It is given
+# up after SECONDS.
+middle() {
+	lost_start "${1:-120}" "TARGET='16 touch 16'"
+	there reads_over "${TRANSPORT:-dct}"
+	snapshot=$(on b "mitosis-cli list --json" | sed -n '/"links"/,$s/.*"snapshot": *"\([0-9a-f]*\)".*/\1/p' | head -n 1)
+	wire_rate 4
+	[ "${2:-}" ] || go
+	on b 'touch /tmp/mitosis-test-go'
+	there draining
+}
+
+# It gets the rest, and is an ordinary process.
+middle_goes_on() {
+	wire_rate 0
+	goes_on
+}
+
+# It ends with a sentence.
+middle_killed() {
+	there is_killed "$pid" 150
+	there told "\"snapshot $snapshot: link to .* given up .*: $1\""
+}
+
+middle_released() {
+	on a "mitosis-cli release --all; /root/t/drive.sh source_idle"
+}
+
+middle_ends() {
+	middle_killed "$1"
+	middle_released
+}
+
 returns() {
 	lost_start
 	cable b down

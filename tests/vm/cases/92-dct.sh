@@ -29,12 +29,6 @@ rose_by() {
 	[ $n = "$3" ] || fail "$1 rose by $n, and not by $3"
 }
 
-# is_at_least WHAT N LEAST
-is_at_least() {
-	[ "$2" -ge "$3" ] || fail "$1: $2, and not at least $3"
-	echo "$1: $2"
-}
-
 # new_move: as ever, and the modules can be unloaded.
 new_move() {
 	on a "MIGRATE='--transport dct' /root/t/drive.sh prog dontneed"
@@ -51,7 +45,7 @@ add_mlx5 dct-access 300 on b "/root/t/access.sh dct"
 crowd_start() {
 	rm -f "$trace"
 	on a "/root/t/fork.sh child window=8 target 28 touch 112 $*"
-	dct b is_dct
+	there reads_over dct
 	# large reads need contiguous memory
 	on b 'echo 1 > /proc/sys/vm/compact_memory'
 	rig mlx5 b set trace "$trace"
@@ -124,31 +118,6 @@ initiator_lost() {
 add_mlx5 dct-initiator-lost 300 initiator_lost
 
 # ---- in the middle of a drain ----
-
-# middle [SECONDS [drain]]: a process on b, pid, of 16 MiB that its threads read and that is drained, or only drained, over a slow wire. It is given
-# up after SECONDS.
-middle() {
-	lost_start "${1:-120}" "TARGET='16 touch 16'"
-	dct b is_dct
-	snapshot=$(on b "mitosis-cli list --json" | sed -n '/"links"/,$s/.*"snapshot": *"\([0-9a-f]*\)".*/\1/p' | head -n 1)
-	faults a rate-mbit 4
-	[ "${2:-}" ] || go
-	on b 'touch /tmp/mitosis-test-go'
-	dct b draining
-}
-
-# It gets the rest, and is an ordinary process.
-middle_goes_on() {
-	faults a rate-mbit 0
-	goes_on
-}
-
-# It ends with a sentence.
-middle_ends() {
-	there is_killed "$pid" 120
-	dct b told "\"snapshot $snapshot: link to .* given up .*: $1\""
-	on a "mitosis-cli release --all; /root/t/drive.sh source_idle"
-}
 
 # The target is drained, with READs to answer, and then destroyed.
 released_reading() {
@@ -226,7 +195,7 @@ lost_packets() {
 	faults a drop-every 101
 	faults b drop-every 17
 	lost_start 120 "TARGET='16 touch 16'"
-	dct b is_dct
+	there reads_over dct
 	go
 	goes_on
 	is_at_least "lost by a" "$(rig mlx5 a get dropped)" 20
@@ -246,7 +215,7 @@ not_ready() {
 	exceeded=$(figure b req_cqe_error)
 	faults a rnr-next 20
 	lost_start 120 "TARGET='16 touch 16'"
-	dct b is_dct
+	there reads_over dct
 	all_used || fail "the source had room for what its reader said when it came"
 	is_at_least "messages given up by the device" $(($(figure b req_cqe_error) - exceeded)) 2
 	faults a rnr-next 20
@@ -262,7 +231,7 @@ slow_wire() {
 	local again
 	again=$(figure a duplicate_request)
 	lost_start 120 "TARGET='4 touch 16'"
-	dct b is_dct
+	there reads_over dct
 	faults a delay-us 600000 rate-mbit 40
 	go
 	on b 'touch /tmp/mitosis-test-go'

@@ -27,23 +27,6 @@ cmd_at_least() {
 	until_true 60 at_least "$1" "$2" || fail "$1 is $(figure "$1"), and not $2 yet"
 }
 
-# What is read here is read over dct.
-cmd_is_dct() {
-	local links
-	links=$(mitosis-cli list --json | sed -n '/"links"/,/"processes"/s/.*"transport": *"\([a-z]*\)".*/\1/p')
-	[ "$links" = dct ] || fail "links use '$links', not dct"
-}
-
-draining() {
-	mitosis-cli list --json | tr -d ' \n' | grep -q '"drain":[1-9]'
-}
-
-# It has brought in something, and not all.
-cmd_draining() {
-	until_true 60 draining || fail "the drain does not bring in anything: $(mitosis-cli list)"
-	! idle_links || fail "it has brought in all"
-}
-
 child_known() {
 	PID=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' /run/fork-test/resume)
 	[ -d "/proc/$PID" ] || fail "there is no child"
@@ -123,15 +106,6 @@ cmd_stays_loaded() {
 cmd_reload() {
 	until_true 20 "${0%/*}/unload.sh" || fail "the modules cannot be unloaded: $(lsmod | grep mitosis)"
 	"${0%/*}/setup.sh"
-}
-
-has_told() {
-	dmesg | grep -q "$1"
-}
-
-# Why processes of this machine were killed.
-cmd_told() {
-	until_true 60 has_told "$1" || fail "the kernel's log does not say '$1': $(dmesg | grep mitosis | tail -n 3)"
 }
 
 command=$1

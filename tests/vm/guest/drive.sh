@@ -526,6 +526,32 @@ cmd_is_killed() {
 	until_true 60 idle_links || fail "links are left: $(mitosis-cli list)"
 }
 
+# What is read here is read over TRANSPORT.
+cmd_reads_over() {
+	local links
+	links=$(mitosis-cli list --json | sed -n '/"links"/,/"processes"/s/.*"transport": *"\([a-z]*\)".*/\1/p')
+	[ "$links" = "$1" ] || fail "links use '$links', not $1"
+}
+
+draining() {
+	mitosis-cli list --json | tr -d ' \n' | grep -q '"drain":[1-9]'
+}
+
+# It has brought in something, and not all.
+cmd_draining() {
+	until_true 60 draining || fail "the drain does not bring in anything: $(mitosis-cli list)"
+	! idle_links || fail "it has brought in all"
+}
+
+has_told() {
+	dmesg | grep -q "$1"
+}
+
+# Why processes of this machine were killed.
+cmd_told() {
+	until_true 60 has_told "$1" || fail "the kernel's log does not say '$1': $(dmesg | grep mitosis | tail -n 3)"
+}
+
 cmd_kill() {
 	kill -KILL "$1"
 	until_true 10 is_gone "$1" || fail "process $1 does not die of SIGKILL while it waits: $(cat "/proc/$1/task/"*/stack)"

@@ -30,7 +30,7 @@ static void *touch(void *arg)
 		prog_sleep_ms(POLL_MS);
 	for (;;) {
 		for (off = from; off < from + len; off += PAGE)
-			CHECK_CONTENT_AT(target_area, off, 64, 1, "page");
+			CHECK_CONTENT_AT(target_area, off, first ? PAGE : 64, 1, "page");
 		if (first && atomic_fetch_add(&target_rounds, 1) + 1 == target_threads)
 			say("round");
 		first = false;
