@@ -6,7 +6,7 @@ VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)
 VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|vectors|pyverbs-(mlx5_dc|mr|cq|srq)$$)
 VM_DCT_CORE := ^dct-(access|initiator-refused|released|unbind|lost-packets)|^(unload|lazy-threads|lazy-unreadable|migrate-threads|migrate-walk|migrate-falls-back|fork-remote|fork-chain|fork-revoke)$$
-VM_TCP_CORE := ^tcp|^(unload|lazy-threads|migrate-threads|migrate-walk|fork-remote)$$
+VM_TCP_CORE := ^(tcp|loss-packets-10$$)|^(unload|lazy-threads|migrate-threads|migrate-walk|fork-remote)$$
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_dc := -lmlx5 -libverbs
@@ -66,7 +66,7 @@ check-mlx5-core: vm-payload-6.12 mlx5-model $(VECTORS)
 check-dct-%: vm-payload-% mlx5-model
 	@$(call run_vm,dct,$*,$(or $(ONLY),$(VM_CORE)|^(dct|lost-source|more|one-copy)),--mlx5)
 check-tcp-%: vm-payload-%
-	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^tcp),--transport tcp)
+	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^(tcp|loss|lost-source)),--transport tcp)
 check-tcp-core: vm-payload-6.12
 	@$(call run_vm,tcp,6.12,$(VM_TCP_CORE),--transport tcp)
 
