@@ -4,9 +4,9 @@
 set -u
 # shellcheck source=lib.sh
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
-KERNELS=() ONLY='' SKIP='' LIST='' CASE='' KEEP='' MLX5=''
+KERNELS=() ONLY='' SKIP='' LIST='' CASE='' KEEP=''
 # inherited by the cases, which are processes of their own
-export TRANSPORT=${TRANSPORT:-}
+export TRANSPORT=${TRANSPORT:-} MLX5=${MLX5:-}
 
 usage() {
 	cat <<-END
