@@ -153,8 +153,9 @@ no_lease() {
 }
 add lost-source-no-lease 240 no_lease
 
+# Over rc, with a ConnectX as well: that is taken away in dct-unbind-* and dct-unplug-*.
 device_here() {
-	lost_start
+	lost_start 120 "MIGRATE='--transport rc'"
 	on b 'rdma link delete rxe0'
 	go
 	there waits "$pid"
@@ -165,7 +166,7 @@ device_here() {
 add_rdma lost-source-device-removed-there 240 device_here
 
 device_source() {
-	lost_start 10
+	lost_start 10 "MIGRATE='--transport rc'"
 	on a 'rdma link delete rxe0'
 	go
 	there is_killed "$pid" 120

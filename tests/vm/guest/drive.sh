@@ -486,7 +486,8 @@ cmd_lost_start() {
 	# shellcheck disable=SC2086
 	start target ${TARGET:-16 touch}
 	# It stays as long as the receiver, which waits for the drain.
-	setsid -f mitosis-cli migrate --pid "$PID" --to "$PEER" --give-up "${GIVE_UP:-120}" > $T/migrate.log 2>&1 < /dev/null
+	# shellcheck disable=SC2086
+	setsid -f mitosis-cli migrate --pid "$PID" --to "$PEER" --give-up "${GIVE_UP:-120}" ${MIGRATE:-} > $T/migrate.log 2>&1 < /dev/null
 	until_true 60 is_gone "$PID" || migrate_failed 0
 	until_true 20 on_peer "/root/t/drive.sh armed $PID" || fail "the process is not lazy there"
 	echo "$PID"
