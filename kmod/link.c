@@ -571,7 +571,7 @@ static int link_join(struct link *link, u32 owner, const u8 *key, bool insecure)
 	if (crypto_memneq(link->key, key, sizeof(link->key)))
 		return -EACCES;
 	/* Who has opened it may have allowed that, but not for the processes of this one. */
-	if (xprt_is_in_clear(link->transport) && !insecure)
+	if (!insecure && xprt_is_in_clear(link->transport, link->insecure))
 		return -EPERM;
 	mutex_lock(&link->mutex);
 	if (link_lost(link))

@@ -215,7 +215,7 @@ static int netlink_say_unusable(struct genl_info *info, const char *names, int r
 	if (ret == -EPROTONOSUPPORT)
 		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_rc, mitosis_dct or mitosis_tcp");
 	if (ret == -EPERM)
-		return netlink_say(info, ret, "memory goes over transport tcp unencrypted: allow that with --insecure, or MITOSIS_INSECURE");
+		return netlink_say(info, ret, XPRT_UNALLOWED);
 	if (ret == -EADDRINUSE)
 		return netlink_say(info, ret, "another program listens on the TCP port of mitosis: end that, or load mitosis_tcp with another port=");
 	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "tcp"))
@@ -454,7 +454,13 @@ static int netlink_say_not_reached(struct genl_info *info, const char *name, int
 			return netlink_say(info, ret, "the source offers it over transport rc, which is not loaded here: modprobe mitosis_rc");
 		return netlink_say(info, ret, "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
 	case -EPERM:
-		return netlink_say(info, ret, "the source offers it over transport tcp, unencrypted: allow that with --insecure, or MITOSIS_INSECURE");
+		return netlink_say(info, ret, XPRT_UNALLOWED);
+	case -ENOPKG:
+		return netlink_say(info, ret, XPRT_NO_TLSHD);
+	case -EREMOTEIO:
+		return netlink_say(info, ret, "nobody at the source does TLS handshakes: install ktls-utils there and start tlshd");
+	case -EKEYREJECTED:
+		return netlink_say(info, ret, "the TLS handshake with the source fails: there, tlshd has to be started after module nvme-keyring has been loaded (systemctl restart tlshd); its log, on both sides, says why");
 	case -ENODEV:
 		if (dct)
 			return netlink_say(info, ret, "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");

@@ -95,7 +95,7 @@ static bool xprt_order_forbids(struct xprt_order *order, const char *name)
 {
 	struct xprt *xprt;
 
-	if (order->insecure || !xprt_is_in_clear(name))
+	if (order->insecure || !xprt_is_in_clear(name, false))
 		return false;
 	xprt = xprt_get(name);
 	if (xprt)
@@ -160,10 +160,10 @@ struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
 
 	xprt_order_begin(&order, names, insecure);
 	while ((xprt = xprt_order_next(&order))) {
-		ex = xprt->expose_create(addr, id, key, ops, priv);
+		ex = xprt->expose_create(insecure, addr, id, key, ops, priv);
 		if (!IS_ERR(ex)) {
 			ex->xprt = xprt;
-			if (err && xprt_is_in_clear(xprt->name))
+			if (err && xprt_is_in_clear(xprt->name, insecure))
 				pr_notice("mitosis: snapshot %016llx is offered over %s, unencrypted, as %s can not (%d)\n",
 					  id, xprt->name, failed, err);
 			break;
@@ -194,8 +194,11 @@ int xprt_conn_errno(int err)
 	case -EACCES:
 	case -ECONNREFUSED:
 	case -EINTR:
+	case -EKEYREJECTED:
 	case -ENODEV:
 	case -ENOMEM:
+	case -ENOPKG:
+	case -EREMOTEIO:
 	case -ETIMEDOUT:
 		return err;
 	case -EADDRNOTAVAIL:
@@ -217,12 +220,12 @@ struct xprt_conn *xprt_conn_open(const char *name, bool insecure,
 	struct xprt_conn *conn;
 	struct xprt *xprt;
 
-	if (xprt_is_in_clear(name) && !insecure)
+	if (!insecure && xprt_is_in_clear(name, false))
 		return ERR_PTR(-EPERM);
 	xprt = xprt_load(name);
 	if (!xprt)
 		return ERR_PTR(-EPROTONOSUPPORT);
-	conn = xprt->conn_open(local, peer, id, key, timeout_ms, ops, priv);
+	conn = xprt->conn_open(insecure, local, peer, id, key, timeout_ms, ops, priv);
 	if (IS_ERR(conn))
 		xprt_put(xprt);
 	else
@@ -325,7 +328,12 @@ static int test_open(struct xprt_test *t)
 				 &test_conn_ops, t);
 	if (!IS_ERR(t->conn))
 		return 0;
-	snprintf(t->why, t->len, "the port does not reach itself (%ld)", PTR_ERR(t->conn));
+	if (PTR_ERR(t->conn) == -ENOPKG || PTR_ERR(t->conn) == -EREMOTEIO)
+		snprintf(t->why, t->len, XPRT_NO_TLSHD);
+	else if (PTR_ERR(t->conn) == -EKEYREJECTED)
+		snprintf(t->why, t->len, XPRT_TLS_FAILS);
+	else
+		snprintf(t->why, t->len, "the port does not reach itself (%ld)", PTR_ERR(t->conn));
 	return PTR_ERR(t->conn);
 }
 
@@ -407,7 +415,7 @@ static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
 
 		ret = PTR_ERR(t->ex);
 		if (ret == -EPERM)
-			snprintf(t->why, t->len, "memory goes over it unencrypted: allow that with --insecure");
+			snprintf(t->why, t->len, XPRT_UNALLOWED);
 		else if (!xprt)
 			snprintf(t->why, t->len, "it is not loaded: modprobe mitosis_%s", t->name);
 		else if (ret == -EADDRINUSE)

@@ -12,6 +12,7 @@
 
 #include <linux/in.h>
 #include <linux/in6.h>
+#include <linux/kconfig.h>
 #include <linux/socket.h>
 #include <linux/string.h>
 #include <linux/types.h>
@@ -88,9 +89,9 @@ struct xprt {
 	 * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
 	 * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -ENODEV none can do it,
 	 * -EADDRINUSE another program has the port, -EOPNOTSUPP the device lacks fast registration of 2 MiB, -ENOMEM. @addr may be NULL: any device
-	 * that does without will do.
+	 * that does without will do. @insecure, here and in conn_open(): unencrypted, if it can be encrypted otherwise.
 	 */
-	struct xprt_exposure *(*expose_create)(const struct sockaddr_storage *addr, u64 id,
+	struct xprt_exposure *(*expose_create)(bool insecure, const struct sockaddr_storage *addr, u64 id,
 					       const u8 *key, const struct xprt_expose_ops *ops,
 					       void *priv);
 	/* Fills in what is this transport's. */
@@ -112,9 +113,9 @@ struct xprt {
 	/*
 	 * Connects to exposure @id at @peer, within @timeout_ms. Sleeps, killably:
 	 * -EINTR. -EACCES: the peer refused. -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED, -ENODEV: not
-	 * reached. @local may be NULL.
+	 * reached. -ENOPKG, -EREMOTEIO: nobody here, or there, does TLS handshakes. -EKEYREJECTED: that has failed. @local may be NULL.
 	 */
-	struct xprt_conn *(*conn_open)(const struct sockaddr_storage *local,
+	struct xprt_conn *(*conn_open)(bool insecure, const struct sockaddr_storage *local,
 				       struct xprt_addr *peer, u64 id, const u8 *key,
 				       unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				       void *priv);
@@ -164,12 +165,17 @@ void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);
 
 /*
  * Who is on the way can read and change what goes over @name: it is for those who say that they allow that. Not to be asked of the
- * transport, as one who may not use it is not to have it loaded.
+ * transport, as one who may not use it is not to have it loaded. Who does not has TLS, where this kernel has it for modules.
  */
-static inline bool xprt_is_in_clear(const char *name)
+static inline bool xprt_is_in_clear(const char *name, bool insecure)
 {
-	return !strcmp(name, "tcp");
+	return !strcmp(name, "tcp") && (insecure || !IS_ENABLED(CONFIG_MITOSIS_TLS));
 }
+
+/* Sentences, without their ends. */
+#define XPRT_UNALLOWED	"memory would go over transport tcp unencrypted, as this kernel has no TLS for modules, or as it is offered: allow that with --insecure, or MITOSIS_INSECURE"
+#define XPRT_NO_TLSHD	"nobody here does TLS handshakes: install ktls-utils and start tlshd, or allow unencrypted memory with --insecure"
+#define XPRT_TLS_FAILS	"the TLS handshake fails: tlshd has to be started after module nvme-keyring has been loaded (systemctl restart tlshd), and its log says why"
 
 #define XPRT_NAME_LEN	8
 #define XPRT_NAMES_LEN	32

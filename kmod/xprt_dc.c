@@ -1274,7 +1274,7 @@ static struct dc_port *port_get(unsigned int n)
 	return found;
 }
 
-static struct xprt_conn *dc_conn_open(const struct sockaddr_storage *local,
+static struct xprt_conn *dc_conn_open(bool insecure, const struct sockaddr_storage *local,
 				      struct xprt_addr *peer, u64 id, const u8 *key,
 				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				      void *priv)
@@ -1583,7 +1583,7 @@ static int want_find(struct dc_want *want, const struct sockaddr_storage *addr)
 	return ret;
 }
 
-static struct xprt_exposure *dc_expose_create(const struct sockaddr_storage *addr, u64 id,
+static struct xprt_exposure *dc_expose_create(bool insecure, const struct sockaddr_storage *addr, u64 id,
 					      const u8 *key, const struct xprt_expose_ops *ops,
 					      void *priv)
 {

@@ -708,7 +708,7 @@ static int expose_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 	return 0;
 }
 
-static struct xprt_exposure *rc_expose_create(const struct sockaddr_storage *addr, u64 id,
+static struct xprt_exposure *rc_expose_create(bool insecure, const struct sockaddr_storage *addr, u64 id,
 					      const u8 *key, const struct xprt_expose_ops *ops,
 					      void *priv)
 {
@@ -1320,7 +1320,7 @@ static int conn_connect(struct rc_conn *conn, u64 id, const u8 *key)
 	return ret;
 }
 
-static struct xprt_conn *rc_conn_open(const struct sockaddr_storage *local,
+static struct xprt_conn *rc_conn_open(bool insecure, const struct sockaddr_storage *local,
 				      struct xprt_addr *peer, u64 id, const u8 *key,
 				      unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				      void *priv)

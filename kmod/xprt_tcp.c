@@ -30,6 +30,8 @@
 #include <linux/bitmap.h>
 #include <linux/bvec.h>
 #include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/file.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/jiffies.h>
@@ -56,6 +58,7 @@
 #include "compat.h"
 #include "stats.h"
 #include "transport.h"
+#include "xprt_tcp_tls.h"
 #include "xprt_tcp_wire.h"
 
 #define XTCP_BACKLOG		128
@@ -65,6 +68,8 @@
 #define XTCP_PEERS_EXPOSURE	1024	/* as many have shown it */
 #define XTCP_PEERS		4096	/* of all snapshots; strangers have places of their own */
 #define XTCP_GREETING		(5 * HZ)
+#define XTCP_TLS_MS		10000	/* that tlshd may take for a handshake */
+#define XTCP_HANDSHAKES		64	/* at a time, at the source; each is a process of tlshd */
 /* The last word of a source: how long it is waited for that it arrives. */
 #define XTCP_ACK_WAIT		(5 * HZ)
 #define XTCP_ACK_LOOK		(HZ / 50)
@@ -94,6 +99,7 @@ static DEFINE_MUTEX(xtcp_listen_lock);	/* while it is being made */
 static void (*xtcp_data_ready)(struct sock *sk);	/* the kernel's own: who is accepted has the listener's */
 static struct crypto_shash *xtcp_nobody;	/* has a key that nobody has, for snapshots that there are not */
 static atomic_t xtcp_rkey;
+static atomic_t xtcp_handshakes;	/* peers in PEER_TLS */
 
 /* What both ends of a connection have: messages come into in, and leave from out. */
 struct xtcp_io {
@@ -102,6 +108,7 @@ struct xtcp_io {
 	void (*data_ready)(struct sock *sk);
 	void (*write_space)(struct sock *sk);
 	void (*state_change)(struct sock *sk);
+	struct xtcp_tls tls;
 	unsigned int in_len, out_len, out_pos;
 	u8 in[XTCP_IN_MAX];
 	u8 out[XTCP_IN_MAX];
@@ -122,7 +129,7 @@ struct xtcp_exposure {
 	struct crypto_shash *hmac;
 	const struct xprt_expose_ops *ops;
 	void *priv;
-	bool open, have_addr;
+	bool open, have_addr, tls;
 	struct in6_addr addr;			/* where it is offered; of IPv4 as IPv6 maps it */
 	struct sockaddr_storage where;
 	struct xarray regions;
@@ -142,6 +149,7 @@ enum peer_flag {
 enum peer_state {
 	PEER_HELLO,				/* expected */
 	PEER_PROOF,
+	PEER_TLS,				/* tlshd has the socket */
 	PEER_UP,
 	PEER_TURNED_AWAY,			/* has been told to go */
 };
@@ -167,7 +175,7 @@ struct xtcp_peer {
 	bool gone;
 	struct xtcp_hello hello;
 	struct xtcp_challenge challenge;
-	struct xtcp_exposure *ex;		/* NULL before PEER_UP */
+	struct xtcp_exposure *ex;		/* NULL before it has shown the key */
 	struct xtcp_answer answer;
 	bool done, told_done;
 	unsigned long done_by;			/* jiffies */
@@ -181,6 +189,7 @@ enum conn_state {
 	CONN_CONNECT,				/* what is under way */
 	CONN_CHALLENGE,
 	CONN_VERDICT,
+	CONN_TLS,				/* tlshd has the socket */
 	CONN_GREETED,				/* xtcp_conn_open() is to return it */
 	CONN_UP,
 	CONN_DOWN,
@@ -192,6 +201,7 @@ struct xtcp_conn {
 	void *priv;
 	struct sockaddr_storage local, peer;	/* local: of no family, or where it is to come from */
 	struct crypto_shash *hmac;
+	bool tls;
 	struct work_struct work;
 	struct timer_list watch;
 	unsigned long stall;			/* jiffies */
@@ -277,8 +287,7 @@ static unsigned int xtcp_timeout(void)
 
 static void listen_data_ready(struct sock *sk);
 
-/* Something has come, or the connection has another state. */
-static void io_changed(struct sock *sk)
+static void io_state_change(struct sock *sk)
 {
 	struct xtcp_io *io;
 
@@ -289,15 +298,32 @@ static void io_changed(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
+/* Of a socket with TLS, data_ready and write_space are TLS's own work, too. */
+static void io_data_ready(struct sock *sk)
+{
+	struct xtcp_io *io;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	io = sk->sk_user_data;
+	if (io) {
+		io->data_ready(sk);
+		io->kick(io);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
 static void io_write_space(struct sock *sk)
 {
 	struct xtcp_io *io;
 
 	read_lock_bh(&sk->sk_callback_lock);
 	io = sk->sk_user_data;
-	if (io && sk_stream_is_writeable(sk)) {
-		clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
-		io->kick(io);
+	if (io) {
+		io->write_space(sk);
+		if (sk_stream_is_writeable(sk)) {
+			clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+			io->kick(io);
+		}
 	}
 	read_unlock_bh(&sk->sk_callback_lock);
 }
@@ -318,26 +344,23 @@ static void io_options(struct socket *sock)
 	sk->sk_use_task_frag = false;
 }
 
-/* From now on @io is kicked whenever something has happened to @sock, which is its own. */
-static void io_begin(struct xtcp_io *io, struct socket *sock, void (*kick)(struct xtcp_io *io))
+/* From now on @io is kicked whenever something has happened to its socket. */
+static void io_watch(struct xtcp_io *io)
 {
-	struct sock *sk = sock->sk;
+	struct sock *sk = io->sock->sk;
 
-	io->sock = sock;
-	io->kick = kick;
 	write_lock_bh(&sk->sk_callback_lock);
 	io->data_ready = sk->sk_data_ready == listen_data_ready ? xtcp_data_ready : sk->sk_data_ready;
 	io->write_space = sk->sk_write_space;
 	io->state_change = sk->sk_state_change;
 	sk->sk_user_data = io;
-	sk->sk_data_ready = io_changed;
+	sk->sk_data_ready = io_data_ready;
 	sk->sk_write_space = io_write_space;
-	sk->sk_state_change = io_changed;
+	sk->sk_state_change = io_state_change;
 	write_unlock_bh(&sk->sk_callback_lock);
 }
 
-/* It is not kicked any more; what is queued is dropped, and the other side told so. */
-static void io_end(struct xtcp_io *io)
+static void io_unwatch(struct xtcp_io *io)
 {
 	struct sock *sk = io->sock->sk;
 
@@ -347,8 +370,35 @@ static void io_end(struct xtcp_io *io)
 	sk->sk_write_space = io->write_space;
 	sk->sk_state_change = io->state_change;
 	write_unlock_bh(&sk->sk_callback_lock);
-	sock_no_linger(sk);
-	sock_release(io->sock);
+}
+
+/* @sock is its own from now on. */
+static void io_begin(struct xtcp_io *io, struct socket *sock, void (*kick)(struct xtcp_io *io))
+{
+	io->sock = sock;
+	io->kick = kick;
+	io_watch(io);
+}
+
+/* It is not kicked any more; what is queued is dropped, and the other side told so. */
+static void io_end(struct xtcp_io *io)
+{
+	struct socket *sock = io->sock;
+
+	if (!sock)
+		return;
+	if (io->tls.key)
+		xtcp_tls_end(&io->tls, sock);
+	else
+		io_unwatch(io);
+	sock_no_linger(sock->sk);
+	if (sock->file) {
+		/* Its last reference may be tlshd's, and goes later in any case. */
+		tcp_abort(sock->sk, ECONNABORTED);
+		fput(sock->file);
+	} else {
+		sock_release(sock);
+	}
 	io->sock = NULL;
 }
 
@@ -405,8 +455,11 @@ static int io_sent(struct xtcp_io *io, int ret)
 {
 	if (ret != -EAGAIN)
 		return ret;
-	if (!READ_ONCE(io->sock->sk->sk_wmem_queued))
+	if (!READ_ONCE(io->sock->sk->sk_wmem_queued)) {
 		msleep(XTCP_NOMEM_MS);
+		/* TLS does not say it */
+		io->kick(io);
+	}
 	return 0;
 }
 
@@ -428,6 +481,59 @@ static int io_flush(struct xtcp_io *io, bool more)
 	io->out_len = 0;
 	io->out_pos = 0;
 	return 1;
+}
+
+static void io_tls_ended(struct xtcp_tls *tls)
+{
+	struct xtcp_io *io = container_of(tls, struct xtcp_io, tls);
+
+	io->kick(io);
+}
+
+/*
+ * Has tlshd encrypt what goes over @io from now on. The key is of this connection's greeting, so that it is of no use on another one, and only who has
+ * the snapshot's has it. It is kicked once that is done, and for nothing else until then. On error its socket may be gone.
+ */
+static int io_tls_begin(struct xtcp_io *io, bool server, struct crypto_shash *hmac, const struct xtcp_hello *hello,
+			const struct xtcp_challenge *challenge)
+{
+	u8 psk[XTCP_PROOF_LEN];
+	struct file *file;
+	char name[48];
+	int ret;
+
+	static_assert(sizeof(psk) == XTCP_PSK_LEN);
+	ret = xtcp_swear(hmac, "tls", hello, challenge, psk);
+	if (ret)
+		return ret;
+	io_unwatch(io);
+	file = sock_alloc_file(io->sock, O_CLOEXEC, NULL);
+	if (IS_ERR(file)) {
+		io->sock = NULL;
+		ret = PTR_ERR(file);
+		goto out;
+	}
+	snprintf(name, sizeof(name), "mitosis-%*phN", XTCP_NONCE_LEN, challenge->nonce);
+	io->tls.ended = io_tls_ended;
+	ret = xtcp_tls_begin(&io->tls, io->sock, server, name, psk, XTCP_TLS_MS);
+	if (ret)
+		io_watch(io);
+out:
+	memzero_explicit(psk, sizeof(psk));
+	return ret;
+}
+
+/* 1: what goes over @io is encrypted; 0: not yet. */
+static int io_tls(struct xtcp_io *io)
+{
+	int ret;
+
+	/* pairs with tls_done() */
+	if (!smp_load_acquire(&io->tls.is_over))
+		return 0;
+	ret = xtcp_tls_end(&io->tls, io->sock);
+	io_watch(io);
+	return ret ? : 1;
 }
 
 static int xtcp_addr_len(const struct sockaddr_storage *addr)
@@ -532,7 +638,9 @@ static void peer_end(struct xtcp_peer *peer)
 	del_timer_sync(&peer->timer);
 	io_end(&peer->io);
 	peer->gone = true;
-	if (peer->ex)
+	if (peer->state == PEER_TLS)
+		atomic_dec(&xtcp_handshakes);
+	if (peer->state == PEER_UP)
 		peer->ex->ops->peer_gone(peer->ex->priv);
 	peer_unlist(peer);
 }
@@ -626,11 +734,59 @@ static int peer_recv_hello(struct xtcp_peer *peer)
 	challenge = io_put(&peer->io, sizeof(*challenge));
 	*challenge = peer->challenge;
 	WRITE_ONCE(peer->state, PEER_PROOF);
-	if (peer->hello.version != cpu_to_le16(XTCP_VERSION) || peer->hello.flags) {
+	if (peer->hello.version != cpu_to_le16(XTCP_VERSION) || peer->hello.flags & ~cpu_to_le16(XTCP_F_TLS)) {
 		WRITE_ONCE(peer->state, PEER_TURNED_AWAY);
 		peer_refused(peer, "other version of the protocol");
 	}
 	return 1;
+}
+
+static int peer_up(struct xtcp_peer *peer)
+{
+	WRITE_ONCE(peer->state, PEER_UP);
+	del_timer_sync(&peer->timer);
+	mitosis_stat_add(MITOSIS_STAT_PEERS, 1);
+	peer->ex->ops->peer_up(peer->ex->priv);
+	return 1;
+}
+
+/*
+ * Before it is told that it is welcome, so that it can be told if it is not: the other side begins with TLS when it has heard that, and tlshd here waits
+ * for it.
+ */
+static int peer_tls_begin(struct xtcp_peer *peer)
+{
+	int ret;
+
+	if (atomic_inc_return(&xtcp_handshakes) > XTCP_HANDSHAKES) {
+		atomic_dec(&xtcp_handshakes);
+		peer_turn_away(peer, XTCP_BUSY, "too many TLS handshakes are under way");
+		return -EBUSY;
+	}
+	ret = io_tls_begin(&peer->io, true, peer->ex->hmac, &peer->hello, &peer->challenge);
+	if (!ret) {
+		WRITE_ONCE(peer->state, PEER_TLS);
+		mod_timer(&peer->timer, jiffies + msecs_to_jiffies(XTCP_TLS_MS) + XTCP_GREETING);
+		return 0;
+	}
+	atomic_dec(&xtcp_handshakes);
+	if (peer->io.sock)
+		peer_turn_away(peer, XTCP_NO_TLS, ret == -ESRCH ?
+			       "nobody here does TLS handshakes: install ktls-utils and start tlshd" :
+			       "no TLS handshake can be begun");
+	return ret;
+}
+
+static int peer_tls(struct xtcp_peer *peer)
+{
+	int ret = io_tls(&peer->io);
+
+	if (ret < 0)
+		peer_refused(peer, "the TLS handshake has failed: is tlshd (ktls-utils) in order, and has it been started after module nvme-keyring was loaded?");
+	if (ret <= 0)
+		return ret;
+	atomic_dec(&xtcp_handshakes);
+	return peer_up(peer);
 }
 
 static int peer_recv_proof(struct xtcp_peer *peer)
@@ -658,6 +814,11 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 		why = "it has connected to another address: somebody passes this on, or translates addresses";
 		ok = false;
 	}
+	if (ex && ok && ex->tls != !!(peer->hello.flags & cpu_to_le16(XTCP_F_TLS))) {
+		why = ex->tls ? "it does not want TLS, without which this snapshot is not offered" :
+				"it wants TLS, and this snapshot is offered without: with --insecure";
+		ok = false;
+	}
 	ret = ex && ok ? peer_admit(peer, ex) : -ENOENT;
 	if (ret) {
 		peer_turn_away(peer, ret == -EBUSY ? XTCP_BUSY : XTCP_REFUSED, ret == -EBUSY ? "out of resources" : why);
@@ -665,15 +826,20 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 			expose_put(ex);
 		return 1;
 	}
+	if (ex->tls) {
+		ret = peer_tls_begin(peer);
+		if (ret)
+			return peer->io.sock ? 1 : ret;
+	}
 	verdict = io_put(&peer->io, sizeof(*verdict));
 	verdict->magic = cpu_to_le32(XTCP_MAGIC);
 	verdict->code = cpu_to_le32(XTCP_WELCOME);
 	ret = xtcp_swear(ex->hmac, "source", &peer->hello, &peer->challenge, verdict->proof);
-	WRITE_ONCE(peer->state, PEER_UP);
-	del_timer_sync(&peer->timer);
-	mitosis_stat_add(MITOSIS_STAT_PEERS, 1);
-	ex->ops->peer_up(ex->priv);
-	return ret ? : 1;
+	if (ret || !ex->tls)
+		return ret ? : peer_up(peer);
+	/* Nothing says when there is room for it; there always is. */
+	ret = io_flush(&peer->io, false);
+	return ret ? : -ENOBUFS;
 }
 
 static int peer_fault(struct xtcp_peer *peer)
@@ -728,6 +894,8 @@ static int peer_recv(struct xtcp_peer *peer)
 		return peer_recv_proof(peer);
 	case PEER_UP:
 		return peer_recv_message(peer);
+	case PEER_TLS:
+		return peer_tls(peer);
 	default:
 		/* It has nothing to say any more. */
 		return io_fill(&peer->io, 1) ? -ECONNABORTED : 0;
@@ -838,7 +1006,8 @@ static int peer_step(struct xtcp_peer *peer)
 		return -ECONNRESET;
 	if (test_bit(PEER_LATE, &peer->flags) && peer->state != PEER_UP) {
 		if (peer->state != PEER_TURNED_AWAY)
-			peer_refused(peer, "it does not show a key in time");
+			peer_refused(peer, peer->state == PEER_TLS ? "the TLS handshake takes too long" :
+								     "it does not show a key in time");
 		return -ETIMEDOUT;
 	}
 	sent = peer_send(peer);
@@ -1091,7 +1260,7 @@ static int expose_look_for(const struct sockaddr_storage *addr)
 	return ret && ret != -ENOMEM ? -EADDRNOTAVAIL : ret;
 }
 
-static struct xprt_exposure *xtcp_expose_create(const struct sockaddr_storage *addr, u64 id,
+static struct xprt_exposure *xtcp_expose_create(bool insecure, const struct sockaddr_storage *addr, u64 id,
 						const u8 *key, const struct xprt_expose_ops *ops,
 						void *priv)
 {
@@ -1112,6 +1281,7 @@ static struct xprt_exposure *xtcp_expose_create(const struct sockaddr_storage *a
 	init_waitqueue_head(&ex->peers_wait);
 	xa_init(&ex->regions);
 	ex->id = id;
+	ex->tls = !insecure;
 	ex->ops = ops;
 	ex->priv = priv;
 	/* any address: IPv4 has always one that leads here, whatever is done to IPv6 by net.ipv6.conf.all.disable_ipv6 */
@@ -1292,6 +1462,7 @@ static int conn_connected(struct xtcp_conn *conn)
 	memcpy(conn->hello.addr, &addr, sizeof(conn->hello.addr));
 	conn->hello.magic = cpu_to_le32(XTCP_MAGIC);
 	conn->hello.version = cpu_to_le16(XTCP_VERSION);
+	conn->hello.flags = cpu_to_le16(conn->tls ? XTCP_F_TLS : 0);
 	get_random_bytes(conn->hello.nonce, sizeof(conn->hello.nonce));
 	hello = io_put(&conn->io, sizeof(*hello));
 	*hello = conn->hello;
@@ -1320,6 +1491,41 @@ static int conn_recv_challenge(struct xtcp_conn *conn)
 	return ret ? : 1;
 }
 
+static int conn_greeted(struct xtcp_conn *conn)
+{
+	conn_set_state(conn, CONN_GREETED);
+	wake_up_all(&conn->wait);
+	return 1;
+}
+
+static int conn_tls_begin(struct xtcp_conn *conn)
+{
+	int ret = io_tls_begin(&conn->io, false, conn->hmac, &conn->hello, &conn->challenge);
+
+	if (ret == -ESRCH) {
+		pr_warn_ratelimited("connection to %pISpc: nobody here does TLS handshakes: install ktls-utils and start tlshd\n",
+				    &conn->peer);
+		return -ENOPKG;
+	}
+	if (ret) {
+		pr_warn_ratelimited("connection to %pISpc: no TLS handshake can be begun (%d)\n", &conn->peer, ret);
+		return ret == -ENOMEM ? ret : -EKEYREJECTED;
+	}
+	conn_set_state(conn, CONN_TLS);
+	return 1;
+}
+
+static int conn_tls(struct xtcp_conn *conn)
+{
+	int ret = io_tls(&conn->io);
+
+	if (ret >= 0)
+		return ret ? conn_greeted(conn) : 0;
+	pr_warn_ratelimited("connection to %pISpc: the TLS handshake has failed (%d): see the log of tlshd on both sides\n",
+			    &conn->peer, ret);
+	return -EKEYREJECTED;
+}
+
 static int conn_recv_verdict(struct xtcp_conn *conn)
 {
 	const struct xtcp_verdict *verdict = (const struct xtcp_verdict *)conn->io.in;
@@ -1334,6 +1540,8 @@ static int conn_recv_verdict(struct xtcp_conn *conn)
 		pr_info_ratelimited("connection to %pISpc refused (reason %u)\n", &conn->peer,
 				    le32_to_cpu(verdict->code));
 		conn->refused = verdict->code == cpu_to_le32(XTCP_REFUSED);
+		if (conn->tls && verdict->code == cpu_to_le32(XTCP_NO_TLS))
+			return -EREMOTEIO;
 		return conn->refused ? -EACCES : -ECONNREFUSED;
 	}
 	/* Somebody else at its address: the source may come back. */
@@ -1342,9 +1550,7 @@ static int conn_recv_verdict(struct xtcp_conn *conn)
 				    &conn->peer);
 		return -ECONNREFUSED;
 	}
-	conn_set_state(conn, CONN_GREETED);
-	wake_up_all(&conn->wait);
-	return 1;
+	return conn->tls ? conn_tls_begin(conn) : conn_greeted(conn);
 }
 
 static void conn_read_end(struct xtcp_conn *conn, unsigned int id, int err)
@@ -1429,6 +1635,8 @@ static int conn_recv(struct xtcp_conn *conn)
 		return conn_recv_challenge(conn);
 	case CONN_VERDICT:
 		return conn_recv_verdict(conn);
+	case CONN_TLS:
+		return conn_tls(conn);
 	case CONN_GREETED:
 	case CONN_UP:
 		return conn->rd ? conn_recv_data(conn) : conn_recv_head(conn);
@@ -1603,15 +1811,14 @@ static void xtcp_conn_close(struct xprt_conn *base)
 	spin_unlock_irq(&conn->lock);
 	cancel_work_sync(&conn->work);
 	del_timer_sync(&conn->watch);
-	if (conn->io.sock)
-		io_end(&conn->io);
+	io_end(&conn->io);
 	cancel_work_sync(&conn->work);
 	conn_down(conn, -ECONNABORTED, false);
 	crypto_free_shash(conn->hmac);
 	kfree(conn);
 }
 
-static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
+static struct xprt_conn *xtcp_conn_open(bool insecure, const struct sockaddr_storage *local,
 					struct xprt_addr *peer, u64 id, const u8 *key,
 					unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 					void *priv)
@@ -1634,6 +1841,7 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 	if (local)
 		conn->local = *local;
 	conn->peer = peer->ip;
+	conn->tls = !insecure;
 	conn->hello.id = cpu_to_le64(id);
 	conn->stall = xtcp_timeout() * HZ;
 	conn->hmac = xtcp_key(key);
@@ -1650,7 +1858,8 @@ static struct xprt_conn *xtcp_conn_open(const struct sockaddr_storage *local,
 		WRITE_ONCE(conn->state, CONN_UP);
 		ret = 0;
 	} else {
-		ret = conn->state == CONN_DOWN ? conn->err : left < 0 ? -EINTR : -ETIMEDOUT;
+		ret = conn->state == CONN_DOWN ? conn->err : left < 0 ? -EINTR :
+		      conn->state == CONN_TLS ? -EKEYREJECTED : -ETIMEDOUT;
 	}
 	spin_unlock_irq(&conn->lock);
 	if (!ret) {

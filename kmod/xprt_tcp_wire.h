@@ -7,11 +7,16 @@
  *			<--			challenge
  *	proof		-->
  *			<--			verdict
+ *	[TLS 1.3 handshake, and from here on its records]
  *	READ, DONE	-->
  *			<--			DATA, REFUSED, ACK
  *
  * The key never goes over the wire: each side shows by a code over all of hello and challenge that it has it. So what one
- * connection's record shows is of no use on another, nor to the other side.
+ * connection's record shows is of no use on another, nor to the other side. What is asked for in hello cannot be taken away from it on the way, as it is part
+ * of that.
+ *
+ * TLS: the pre-shared key is such a code, too; so nobody but these two has it, for this connection. Its identity is "mitosis-" and the nonce of challenge in
+ * hexadecimal.
  */
 #ifndef MITOSIS_XPRT_TCP_WIRE_H
 #define MITOSIS_XPRT_TCP_WIRE_H
@@ -26,10 +31,12 @@
 #define XTCP_ADDR_LEN	16
 #define XTCP_PROOF_LEN	32	/* HMAC-SHA256 */
 
+#define XTCP_F_TLS	1
+
 struct xtcp_hello {
 	__le32 magic;
 	__le16 version;
-	__le16 flags;			/* 0: nothing is encrypted */
+	__le16 flags;			/* XTCP_F_TLS, or 0: nothing is encrypted */
 	__le64 id;			/* of the snapshot */
 	u8 nonce[XTCP_NONCE_LEN];
 	/*
@@ -48,7 +55,7 @@ struct xtcp_challenge {
 
 /* What a proof is the code of. */
 struct xtcp_sworn {
-	char who[8];			/* "reader" or "source" */
+	char who[8];			/* "reader", "source", or "tls": the pre-shared key */
 	struct xtcp_hello hello;
 	struct xtcp_challenge challenge;
 } __packed;
@@ -59,10 +66,15 @@ struct xtcp_proof {
 
 enum xtcp_verdict_code {
 	XTCP_WELCOME = 1,
-	/* No such snapshot, not open yet, not at this address, the reader connected to another one, or wrong key: the peer is never told which. */
+	/*
+	 * No such snapshot, not open yet, not at this address, the reader connected to another one, wrong key, or with TLS what is offered without, or without
+	 * what is offered with it: the peer is never told which.
+	 */
 	XTCP_REFUSED,
 	/* Out of something; may work later. */
 	XTCP_BUSY,
+	/* The reader may, but the source has no tlshd. */
+	XTCP_NO_TLS,
 };
 
 struct xtcp_verdict {

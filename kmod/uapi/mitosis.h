@@ -22,9 +22,9 @@
  * HOLD_CREATE	[ADDR] (local address that peers reach), [TRANSPORT], [NAME], [LEASE], [FLAGS]
  *		-> SNAPSHOT, KEY, TRANSPORT, PORT, and DCT with dct
  *		The first transport of TRANSPORT, or else of the module's parameter transports, that can is taken. rc needs ADDR; dct takes
- *		the port that has ADDR, or the first that is up; tcp offers it at ADDR, or at every address, and with MITOSIS_F_INSECURE only.
+ *		the port that has ADDR, or the first that is up; tcp offers it at ADDR, or at every address: under TLS, or with MITOSIS_F_INSECURE unencrypted.
  *		EADDRNOTAVAIL: no device has ADDR. EOPNOTSUPP: the device lacks what is needed. ENODEV: no device can do that.
- *		EPROTONOSUPPORT: none of these transports is loaded. EPERM: it lacks MITOSIS_F_INSECURE.
+ *		EPROTONOSUPPORT: none of these transports is loaded. EPERM: this kernel has no TLS for modules, and it lacks MITOSIS_F_INSECURE.
  * HOLD_MM	SNAPSHOT, MM, PID, START_TIME [, CLONE_PID, CLONE_START_TIME]
  *		Takes references on the process's address space and on that of its copy-on-write clone, which
  *		may then exit. Without a clone the process's own pages are copied. Pages that the process itself still misses are
@@ -48,7 +48,9 @@
  * At the destination:
  *
  * LINK_OPEN	SNAPSHOT, KEY, either PEER_ADDR and PORT, or DCT [, TRANSPORT] [, ADDR] [, GIVE_UP] [, FLAGS]
- *		TRANSPORT is one; absent: dct with DCT, and else rc. FLAGS: MITOSIS_F_INSECURE, without which it is not read over tcp (EPERM).
+ *		TRANSPORT is one; absent: dct with DCT, and else rc. FLAGS: MITOSIS_F_INSECURE: over tcp, unencrypted, as it is offered; without it
+ *		under TLS, and never otherwise. EPERM: this kernel has no TLS for modules, or the link is open already, unencrypted. ENOPKG, EREMOTEIO:
+ *		nobody here, or at the source, does TLS handshakes (tlshd). EKEYREJECTED: one has failed.
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
  *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
@@ -76,7 +78,7 @@
  *		at HOOKS of INFO_GET. LINK_OPEN fails with ENOTCONN until this has passed once.
  * STATS_GET	-> all MITOSIS_STAT_* counters since the module was loaded, LATENCY of its faults
  * INFO_GET	[TRANSPORT] [, FLAGS] -> VERSION, HOOKS (1: the self-test of the memory hooks passed), TRANSPORT (those of the given ones, or else of the
- *		module's parameter transports, that are loaded and have a device; tcp with MITOSIS_F_INSECURE only)
+ *		module's parameter transports, that are loaded and have a device; where there is no TLS for modules, tcp with MITOSIS_F_INSECURE only)
  * XPRT_TEST	TRANSPORT [, ADDR] [, FLAGS] -> NS, of a READ of one page, or else ERROR and WHY. Exposes memory of the module's and reads it, as a peer
  *		would, over the same device; and sees that what is not exposed, and who has a wrong key, is refused.
  *
@@ -227,7 +229,7 @@ struct mitosis_keep {
 };
 
 /*
- * MITOSIS_A_FLAGS of HOLD_CREATE, LINK_OPEN, INFO_GET and XPRT_TEST: what goes over transport tcp may go unencrypted, for all on the way to read and to
+ * MITOSIS_A_FLAGS of HOLD_CREATE, LINK_OPEN, INFO_GET and XPRT_TEST: what goes over transport tcp goes unencrypted, for all on the way to read and to
  * change. It says nothing of other transports: a network for RDMA is trusted by those who use it.
  */
 #define MITOSIS_F_INSECURE	(1U << 16)
