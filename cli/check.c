@@ -180,12 +180,14 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 	}
 	if (*usable)
 		return;
-	if (!cli_insecure() && transports && mitosis_transports_have(transports, "tcp"))
-		problem(problems, "allow that with --insecure, or name another transport", "memory goes over transport tcp unencrypted");
+	/* It is there, and wants consent only where there is no TLS. */
+	if (!cli_insecure() && transports && !mitosis_usable(ctl, transports, true, can) && mitosis_transports_have(can, "tcp"))
+		problem(problems, "allow that with --insecure, or name another transport",
+			"this kernel has no TLS for modules, so that memory goes over transport tcp unencrypted");
 	else if (no_addr && addr)
 		problem(problems, "see rdma link and ip addr", "address %s has no RDMA device here", addr);
 	else if (no_addr)
-		problem(problems, "see rdma link and ip addr; without RDMA: --transport tcp --insecure",
+		problem(problems, "see rdma link and ip addr; without RDMA: --transport tcp",
 			"no network device with an RDMA device has an address");
 	else
 		problem(problems, "mitosis-cli check --transport NAME --loopback says why",

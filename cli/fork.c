@@ -809,7 +809,7 @@ static int resume_find(struct resume *r, const char *what)
 		cli_say("%s is offered over transport %s: prepare it with --transport %s", r->dir,
 			offered, r->transport);
 		ret = -1;
-	} else if ((!strcmp(offered, "tcp") || img->flags & MITOSIS_F_INSECURE) && !cli_insecure()) {
+	} else if (img->flags & MITOSIS_F_INSECURE && !cli_insecure()) {
 		cli_say("%s is offered unencrypted over transport tcp: allow that with --insecure", r->dir);
 		ret = -1;
 	}

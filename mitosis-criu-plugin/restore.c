@@ -111,10 +111,10 @@ static void restore_pagemaps_remove(void)
 	restore.lock = -1;
 }
 
-/* What is offered unencrypted is read only by who has been told to, whatever the source says of it. */
-static int restore_may(const char *transport, bool insecure)
+/* What is offered unencrypted is read only by who has been told to. Otherwise the module reads it under TLS, whatever is offered. */
+static int restore_may(bool insecure)
 {
-	if ((strcmp(transport, "tcp") && !insecure) || plugin_setting("MITOSIS_INSECURE"))
+	if (!insecure || plugin_setting("MITOSIS_INSECURE"))
 		return 0;
 	plugin_say("the source offers its memory unencrypted over transport tcp: allow that with --insecure, or MITOSIS_INSECURE=1");
 	return -EPERM;
@@ -131,7 +131,7 @@ static int restore_parents_open(uint32_t give_up)
 
 		struct mitosis_where where = { .insecure = p->insecure, .port = p->port, .dct = p->dct };
 
-		ret = restore_may(p->transport, p->insecure);
+		ret = restore_may(p->insecure);
 		if (ret)
 			break;
 		snprintf(where.transport, sizeof(where.transport), "%s", p->transport);
@@ -162,7 +162,7 @@ static int restore_link_open(void)
 		return -EPROTONOSUPPORT;
 	}
 
-	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ? : restore_may(offered, img->flags & MITOSIS_F_INSECURE);
+	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ? : restore_may(img->flags & MITOSIS_F_INSECURE);
 	if (ret)
 		return ret;
 	ret = mitosis_reach(restore.ctl, img, give_up, err, sizeof(err));
