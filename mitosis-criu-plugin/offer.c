@@ -83,6 +83,12 @@ int mitosis_offer(struct mitosis *ctl, struct mitosis_image *img, const struct m
 	return ret;
 }
 
+/* That there is no TLS is said only once the source has shown that it is it: another address of its leads no further. */
+static bool reach_goes_on(int ret)
+{
+	return ret && ret != -EEXIST && ret != -ENOPKG && ret != -EREMOTEIO && ret != -EKEYREJECTED;
+}
+
 int mitosis_reach(struct mitosis *ctl, const struct mitosis_image *img, uint32_t give_up, char *err, size_t errlen)
 {
 	struct mitosis_where where = {
@@ -92,7 +98,7 @@ int mitosis_reach(struct mitosis *ctl, const struct mitosis_image *img, uint32_t
 	size_t i;
 
 	snprintf(where.transport, sizeof(where.transport), "%s", mitosis_image_transport(img));
-	for (i = 0; i < (img->dct.number ? 1 : img->naddrs) && ret && ret != -EEXIST; i++) {
+	for (i = 0; i < (img->dct.number ? 1 : img->naddrs) && reach_goes_on(ret); i++) {
 		snprintf(where.addr, sizeof(where.addr), "%s", img->dct.number ? "" : img->addrs[i]);
 		ret = mitosis_link_open(ctl, img->snapshot, img->key, &where, NULL, give_up);
 	}
