@@ -16,7 +16,7 @@ usage() {
 	  --skip     but not these
 	  --mlx5     machines with a modelled ConnectX, and the cases that need one as well
 	  --transport tcp
-	             machines without RDMA: memory goes over TCP, unencrypted
+	             machines without RDMA: memory goes over TCP, under TLS on 6.12
 	  --list     names the cases and ends
 	  --keep     leaves the machines up (rig -n vm-KERNEL) and uses those that are
 	END

@@ -14,10 +14,39 @@ tcp_loopback() {
 	on a "mitosis-cli check --transport tcp --insecure --loopback"
 	on a 'ss -Htln "sport = :7574" | grep -q .' || fail "nobody listens where a snapshot has been offered"
 	on a "mitosis-cli check --transport tcp --insecure --loopback --addr 10.77.0.1"
-	on a '! env -u MITOSIS_INSECURE mitosis-cli check --transport tcp --loopback' || fail "it goes in the clear unasked"
+	if has_tls; then
+		on a "mitosis-cli check --transport tcp --loopback" || fail "there is no TLS"
+		on a "/root/t/tlshd.sh stop"
+		on a "! mitosis-cli check --transport tcp --loopback > /run/check.log 2>&1" || fail "it goes in the clear unasked"
+		on a "grep 'nobody here does TLS handshakes.*ktls-utils' /run/check.log || { cat /run/check.log; false; }" || fail "it is not said why"
+		on a "/root/t/tlshd.sh start"
+	else
+		on a "! env -u MITOSIS_INSECURE mitosis-cli check --transport tcp --loopback > /run/check.log 2>&1" || fail "it goes in the clear unasked"
+		on a "grep 'this kernel has no TLS.*--insecure' /run/check.log || { cat /run/check.log; false; }" || fail "it is not said why"
+	fi
 	on a 'MITOSIS_INSECURE=0 mitosis-cli check --transport tcp --loopback 2>&1 | grep -q "neither yes nor no"' || fail "a no is taken for a yes"
 }
 add_tcp tcp-loopback 120 tcp_loopback
+
+# With --insecure, too, so that it is known that the look-out sees what there is.
+tcp_wire() {
+	if has_tls; then
+		drive wire
+	fi
+	drive wire 1
+}
+add_tcp tcp-wire 240 tcp_wire
+
+tcp_tls() {
+	if has_tls; then
+		on b /root/t/tcp_tls.sh
+	else
+		# not without a word for it
+		! on a "env -u MITOSIS_INSECURE TRANSPORT=tcp /root/t/bin/ctl hold 10.77.0.1 1 0 1" > "$LOGS/tcp-tls.$KERNEL" 2>&1 || fail "it goes in the clear unasked"
+		grep "this kernel has no TLS.*--insecure" "$LOGS/tcp-tls.$KERNEL" || fail "it is not said why: $(cat "$LOGS/tcp-tls.$KERNEL")"
+	fi
+}
+add_tcp tcp-tls 300 tcp_tls
 add control 120 on a /root/t/control.sh
 
 unload() {

@@ -129,7 +129,8 @@ cmd_tcp_source() {
 	python3 "${0%/*}/tcp_source.py" 7999 10.77.0.1 7574 $log < /dev/null > $log.err 2>&1 &
 	pid=$!
 	until_true 30 grep -q ^ready $log || fail "nobody stands between: $(cat $log.err)"
-	LINK_PORT=7999 DRAIN_MS=0 cmd_lazy "$@"
+	# who stands between two that have TLS has nothing to say
+	MITOSIS_INSECURE=1 LINK_PORT=7999 DRAIN_MS=0 cmd_lazy "$@"
 	kill $pid
 	cat $log
 	n=$(grep -c '^did ' $log)
@@ -160,6 +161,34 @@ cmd_unreadable() {
 	tree_kill "$PID"
 	until_true 20 "${0%/*}/unload.sh" || fail "the module cannot be unloaded"
 	"${0%/*}/setup.sh"
+}
+
+# wire [INSECURE]: what passes while a process moves over TCP: pages of it only where that has been allowed.
+cmd_wire() {
+	local area n
+	on_peer "/root/t/drive.sh prepare target"
+	start target 4
+	area=$(sed -nE 's/^area (0x[0-9a-f]+) .*/\1/p' $T/target.log)
+	dd if="/proc/$PID/mem" bs=4096 skip=$((area / 4096)) count=1024 2> /dev/null | on_peer "cat > $T/wire.memory
+		rm -f $T/wire.pcap; setsid -f tcpdump -i eth0 -s 0 -U -w $T/wire.pcap tcp port 7574 > $T/wire.log 2>&1 < /dev/null
+		until grep -q 'listening on' $T/wire.log; do sleep 0.1; done"
+	MITOSIS_INSECURE=${1:-} migrate || migrate_failed $?
+	on_peer 'kill $(pidof tcpdump); while pidof -q tcpdump; do sleep 0.1; done'
+	n=$(on_peer python3 - $T/wire.memory $T/wire.pcap <<-'END'
+		import sys
+		memory, wire = (open(f, 'rb').read() for f in sys.argv[1:])
+		assert len(wire) > len(memory), f'{len(wire)} bytes have been seen of {len(memory)}'
+		print(sum(memory[at:at + 16] in wire for at in range(0, len(memory), 8192)))
+	END
+	) || fail "nothing has been seen"
+	on_peer "kill -KILL $PID; rm -f $T/wire.*"
+	echo "$n of 512 samples of its memory have been seen"
+	if [ -n "${1:-}" ]; then
+		[ "$n" -ge 450 ] || fail "what goes unencrypted is not seen: this proves nothing"
+	else
+		[ "$n" = 0 ] || fail "memory is on the wire"
+	fi
+	until_true 20 idle_source || fail "the source still holds memory"
 }
 
 # One of whose memory it can read nothing.

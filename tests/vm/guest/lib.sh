@@ -8,7 +8,11 @@ PEER=${PEER:-b}
 SLOW=$(cat /root/t/slow 2>/dev/null || echo 1)
 # As run.sh was told; empty: the module's setting.
 TRANSPORT=$(cat /root/t/transport 2>/dev/null || true)
-[ "$TRANSPORT" != tcp ] || export TRANSPORT MITOSIS_INSECURE=1
+if [ "$TRANSPORT" = tcp ]; then
+	export TRANSPORT
+	# tlshd.sh has made it
+	[ -e /run/tlshd.log ] || export MITOSIS_INSECURE=1
+fi
 
 fail() {
 	echo "FAIL: $*"

@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs in machine b against snapshots of machine a over transport tcp with TLS: who is not as he should be, and tlshd that is not there.
+set -u
+export TEST_DIR=/tmp/mt
+PEER=a
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
+# shellcheck source=tcp_lib.sh
+. "${0%/*}/tcp_lib.sh"
+
+link() {
+	env -u MITOSIS_INSECURE TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 "$PORT" 2>&1
+}
+
+has_no_psk() {
+	! grep 'mitosis-' /proc/keys && ! on_peer "grep mitosis- /proc/keys"
+}
+
+source_start 8
+one=$(hold 10.77.0.1 "$A" "")
+SNAPSHOT=$(value "$one" snapshot) KEY=$(value "$one" key) PORT=$(value "$one" port)
+read -r _ _ rkey <<< "$(value "$one" region)"
+expect "the module" "" "$(link)"
+expect "unencrypted" "*refuses the key*" "$(MITOSIS_INSECURE=1 TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.1 "$PORT" 2>&1)"
+expect "the source says why" "*does not want TLS*" "$(on_peer dmesg | grep refused: | tail -n 1)"
+expect "a wrong key" "*refuses the key*" "$(KEY=${KEY//[0-7]/8} link)"
+on_peer "dd if=/proc/$PID/mem bs=4096 skip=$((A / 4096)) count=512 2> /dev/null" > $TEST_DIR/tcp.memory
+ADDR=10.77.0.1 PORT=$PORT SNAPSHOT=$SNAPSHOT KEY=$KEY RKEY=$rkey START=$A NPAGES=512 MEMORY=$TEST_DIR/tcp.memory python3 "${0%/*}/tcp_tls.py" ||
+	echo "not ok tcp_tls.py: status $?"
+
+two=$(hold 10.77.0.1 $((A + 0x200000)) 1)
+expect "TLS where it is offered without" "*refuses the key*" "$(SNAPSHOT=$(value "$two" snapshot) KEY=$(value "$two" key) link)"
+on_peer "$BIN/ctl release $(value "$two" snapshot)"
+
+# Without tlshd nothing goes, whatever else there is.
+"${0%/*}/tlshd.sh" stop
+expect "no tlshd here" "*nobody here does TLS handshakes*tlshd*" "$(link)"
+"${0%/*}/tlshd.sh" start
+on_peer "/root/t/tlshd.sh stop"
+expect "no tlshd at the source" "*nobody at the source does TLS handshakes*tlshd*" "$(link)"
+on_peer "/root/t/tlshd.sh start"
+expect "with tlshd again" "" "$(link)"
+
+# In the middle of handshakes.
+kill -STOP "$(pidof tlshd)"
+begin=$SECONDS
+expect "tlshd does not go on" "*TLS handshake with the source fails*" "$(link)"
+[ $((SECONDS - begin)) -lt $((40 * SLOW)) ] && n=bounded || n="$((SECONDS - begin)) s"
+expect "it is not waited for for ever" bounded "$n"
+kill -KILL "$(pidof tlshd)"
+"${0%/*}/tlshd.sh" start
+expect "after it has been killed" "" "$(link)"
+on_peer 'kill -STOP $(pidof tlshd)'
+link > $TEST_DIR/tcp.out &
+until_true 30 has_link || echo "not ok a link is tried: there is none"
+sleep 1
+expect "released with a handshake under way" 0 "$(on_peer "timeout 20 $BIN/ctl release $SNAPSHOT; echo \$?")"
+wait
+expect "whose reader is told" "*" "$(cat $TEST_DIR/tcp.out)"
+[ -s $TEST_DIR/tcp.out ] || echo "not ok whose reader is told: it hears nothing"
+expect "and the modules go" 0 "$(on_peer "/root/t/unload.sh > /dev/null 2>&1; echo \$?")"
+on_peer 'kill -CONT $(pidof tlshd); /root/t/setup.sh'
+until_true 20 has_no_psk && n=none || n=$(grep -h mitosis- /proc/keys)
+expect "no key is left" none "$n"
+expect "all pages are let go" 0 "$(on_peer "$BIN/ctl stat pages_held")"
+on_peer "kill -KILL $PID"
