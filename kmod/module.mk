@@ -22,6 +22,7 @@ install: install-load
 install-load:
 	install -D -m 644 kmod/modules-load.conf $(DESTDIR)$(prefix)/lib/modules-load.d/mitosis.conf
 	install -D -m 644 kmod/udev.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/90-mitosis.rules
+	install -D -m 644 kmod/tlshd-dropin.conf $(DESTDIR)$(prefix)/lib/systemd/system/tlshd.service.d/mitosis.conf
 install-dkms:
 	install -D -m 644 -t $(DKMS_DIR) kmod/*.[ch] kmod/Kbuild
 	install -D -m 644 -t $(DKMS_DIR)/uapi kmod/uapi/*.h
