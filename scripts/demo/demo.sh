@@ -6,7 +6,7 @@ set -eu -o pipefail
 TOP=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
 KERNEL=${KERNEL:-6.12}
 KEYS=${KEYS:-100000}
-TRANSPORT=${TRANSPORT:-}		# dct: over a modelled ConnectX, and over nothing else; rc: over soft RoCE; tcp: without RDMA, unencrypted
+TRANSPORT=${TRANSPORT:-}		# dct: over a modelled ConnectX, and over nothing else; rc: over soft RoCE; tcp: without RDMA, under TLS where there is tlshd
 PACKAGES=${PACKAGES:-}			# 1: machines on which the Debian packages are installed
 RIG="$TOP/scripts/rig/rig -n demo"
 OUT=$TOP/build/demo
@@ -31,7 +31,7 @@ trap '$RIG down' EXIT
 link="an RDMA link" up=() migrate=/root/guest.sh
 case $TRANSPORT in
 dct) up=(--mlx5) ;;
-tcp) link="no RDMA" migrate="MITOSIS_INSECURE=1 /root/guest.sh" ;;
+tcp) link="no RDMA" migrate="[ -e /run/tlshd.log ] || export MITOSIS_INSECURE=1; /root/guest.sh" ;;
 esac
 step "Two machines with Debian's kernel $KERNEL, unmodified, and $link"
 $RIG down
