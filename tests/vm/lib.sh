@@ -50,7 +50,7 @@ on() {
 	local m=$1
 	shift
 	# What waits in there gives up earlier, and says for what it waited. It knows itself that it is slow.
-	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} / SLOW * 3 / 4)) DRAIN=$((${BOUND:-120} / SLOW / 2)) ; ${TRANSPORT:+[ -e /run/tlshd.log ] || export MITOSIS_INSECURE=1; }$*"
+	rig run "$m" --timeout "${BOUND:-120}" -- "export BOUND=$((${BOUND:-120} / SLOW * 3 / 4)) DRAIN=$((${BOUND:-120} / SLOW / 2)); ${TRANSPORT:+[ -e /run/tlshd.log ] || export MITOSIS_INSECURE=1; }$*"
 }
 
 # Whether KERNEL has TLS for modules, and the machines with transport tcp tlshd.

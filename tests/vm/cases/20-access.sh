@@ -37,6 +37,22 @@ tcp_wire() {
 }
 add_tcp tcp-wire 240 tcp_wire
 
+# A move without tlshd on one side is not tried, and says so. 6.1 has nothing to do without.
+tcp_no_tlshd() {
+	local m rc=0
+	if ! has_tls; then
+		on a "MITOSIS_INSECURE= /root/t/drive.sh failing 'this kernel has no TLS' --transport tcp"
+		return
+	fi
+	for m in a b; do
+		on $m "/root/t/tlshd.sh stop"
+		drive failing "'does TLS handshakes: install ktls-utils.*tlshd'" || rc=$?
+		on $m "/root/t/tlshd.sh start"
+	done
+	return $rc
+}
+add_tcp tcp-no-tlshd 240 tcp_no_tlshd
+
 tcp_tls() {
 	if has_tls; then
 		on b /root/t/tcp_tls.sh

@@ -10,8 +10,8 @@ SLOW=$(cat /root/t/slow 2>/dev/null || echo 1)
 TRANSPORT=$(cat /root/t/transport 2>/dev/null || true)
 if [ "$TRANSPORT" = tcp ]; then
 	export TRANSPORT
-	# tlshd.sh has made it
-	[ -e /run/tlshd.log ] || export MITOSIS_INSECURE=1
+	# tlshd.sh has made it; empty: whoever calls does without
+	[ -e /run/tlshd.log ] || export MITOSIS_INSECURE=${MITOSIS_INSECURE-1}
 fi
 
 fail() {
