@@ -197,7 +197,8 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 void check_reach(json_object *problems, json_object *unreached)
 {
 	json_object_object_foreach(unreached, name, why)
-		problem(problems, "see rdma link and ip addr on both machines, or name another address with --addr",
+		problem(problems, strcmp(name, "tcp") ? "see rdma link and ip addr on both machines, or name another address with --addr" :
+						       "another address can be named with --addr",
 			"the source is not reached over transport %s: %s", name, json_object_get_string(why));
 }
 
