@@ -170,10 +170,12 @@ cmd_wire() {
 	start target 4
 	area=$(sed -nE 's/^area (0x[0-9a-f]+) .*/\1/p' $T/target.log)
 	dd if="/proc/$PID/mem" bs=4096 skip=$((area / 4096)) count=1024 2> /dev/null | on_peer "cat > $T/wire.memory
-		rm -f $T/wire.pcap; setsid -f tcpdump -i eth0 -s 0 -U -w $T/wire.pcap tcp port 7574 > $T/wire.log 2>&1 < /dev/null
+		rm -f $T/wire.pcap; setsid -f tcpdump -i eth0 -s 0 -B 32768 -U -w $T/wire.pcap port 7574 > $T/wire.log 2>&1 < /dev/null
 		until grep -q 'listening on' $T/wire.log; do sleep 0.1; done"
 	MITOSIS_INSECURE=${1:-} migrate || migrate_failed $?
-	on_peer 'kill $(pidof tcpdump); while pidof -q tcpdump; do sleep 0.1; done'
+	# what has been recorded is written later: up to and with this
+	on_peer "until grep -q END-OF-IT $T/wire.pcap; do echo END-OF-IT > /dev/udp/10.77.0.1/7574; sleep 0.1; done
+		kill \$(pidof tcpdump); while pidof -q tcpdump; do sleep 0.1; done; grep '^0 packets dropped by kernel' $T/wire.log" || fail "not all has been recorded"
 	n=$(on_peer python3 - $T/wire.memory $T/wire.pcap <<-'END'
 		import sys
 		memory, wire = (open(f, 'rb').read() for f in sys.argv[1:])
