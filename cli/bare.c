@@ -40,9 +40,6 @@ static int bare(int argc, char **argv, bool dump)
 	if (dump) {
 		args[n++] = "-t";
 		args[n++] = (char *)pid;
-		args[n++] = "--lazy-pages";
-		args[n++] = "--ps-socket";
-		args[n++] = "1000";
 	} else {
 		args[n++] = "-d";
 	}

@@ -111,8 +111,8 @@ int cli_write_file(const char *path, const char *text)
 int cli_criu_dump(char **argv, char *pid, char *dir)
 {
 	char *const args[] = {
-		"criu", "dump", "-t", pid, "-D", dir, "-o", "dump.log", "-v2", "--lazy-pages", "--ps-socket", "1000",
-		"-L", (char *)cli_plugin_dir(), "--manage-cgroups=ignore",
+		"criu", "dump", "-t", pid, "-D", dir, "-o", "dump.log", "-v2", "-L", (char *)cli_plugin_dir(),
+		"--manage-cgroups=ignore",
 	};
 
 	memcpy(argv, args, sizeof(args));

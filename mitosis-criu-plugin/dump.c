@@ -23,7 +23,7 @@
 #include "mitosis-criu-plugin/offer.h"
 #include "mitosis-criu-plugin/plugin.h"
 
-#define DUMP_PS_SOCKET		1000	/* as option ps-socket of mitosis-dump.conf says */
+#define DUMP_PS_SOCKET		1000
 #define DUMP_DRAIN_WAIT		300	/* seconds, unless MITOSIS_DRAIN_WAIT says something else */
 
 static struct {
@@ -56,6 +56,30 @@ static int dump_page_server(void)
 		plugin_say("file descriptor %d can not be opened (%s): raise the limit of open files (ulimit -n)",
 			   DUMP_PS_SOCKET, strerror(-ret));
 	return ret;
+}
+
+/*
+ * What a dump needs can not stand in a configuration file that a restore reads as well, and a container
+ * engine has criu read one file for both: option lazy-pages makes a restore look for a page server, and
+ * nothing takes it back. So criu's own parser gets it here.
+ */
+static int dump_options(void)
+{
+	char ps_socket[16], *args[] = { "criu", "--lazy-pages", "--ps-socket", ps_socket, NULL };
+	bool usage, exec_cmd;
+	char *rpc;
+	int ret;
+
+	snprintf(ps_socket, sizeof(ps_socket), "%d", DUMP_PS_SOCKET);
+	/* the parser would go on with the file that is named here, which has been read */
+	rpc = rpc_cfg_file;
+	rpc_cfg_file = NULL;
+	ret = parse_options(sizeof(args) / sizeof(args[0]) - 1, args, &usage, &exec_cmd, CRIU_PARSING_ARGV);
+	rpc_cfg_file = rpc;
+	if (!ret)
+		return 0;
+	plugin_say("criu does not take the options that leave memory where it is: see its log, and install criu 4.1 or 4.2");
+	return -EINVAL;
 }
 
 static int dump_finish_script(void)
@@ -137,7 +161,7 @@ int dump_init(void)
 	char err[MITOSIS_ERROR_LEN];
 	int ret;
 
-	if (!add_inventory_plugin || !add_script || !compel_prepare || !compel_syscall) {
+	if (!add_inventory_plugin || !add_script || !compel_prepare || !compel_syscall || !parse_options || !&rpc_cfg_file) {
 		plugin_say("this criu is older than 4.1 or lacks what the plugin needs of it: install criu 4.1 or newer");
 		return -EOPNOTSUPP;
 	}
@@ -147,6 +171,8 @@ int dump_init(void)
 		return -ENODEV;
 	}
 	ret = dump_page_server();
+	if (!ret)
+		ret = dump_options();
 	if (ret)
 		goto out;
 	ret = dump_finish_script();

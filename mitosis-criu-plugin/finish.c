@@ -243,7 +243,7 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 	}
 	if (!ret && !finish_count(img)) {
 		snprintf(err, errlen,
-			 "criu has copied all memory into its images: give it the options of mitosis-dump.conf (--config); if it has them, a thread's stack pointer is at the beginning of a page, which criu 4.1 takes for a stack without end: try again when the process has moved on");
+			 "criu has copied all memory into its images: a thread's stack pointer is at the beginning of a page, which criu 4.1 takes for a stack without end: try again when the process has moved on");
 		ret = -ENODATA;
 	}
 	if (!ret)

@@ -23,8 +23,7 @@ $(PLUGIN_FINISH): $(B)/mitosis-criu-plugin/finish_main.o $(FINISH_OBJ) $(B)/lib/
 install: install-plugin
 install-plugin: $(PLUGIN) $(PLUGIN_FINISH)
 	install -D -t $(PLUGIN_DIR) $(PLUGIN) $(PLUGIN_FINISH)
-	install -D -m 644 -t $(DESTDIR)/etc/criu mitosis-criu-plugin/mitosis-dump.conf \
-		mitosis-criu-plugin/mitosis-restore.conf mitosis-criu-plugin/mitosis-plugin.conf
+	install -D -m 644 -t $(DESTDIR)/etc/criu mitosis-criu-plugin/mitosis.conf mitosis-criu-plugin/mitosis-plugin.conf
 
 ifneq ($(CRIU_INCLUDE),)
 all: $(PLUGIN) $(PLUGIN_FINISH)

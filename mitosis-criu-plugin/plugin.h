@@ -32,6 +32,10 @@ extern int compel_syscall(struct parasite_ctl *ctl, int nr, long *ret, unsigned 
 extern int add_script(char *path) __attribute__((weak));
 extern int add_inventory_plugin(const char *name) __attribute__((weak));
 extern bool check_and_remove_inventory_plugin(const char *name, size_t n) __attribute__((weak));
+/* As criu's RPC service calls it: CRIU_PARSING_ARGV reads no file but the one that rpc_cfg_file names. */
+#define CRIU_PARSING_ARGV	5
+extern char *rpc_cfg_file __attribute__((weak));
+extern int parse_options(int argc, char **argv, bool *usage_error, bool *has_exec_cmd, int state) __attribute__((weak));
 extern int log_get_fd(void) __attribute__((weak));
 extern void print_on_level(unsigned int level, const char *fmt, ...) __attribute__((weak));
 

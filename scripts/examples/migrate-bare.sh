@@ -18,13 +18,13 @@ ssh "$host" "mkdir -m 700 '$dir'"
 # MITOSIS_ONESHOT: the memory is let go of when the destination has all of it.
 # An action script of your own can stop it all: post-dump runs while the tasks are frozen and the images are complete, and its failure
 # makes criu let them go on (--action-script /path; CRTOOLS_SCRIPT_ACTION tells the step).
-MITOSIS_ONESHOT=1 criu dump --config /etc/criu/mitosis-dump.conf -t "$pid" -D "$dir"
+MITOSIS_ONESHOT=1 criu dump --config /etc/criu/mitosis.conf -t "$pid" -D "$dir"
 
 # Here the address of a service would move, too: ip addr del ... here, ip addr add ... and arping -U there.
 tar -C "$dir" -cf - . | ssh "$host" "tar -C '$dir' -xf -"
 
 # It runs there when this returns; its memory follows.
-ssh "$host" "criu restore --config /etc/criu/mitosis-restore.conf -D '$dir' -d"
+ssh "$host" "criu restore --config /etc/criu/mitosis.conf -D '$dir' -d"
 
 # Until this is empty the process needs both machines.
 ssh "$host" mitosis-cli list

@@ -65,7 +65,7 @@ dump_mitosis() {
 	WAY=mitosis
 	start
 	watch_mark begin
-	criu dump "${CRIU[@]}" --config /etc/criu/mitosis-dump.conf -t "$PID" -D $DIR -o dump.log
+	criu dump "${CRIU[@]}" --config /etc/criu/mitosis.conf -t "$PID" -D $DIR -o dump.log
 	watch_mark dumped
 	put dump_ms "$(watch_ms begin dumped)"
 	put image_bytes "$(bytes_of '*.img')"

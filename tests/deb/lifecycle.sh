@@ -40,7 +40,7 @@ verdict "the command's version" "$(mitosis-cli --version)" "mitosis-cli $old"
 verdict "manual pages" "$(for p in 1/mitosis-cli.1 7/mitosis.7 3/libmitosis.3; do zcat /usr/share/man/man$p.gz | grep -c "mitosis $old"; done | paste -s)" "1	1	1"
 verdict "criu's own configuration and plugins are as they were" \
 	"$(dpkg -V criu; ls /etc/criu)" \
-	"$(printf 'mitosis-%s.conf\n' dump plugin restore)"
+	"$(printf '%s.conf\n' mitosis-plugin mitosis)"
 verdict "udev's rule" "$(udevadm verify /usr/lib/udev/rules.d/90-mitosis.rules 2>&1 | sed -n '/Success: *1$/p; /Fail: *[1-9]/p' | tr -d ' ')" Success:1
 verdict "completion" "$(bash -c '. /usr/share/bash-completion/completions/mitosis-cli && complete -p mitosis-cli')" \
 	"complete -F _mitosis_cli mitosis-cli"
@@ -58,7 +58,7 @@ verdict "upgrade: a changed setting stays" "$(cat /etc/criu/mitosis-plugin.conf)
 
 # shellcheck disable=SC2086 # a list of names
 apt_run remove $ALL_PACKAGES
-files | comm -13 /tmp/before - | grep -vE '^/etc/criu(/mitosis-.*\.conf)?$' > /tmp/left
+files | comm -13 /tmp/before - | grep -vE '^/etc/criu(/mitosis.*\.conf)?$' > /tmp/left
 verdict "what removal leaves beside settings" "$(cat /tmp/left)" ""
 mkdir -p /var/lib/mitosis/x
 apt_run purge mitosis

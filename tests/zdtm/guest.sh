@@ -33,7 +33,7 @@ tidy() {
 }
 
 config() {
-	[ -n "$PLAIN" ] || echo "--config /etc/criu/mitosis-$1.conf"
+	[ -n "$PLAIN" ] || echo "--config /etc/criu/mitosis.conf"
 }
 
 first_error() {
@@ -71,7 +71,7 @@ cmd_move() {
 	# shellcheck disable=SC2086 # words
 	start "$kind" "$test" "$flags" $command
 	# shellcheck disable=SC2046,SC2086
-	MITOSIS_ONESHOT=1 timeout 90 criu dump $(config dump) -t "$PID" -D "$IMAGES" -o "$IMAGES.dump" --timeout 60 $dump || rc=$?
+	MITOSIS_ONESHOT=1 timeout 90 criu dump $(config) -t "$PID" -D "$IMAGES" -o "$IMAGES.dump" --timeout 60 $dump || rc=$?
 	if [[ " $flags " == *" crfail "* ]] && [ $rc != 0 ]; then
 		refused
 	elif [ $rc != 0 ]; then
@@ -97,7 +97,7 @@ cmd_arrive() {
 	tidy
 	tar -C / -xpf - || fail "its files do not arrive"
 	# shellcheck disable=SC2046,SC2086
-	timeout 90 criu restore $(config restore) -D "$IMAGES" -o "$IMAGES.restore" -d $4 < /dev/null || rc=$?
+	timeout 90 criu restore $(config) -D "$IMAGES" -o "$IMAGES.restore" -d $4 < /dev/null || rc=$?
 	if [ $rc != 0 ]; then
 		[[ " $flags " != *" crfail "* ]] || { tidy; echo ok; exit 0; }
 		fail "criu restore: $(first_error "$IMAGES.restore" $rc)"

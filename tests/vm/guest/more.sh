@@ -143,12 +143,12 @@ cmd_bare() {
 	mkdir -m 700 $dir
 	$D start_server || exit 1
 	PID=$(sed -n 's/^ready //p' $T/target.log)
-	criu dump --config /etc/criu/mitosis-dump.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
+	criu dump --config /etc/criu/mitosis.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
 	[ "$(du -sk $dir | cut -f 1)" -lt 700 ] || fail "the images are large: $(du -sk $dir)"
 	# Without the plugin a restore must fail, not give zeros.
 	! criu restore -v1 -o plain.log -d -D $dir 2> /dev/null || fail "plain criu restores images that have no memory"
 	tar -C $dir -cf - . | on_peer "tar -C $dir -xf -"
-	on_peer "criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" ||
+	on_peer "criu restore --config /etc/criu/mitosis.conf -v2 -o restore.log -d -D $dir" ||
 		fail "criu restore: $(on_peer "grep Error $dir/restore.log | head -n 1")"
 	[ "$(on_peer "$D ask")" = "$PID right" ] || fail "it does not answer on b: $(on_peer "$D ask")"
 	on_peer "$D drains $PID" || exit 1
@@ -164,10 +164,10 @@ cmd_stale() {
 	mkdir -m 700 $dir
 	$D start_server || exit 1
 	PID=$(sed -n 's/^ready //p' $T/target.log)
-	criu dump --config /etc/criu/mitosis-dump.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
+	criu dump --config /etc/criu/mitosis.conf -v2 -o dump.log -t "$PID" -D $dir || fail "criu dump: $(grep Error $dir/dump.log | head -n 1)"
 	tar -C $dir -cf - . | on_peer "tar -C $dir -xf -"
 	mitosis-cli release --all
-	on_peer "! criu restore --config /etc/criu/mitosis-restore.conf -v2 -o restore.log -d -D $dir" || fail "criu restores from a released snapshot"
+	on_peer "! criu restore --config /etc/criu/mitosis.conf -v2 -o restore.log -d -D $dir" || fail "criu restores from a released snapshot"
 	[ -z "$(on_peer "$D ask")" ] || fail "it runs with nobody's memory"
 	until_true 10 on_peer "[ ! -d /proc/$PID ]" || fail "a process without memory is left"
 	on_peer "$D settle_peer"
