@@ -19,8 +19,11 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/user.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +31,8 @@
 #include "images/record.h"
 #include "mitosis-criu-plugin/offer.h"
 #include "mitosis-criu-plugin/plugin.h"
+
+#define RESTORE_REAP_MS	10000
 
 #define TLS_HEAD	4096	/* bytes from the thread pointer on */
 
@@ -562,6 +567,48 @@ static int restore_fence(void)
 	return ret;
 }
 
+/* Threads of a process, itself only when it is not the root, that its tracer, which we are in, has not waited for yet. */
+static bool restore_reap_threads(pid_t pid)
+{
+	bool root = pid == restore.pids[0], left = false;
+	char path[64];
+	struct dirent *e;
+	int status, tid, ret;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		tid = atoi(e->d_name);
+		if (tid <= 0 || (root && tid == pid))
+			continue;
+		ret = waitpid(tid, &status, __WALL | WNOHANG);
+		left |= !ret || (ret > 0 && WIFSTOPPED(status));
+	}
+	if (d)
+		closedir(d);
+	return left;
+}
+
+/*
+ * Criu waits for the root, if that is the first of a pid namespace, and for nobody else. But a process can not be waited for before
+ * its threads, and the first of a namespace does not end before all others have been waited for.
+ */
+static void restore_reap(void)
+{
+	bool left = true;
+	int tries;
+	size_t i;
+
+	for (tries = 0; tries < RESTORE_REAP_MS && left; tries++) {
+		left = false;
+		for (i = 0; i < restore.npids; i++)
+			left |= restore_reap_threads(restore.pids[i]);
+		if (left)
+			usleep(1000);
+	}
+}
+
 /* All that have been seen: criu lets go of one after the other until it meets one that is dead. */
 static void restore_kill(void)
 {
@@ -570,6 +617,8 @@ static void restore_kill(void)
 	/* They are criu's tracees: their pids are theirs until criu has waited for them. */
 	for (i = 0; i < restore.npids; i++)
 		kill(restore.pids[i], SIGKILL);
+	if (restore.npids == restore.img->nmms)
+		restore_reap();
 }
 
 static int restore_remember(pid_t pid)
@@ -583,6 +632,59 @@ static int restore_remember(pid_t pid)
 	restore.pids = more;
 	more[restore.npids++] = pid;
 	return 0;
+}
+
+/* Should criu die, the kernel kills the process, whose threads would run otherwise. */
+static int restore_bind(pid_t pid)
+{
+	char path[64];
+	struct dirent *e;
+	int tid, ret = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while (!ret && (e = readdir(d))) {
+		tid = atoi(e->d_name);
+		if (tid > 0 && ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_EXITKILL))
+			ret = -errno;
+	}
+	closedir(d);
+	return ret;
+}
+
+/*
+ * An engine's restore has no end at which everything stands still: here is the last moment before something runs, and whoever has it
+ * restore decides.
+ */
+static int restore_gate(void)
+{
+	const char *path = plugin_setting("MITOSIS_GATE");
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	char verdict = 0;
+	int fd, ret = 0;
+	size_t i;
+
+	if (!path)
+		return 0;
+	for (i = 0; i < restore.npids && !ret; i++)
+		ret = restore_bind(restore.pids[i]);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	fd = ret ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (!ret && (fd < 0 || connect(fd, (void *)&un, sizeof(un))))
+		ret = -errno;
+	if (ret)
+		plugin_say("%s can not be asked whether the processes may run (%s): MITOSIS_GATE must be a UNIX socket that is listened on",
+			   path, strerror(-ret));
+	else if (read(fd, &verdict, 1) != 1 || verdict != '1')
+		ret = -ECANCELED;
+	if (ret == -ECANCELED)
+		plugin_say("the processes may not run here: see what the other side says");
+	if (fd >= 0)
+		close(fd);
+	return ret;
 }
 
 /* CRIU has given a terminal the size of the one that it was; this one has its own: DESCRIPTOR ROWS COLUMNS WIDTH HEIGHT. */
@@ -615,13 +717,15 @@ int restore_resume(pid_t pid)
 		ret = restore_fence();
 	if (!ret)
 		ret = restore_attach(pid);
+	restore.attached++;
+	restore.armed = restore_now();
+	if (!ret && restore.attached == restore.img->nmms)
+		ret = restore_gate();
 	if (ret) {
 		restore.failed = true;
 		restore_kill();
 		return ret;
 	}
-	restore.attached++;
-	restore.armed = restore_now();
 	if (restore.attached < restore.img->nmms || !restore_drains_link() || plugin_setting("MITOSIS_NO_DRAIN"))
 		return 0;
 	/* Memory comes with or without a drain; 'mitosis-cli list' shows what is missing. */
