@@ -19,8 +19,7 @@
 
 #define TERMINAL_LEN 64
 
-__attribute__((format(printf, 3, 4)))
-static void problem(json_object *problems, const char *remedy, const char *fmt, ...)
+void problem(json_object *problems, const char *remedy, const char *fmt, ...)
 {
 	json_object *o = json_object_new_object();
 	va_list ap;

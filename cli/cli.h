@@ -161,6 +161,7 @@ int fence_undo(json_object *journal);
  * be.
  */
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable);
+void problem(json_object *problems, const char *remedy, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* "dct", "rc", "tcp" or several, "dct,rc"; says what is wrong. */
 bool cli_transports_are_good(const char *transports);
 /* At the end of a list that has room for all there are. */
@@ -176,6 +177,29 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
 void check_arrival(json_object *described, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */
 int check_report(json_object *problems, const char *side, json_object *all);
+
+/*
+ * container.c. Described: {"name", "id", "pid", "image", "image_name", "runtime", "volumes": [name], "binds": [path], "shared_volumes", "networks":
+ * [name], "moving": [address that moves with it], "staying": [address that does not], "ports": ["6379/tcp", of the machine]}.
+ */
+#define CONTAINER_ARCHIVE "container.tar"
+json_object *container_describe(const char *name, bool shared_volumes, json_object *problems);	/* NULL: there is none */
+void container_arrival(json_object *described, json_object *problems);
+bool container_runs(const char *name);
+/* Puts a criu into @dir, for the calls below, that has these settings (NAME=VALUE, ended by NULL); -errno. */
+int container_criu(const char *dir, const char *const settings[]);
+/* Into and from @dir/CONTAINER_ARCHIVE; the first returns podman's status, the other its process. */
+int container_checkpoint(json_object *described, const char *dir);
+pid_t container_import(json_object *described, const char *dir);
+int container_images(const char *name);		/* a descriptor of the directory of the last checkpoint's, or -1 */
+/* From the last checkpoint, when it does not run any more; -1 when it does not run then. */
+int container_restore_here(const char *name);
+void container_remove(json_object *described, bool with_volumes);
+/* It runs on @host: takes away what is here, and says where its clients find it. */
+void container_leave(json_object *described, const char *host);
+/* Whether this program was called as the criu of container_criu(), and what it is then. */
+bool cli_is_criu(const char *argv0);
+int cmd_criu(int argc, char **argv);
 
 /* Whether a file of the process is opened by that path. */
 bool cli_has_open(pid_t pid, const char *path);
@@ -265,6 +289,16 @@ static inline const char *jstr(json_object *o, const char *key)
 	json_object *v = json_object_object_get(o, key);
 
 	return v && json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+}
+
+static inline json_object *jget(json_object *o, const char *key)
+{
+	return json_object_object_get(o, key);
+}
+
+static inline bool jbool(json_object *o, const char *key)
+{
+	return json_object_get_boolean(json_object_object_get(o, key));
 }
 
 static inline int64_t jint(json_object *o, const char *key)

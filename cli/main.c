@@ -6,8 +6,8 @@
 #include "cli/cli.h"
 
 static const struct cli_command commands[] = {
-	{ "migrate", cmd_migrate, "--pid PID --to HOST [--addr ADDR] [--transport LIST] [--insecure] [--no-wait] [--give-up SECONDS] [--timeout SECONDS] [--tcp-established] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
-	  "move a process and its children to HOST" },
+	{ "migrate", cmd_migrate, "--pid PID | --container NAME --to HOST [--shared-volumes] [--addr ADDR] [--transport LIST] [--insecure] [--no-wait] [--give-up SECONDS] [--timeout SECONDS] [--tcp-established] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
+	  "move a process and its children, or a container of podman, to HOST" },
 	{ "prepare", cmd_prepare, "--pid PID [--lease TIME] [--name NAME] [--pin] [--replace] [--dir DIR] [--addr ADDR] [--transport LIST] [--insecure] [--json] [-- CRIU-OPTION...]",
 	  "a snapshot of a process that runs on, for resume" },
 	{ "resume", cmd_resume,
@@ -15,7 +15,7 @@ static const struct cli_command commands[] = {
 	  "children of a snapshot, here or on HOSTs" },
 	{ "record", cmd_record, "DESCRIPTOR [--on HOST] [--ssh COMMAND]", "keep what children with resume --record have touched, for --prefetch recorded" },
 	{ "extend", cmd_extend, "SNAPSHOT --lease TIME", "a lease that begins anew; 0: until released" },
-	{ "check", cmd_check, "[--pid PID] [--to HOST] [--addr ADDR] [--transport LIST] [--insecure] [--tcp-established] [--ssh COMMAND] [--json] | --transport NAME --loopback [--addr ADDR]", "say what would fail, touch nothing" },
+	{ "check", cmd_check, "[--pid PID | --container NAME [--shared-volumes]] [--to HOST] [--addr ADDR] [--transport LIST] [--insecure] [--tcp-established] [--ssh COMMAND] [--json] | --transport NAME --loopback [--addr ADDR]", "say what would fail, touch nothing" },
 	{ "list", cmd_list, "[--json]", "snapshots held here, links and processes that miss pages" },
 	{ "show", cmd_show, "SNAPSHOT [--json]", "one of them" },
 	{ "stats", cmd_stats, "[--json|--prometheus] [--watch SECONDS]", "the module's counters" },
@@ -46,6 +46,8 @@ int main(int argc, char **argv)
 	signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (argc > 0 && cli_is_criu(argv[0]))
+		return cmd_criu(argc, argv);
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
 		help(stdout);
 		return CLI_OK;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "images/mitosis_image.h"
 #include "mitosis-criu-plugin/finish.h"
 
 #define RELEASE_WAIT_MS	10000
@@ -25,14 +26,15 @@
 struct migrate {
 	/* options */
 	pid_t pid;
-	const char *to, *ssh, *addr, *transport;
+	const char *to, *ssh, *addr, *transport, *container;
 	char usable[MITOSIS_TRANSPORTS_LEN];	/* of the transports, on both sides */
 	unsigned int give_up, timeout;
-	bool wait, tcp, json, check_only, loopback;
+	bool wait, tcp, json, check_only, loopback, shared_volumes;
 	char **criu_args;
 	int ncriu_args;
 
-	char id[17], dir[64], fence[640];
+	char id[17], dir[64], fence[640], what[320];	/* what: "process 4711" */
+	json_object *described;		/* the container */
 	struct wire wire;
 	pid_t ssh_pid, criu_pid;
 	int criu_fd;			/* pidfd */
@@ -104,6 +106,8 @@ static json_object *hello(struct migrate *m, json_object *described, json_object
 	json_object_object_add(o, "criu_options", options);
 	if (described)
 		json_object_object_add(o, "process", described);
+	if (m->described)
+		json_object_object_add(o, "container", json_object_get(m->described));
 	return o;
 }
 
@@ -123,8 +127,14 @@ static int preflight(struct migrate *m)
 
 	m->problems = json_object_new_array();
 	check_machine(problems, m->addr, m->transport, m->usable);
-	if (m->pid)
+	if (m->container)
+		m->described = container_describe(m->container, m->shared_volumes, problems);
+	else if (m->pid)
 		described = check_describe(m->pid, m->tcp, problems);
+	if (m->container)
+		snprintf(m->what, sizeof(m->what), "container %s", m->container);
+	else
+		snprintf(m->what, sizeof(m->what), "process %d", m->pid);
 	ret = check_report(problems, "here", m->problems);
 	json_object_put(problems);
 	if (!m->to) {
@@ -294,12 +304,57 @@ static void roll_back(struct migrate *m)
 	journal_remove(m->id);
 }
 
+/* What has been sent, with this result, is to run there. CLI_FAILED: it never will, and the caller takes it back. */
+static int hand_over(struct migrate *m, int sent)
+{
+	json_object *o;
+
+	/* a receiver that fails says why before it hangs up; one that waits for the rest does not */
+	o = sent && sent != -EPIPE ? NULL : remote_expect(m, "ready", m->timeout);
+	json_object_put(o);
+	if (!o || sent)
+		return CLI_FAILED;
+	m->t_ready = cli_now_ms();
+	test_step(m, "ready");
+	if (journal_set(m, "committed"))
+		return CLI_FAILED;
+	/* from now on a missing journal means to the script that resolve has been quicker */
+	action_answer(m, ACTION_COMMITTED);
+	test_step(m, "commit");
+	/* what is not written whole is no COMMIT */
+	if (wire_send_key(&m->wire, "commit")) {
+		cli_say("the ssh session to %s ended: see ssh's own message", m->to);
+		return CLI_FAILED;
+	}
+	test_step(m, "committed");
+	o = remote_expect(m, "running", m->timeout);
+	json_object_put(o);
+	if (!o) {
+		cli_say("nobody can tell whether %s runs on %s: it %s here; run mitosis-cli resolve %s --to %s", m->what, m->to,
+			m->container ? "is stopped" : "stands still", m->id, m->to);
+		return CLI_DOUBT;
+	}
+	m->t_running = cli_now_ms();
+	journal_set(m, "running");
+	test_step(m, "running");
+	return CLI_OK;
+}
+
+/* Nobody will ask any more what has become of it there. */
+static void finish(struct migrate *m)
+{
+	if (wire_send_key(&m->wire, "finished"))
+		cli_say("%s cannot be told that nothing is left here, and keeps its journal: run mitosis-cli resolve %s --to %s",
+			m->to, m->id, m->to);
+	else
+		journal_remove(m->id);
+}
+
 /* With all tasks stopped by criu and its images complete. */
 static int transaction(struct migrate *m)
 {
 	char err[MITOSIS_ERROR_LEN];
 	struct mitosis_finish info;
-	json_object *o;
 	int dirfd, ret;
 
 	test_step(m, "dumped");
@@ -330,38 +385,14 @@ static int transaction(struct migrate *m)
 	ret = send_images(m);
 	m->t_sent = cli_now_ms();
 	test_step(m, "sent");
-	/* a receiver that fails says why before it hangs up; one that waits for the rest does not */
-	o = ret && ret != -EPIPE ? NULL : remote_expect(m, "ready", m->timeout);
-	if (!o || ret) {
-		json_object_put(o);
-		goto back;
-	}
-	json_object_put(o);
-	m->t_ready = cli_now_ms();
-	test_step(m, "ready");
-	if (journal_set(m, "committed"))
-		goto back;
-	/* from now on a missing journal means to the script that resolve has been quicker */
-	action_answer(m, ACTION_COMMITTED);
-	test_step(m, "commit");
-	/* what is not written whole is no COMMIT */
-	if (wire_send_key(&m->wire, "commit")) {
-		cli_say("the ssh session to %s ended: see ssh's own message", m->to);
-		goto back;
-	}
-	test_step(m, "committed");
-	o = remote_expect(m, "running", m->timeout);
-	if (!o) {
-		cli_say("nobody can tell whether process %d runs on %s: it is frozen here (cgroup %s); run mitosis-cli resolve %s --to %s",
-			m->pid, m->to, m->fence, m->id, m->to);
+	ret = hand_over(m, ret);
+	if (ret == CLI_DOUBT) {
 		action_answer(m, '1');
 		criu_wait(m);
-		return CLI_DOUBT;
+		return ret;
 	}
-	json_object_put(o);
-	m->t_running = cli_now_ms();
-	journal_set(m, "running");
-	test_step(m, "running");
+	if (ret)
+		goto back;
 	action_answer(m, '0');
 	criu_wait(m);
 	/* criu has killed what it was allowed to; without criu nobody has */
@@ -371,18 +402,107 @@ static int transaction(struct migrate *m)
 		return CLI_OK;
 	}
 	fence_remove(m->fence);
-	/* nobody will ask any more what has become of it there */
-	if (wire_send_key(&m->wire, "finished"))
-		cli_say("%s cannot be told that nothing is left here, and keeps its journal: run mitosis-cli resolve %s --to %s",
-			m->to, m->id, m->to);
-	else
-		journal_remove(m->id);
+	finish(m);
 	return CLI_OK;
 
 back:
 	roll_back(m);
 	cli_say("process %d runs on here", m->pid);
 	return CLI_FAILED;
+}
+
+/* Nothing of it runs there: it goes on from its checkpoint, whose memory is held here. */
+static void take_back(struct migrate *m)
+{
+	wire_send_key(&m->wire, "abort");
+	/* its addresses must have gone from there */
+	remote_end(m);
+	if (container_restore_here(m->container)) {
+		cli_say("%s cannot be restored here: see the message above; its checkpoint and its memory are kept, mitosis-cli resolve %s --here run tries again",
+			m->what, m->id);
+		return;
+	}
+	journal_remove(m->id);
+	cli_say("%s runs on here", m->what);
+}
+
+static int begin_container(struct migrate *m)
+{
+	char addr[MITOSIS_ADDR_LEN + 16], transport[MITOSIS_TRANSPORTS_LEN + 32];
+	const char *settings[] = {
+		"MITOSIS_ONESHOT=1", "MITOSIS_LEASE=0", transport, cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=",
+		m->addr ? addr : NULL, NULL
+	};
+
+	snprintf(addr, sizeof(addr), "MITOSIS_ADDR=%s", m->addr ? : "");
+	snprintf(transport, sizeof(transport), "MITOSIS_TRANSPORT=%s", m->usable);
+	m->journal = json_object_new_object();
+	json_object_object_add(m->journal, "role", json_object_new_string("source"));
+	json_object_object_add(m->journal, "peer", json_object_new_string(m->to));
+	json_object_object_add(m->journal, "container", json_object_get(m->described));
+	journal_own(m->journal);
+	return container_criu(m->dir, settings) || journal_set(m, "fenced");
+}
+
+/* The checkpoint that podman has made, with the descriptor beside it. */
+static int send_container(struct migrate *m)
+{
+	int images = container_images(m->container), dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+	struct mitosis_finish info;
+	char err[MITOSIS_ERROR_LEN];
+
+	ret = mitosis_dump_finish(m->ctl, images, &info, err, sizeof(err));
+	if (ret) {
+		cli_say("podman's checkpoint of %s is not one of mitosis: %s", m->what, err);
+		goto out;
+	}
+	m->snapshot = info.snapshot;
+	m->pages = info.pages;
+	m->wire.send_by = cli_now_ms() + m->timeout * 1000ULL;
+	ret = wire_send_file(&m->wire, images, MITOSIS_IMAGE_NAME, &m->bytes);
+	if (!ret)
+		ret = wire_send_file(&m->wire, dirfd, CONTAINER_ARCHIVE, &m->bytes);
+	if (!ret)
+		ret = wire_send_key(&m->wire, "end");
+	m->wire.send_by = 0;
+	if (ret)
+		cli_say("the checkpoint of %s cannot be sent to %s: %s", m->what, m->to, strerror(-ret));
+out:
+	close(dirfd);
+	close(images);
+	return ret;
+}
+
+/* As transaction(), but an engine's checkpoint ends what it describes: what is taken back is restored. */
+static int move_container(struct migrate *m)
+{
+	int ret;
+
+	if (begin_container(m)) {
+		cli_say("the move of %s cannot be begun in %s", m->what, m->dir);
+		journal_remove(m->id);
+		return CLI_FAILED;
+	}
+	m->t_dump = cli_now_ms();
+	test_step(m, "start");
+	if (container_checkpoint(m->described, m->dir)) {
+		cli_say("podman could not checkpoint %s: see its message above", m->what);
+		take_back(m);
+		return CLI_FAILED;
+	}
+	m->t_frozen = cli_now_ms();
+	test_step(m, "dumped");
+	ret = send_container(m);
+	m->t_sent = cli_now_ms();
+	test_step(m, "sent");
+	ret = hand_over(m, ret);
+	if (ret == CLI_FAILED)
+		take_back(m);
+	if (ret)
+		return ret;
+	container_leave(m->described, m->to);
+	finish(m);
+	return CLI_OK;
 }
 
 static void progress_bar(struct migrate *m, int64_t total, int64_t pending)
@@ -420,8 +540,7 @@ static int follow_drain(struct migrate *m)
 			progress_bar(m, total, pending);
 		json_object_put(o);
 	}
-	cli_say("the ssh session to %s ended; process %d runs there and goes on draining: see mitosis-cli list there",
-		m->to, m->pid);
+	cli_say("the ssh session to %s ended; %s runs there and goes on draining: see mitosis-cli list there", m->to, m->what);
 	return -1;
 }
 
@@ -447,7 +566,10 @@ static void summary(struct migrate *m)
 	uint64_t end = cli_now_ms();
 
 	json_object_object_add(o, "id", json_object_new_string(m->id));
-	json_object_object_add(o, "pid", json_object_new_int(m->pid));
+	if (m->container)
+		json_object_object_add(o, "container", json_object_new_string(m->container));
+	else
+		json_object_object_add(o, "pid", json_object_new_int(m->pid));
 	json_object_object_add(o, "to", json_object_new_string(m->to));
 	json_object_object_add(o, "preflight_ms", json_object_new_uint64(m->t_dump - m->t_start));
 	json_object_object_add(o, "dump_ms", json_object_new_uint64(m->t_frozen - m->t_dump));
@@ -457,8 +579,10 @@ static void summary(struct migrate *m)
 	json_object_object_add(o, "downtime_ms", json_object_new_uint64(m->t_running - m->t_dump));
 	json_object_object_add(o, "bytes_before_resume", json_object_new_uint64(m->bytes));
 	json_object_object_add(o, "pages", json_object_new_uint64(m->pages));
-	if (m->drained) {
+	if (m->drained)
 		json_object_object_add(o, "drain_ms", json_object_new_uint64(end - m->t_running));
+	/* when all had come before the first look at it, nobody has counted */
+	if (m->drained && jint(m->drained, "pages")) {
 		json_object_object_add(o, "pages_by_fault", json_object_new_int64(jint(m->drained, "fault")));
 		json_object_object_add(o, "pages_by_drain", json_object_new_int64(jint(m->drained, "drain")));
 		json_object_object_add(o, "pages_eager", json_object_new_int64(jint(m->drained, "eager")));
@@ -504,6 +628,12 @@ static int migrate(struct migrate *m)
 		cli_say("directory %s cannot be made: %s", m->dir, strerror(errno));
 		goto out;
 	}
+	if (m->container) {
+		/* podman leaves a process behind that lives as long as the container */
+		fcntl(work, F_SETFD, FD_CLOEXEC);
+		ret = move_container(m);
+		goto moved;
+	}
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/action.sock", m->dir);
 	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	umask(077);
@@ -531,6 +661,7 @@ static int migrate(struct migrate *m)
 	}
 	m->t_frozen = cli_now_ms();
 	ret = transaction(m);
+moved:
 	if (ret != CLI_OK)
 		goto out;
 	if (m->wait && (follow_drain(m) || wait_released(m)))
@@ -548,6 +679,7 @@ out:
 	if (!m->check_only)
 		json_object_put(m->problems);
 	json_object_put(m->journal);
+	json_object_put(m->described);
 	if (m->ctl)
 		mitosis_close(m->ctl);
 	return ret;
@@ -560,7 +692,7 @@ static int parse(struct migrate *m, int argc, char **argv)
 		{ "addr", 1, NULL, 'a' }, { "no-wait", 0, NULL, 'n' }, { "give-up", 1, NULL, 'g' },
 		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
 		{ "json", 0, NULL, 'j' }, { "transport", 1, NULL, 'x' }, { "loopback", 0, NULL, 'l' },
-		{ "insecure", 0, NULL, 'i' }, {}
+		{ "insecure", 0, NULL, 'i' }, { "container", 1, NULL, 'c' }, { "shared-volumes", 0, NULL, 'v' }, {}
 	};
 	int c;
 
@@ -610,6 +742,12 @@ static int parse(struct migrate *m, int argc, char **argv)
 		case 'i':
 			cli_set_insecure(true);
 			break;
+		case 'c':
+			m->container = optarg;
+			break;
+		case 'v':
+			m->shared_volumes = true;
+			break;
 		default:
 			return -1;
 		}
@@ -620,8 +758,16 @@ static int parse(struct migrate *m, int argc, char **argv)
 		cli_say("--pid, --give-up and --timeout take whole numbers above 0, --timeout %d at most", WIRE_TIMEOUT_MAX_S);
 		return -1;
 	}
+	if (m->container && (m->pid || *m->container == '-')) {
+		cli_say("--container takes the name of a container of podman, and no --pid beside it");
+		return -1;
+	}
 	m->criu_args = argv + optind;
 	m->ncriu_args = argc - optind;
+	if (m->container && m->ncriu_args) {
+		cli_say("a container's criu gets its options from podman: put others into /etc/criu/default.conf");
+		return -1;
+	}
 	wire_new_id(m->id);
 	return 0;
 }
@@ -633,8 +779,8 @@ int cmd_migrate(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (parse(&m, argc, argv))
 		return CLI_USAGE;
-	if (!m.pid || !m.to || m.loopback) {
-		cli_say("migrate needs --pid and --to, and takes no --loopback: see mitosis-cli migrate --help");
+	if ((!m.pid && !m.container) || !m.to || m.loopback) {
+		cli_say("migrate needs --pid or --container, and --to, and takes no --loopback: see mitosis-cli migrate --help");
 		return CLI_USAGE;
 	}
 	return migrate(&m);

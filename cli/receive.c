@@ -7,8 +7,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +25,9 @@ struct receive {
 	bool held;		/* a test keeps the drain back */
 	bool finished;		/* the source has let go of it */
 	json_object *criu_options;	/* as they came; see criu_options() */
+	json_object *container;		/* as the source has described it */
+	pid_t podman;
+	int gate;			/* where the plugin waits for a word, -1: nowhere */
 	struct mitosis *ctl;
 	uint64_t snapshot;
 	json_object *journal;
@@ -41,6 +46,12 @@ static void places(struct receive *r)
 	snprintf(r->fence, sizeof(r->fence), "%s/mitosis-%s", CLI_CGROUP, r->id);
 }
 
+/* NULL: it is processes that come. */
+static json_object *container_of(const struct receive *r)
+{
+	return r->container ? : jget(r->journal, "container");
+}
+
 static int journal_set(struct receive *r, const char *state)
 {
 	char snapshot[17];
@@ -51,6 +62,8 @@ static int journal_set(struct receive *r, const char *state)
 		json_object_object_add(r->journal, "fence", json_object_new_string(r->fence));
 		snprintf(snapshot, sizeof(snapshot), "%016lx", (unsigned long)r->snapshot);
 		json_object_object_add(r->journal, "snapshot", json_object_new_string(snapshot));
+		if (r->container)
+			json_object_object_add(r->journal, "container", json_object_get(r->container));
 		journal_own(r->journal);
 	}
 	json_object_object_add(r->journal, "state", json_object_new_string(state));
@@ -65,9 +78,27 @@ static void recall(struct receive *r)
 		r->snapshot = 0;
 }
 
+/* Podman's exit status, when the plugin has had its word or never will. */
+static int podman_end(struct receive *r)
+{
+	int status = -1;
+
+	if (r->gate >= 0)
+		close(r->gate);
+	r->gate = -1;
+	if (r->podman > 0)
+		waitpid(r->podman, &status, 0);
+	r->podman = 0;
+	return status;
+}
+
 /* Nothing of it may ever run here. */
 static void discard(struct receive *r)
 {
+	if (container_of(r)) {
+		podman_end(r);
+		container_remove(container_of(r), true);
+	}
 	fence_kill(r->fence);
 	fence_remove(r->fence);
 	if (r->ctl && r->snapshot)
@@ -286,6 +317,24 @@ static int report_drain(struct receive *r)
 }
 
 /*
+ * The plugin lets the container run, and podman does the rest. When that fails it has run for a moment at most, and the journal says that
+ * it has not been started: it may be taken back to its source.
+ */
+static int open_gate(struct receive *r)
+{
+	const char *name = jstr(r->container, "name");
+
+	if (write(r->gate, "1", 1) != 1 || podman_end(r) || !container_runs(name)) {
+		podman_end(r);
+		wire_send_error(&r->wire, "podman could not bring container %s up there: see its message above", name);
+		return -1;
+	}
+	json_object_object_add(r->journal, "started", json_object_new_boolean(true));
+	journal_set(r, "running");
+	return 0;
+}
+
+/*
  * COMMIT has come, or has not. Under the migration's lock, as the source may have given up waiting and its resolve may have made us
  * forget: that has removed the journal. 0: it runs; 1: it never will; -1: neither side may go on until resolve.
  */
@@ -310,12 +359,63 @@ static int decide(struct receive *r, bool commit)
 	/* first, so that it drains even when nothing but the process survives from here on */
 	if (!r->held && mitosis_link_drain(r->ctl, r->snapshot))
 		cli_say("%s", mitosis_error(r->ctl));
+	if (r->container) {
+		ret = open_gate(r);
+		goto out;
+	}
 	ret = fence_freeze(r->fence, false) ? -1 : 0;
 	if (ret)
 		wire_send_error(&r->wire, "the process cannot be thawed in cgroup %s there", r->fence);
 out:
 	json_object_put(journal);
 	journal_unlock(lock);
+	return ret;
+}
+
+/* Until the plugin waits at the gate. Podman's end is one, and so is what the other side says, which can only be ABORT. */
+static int wait_gate(struct receive *r, int listener)
+{
+	int fd = syscall(SYS_pidfd_open, r->podman, 0);
+	struct pollfd p[3] = { { listener, POLLIN, 0 }, { fd, POLLIN, 0 }, { r->wire.in, POLLIN, 0 } };
+
+	while (fd >= 0 && poll(p, 3, -1) < 0 && errno == EINTR)
+		;
+	if (fd >= 0)
+		close(fd);
+	if (fd < 0 || !p[0].revents)
+		return -1;
+	r->gate = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	return r->gate < 0 ? -1 : 0;
+}
+
+/* Has podman restore the container, up to where nothing but the source's word is missing. */
+static int import_container(struct receive *r)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	char gate[sizeof(un.sun_path) + 16], give_up[32];
+	const char *settings[] = {
+		gate, give_up, "MITOSIS_NO_DRAIN=1", cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", NULL
+	};
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret = -1;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%.90s/gate.sock", r->dir);
+	snprintf(gate, sizeof(gate), "MITOSIS_GATE=%s", un.sun_path);
+	snprintf(give_up, sizeof(give_up), "MITOSIS_GIVE_UP=%u", r->give_up);
+	r->ctl = cli_open();
+	if (!r->ctl || listener < 0 || bind(listener, (void *)&un, sizeof(un)) || listen(listener, 1) ||
+	    container_criu(r->dir, settings) || journal_set(r, "restoring")) {
+		wire_send_error(&r->wire, "nothing can be restored there: see the message above");
+		goto out;
+	}
+	r->podman = container_import(r->container, r->dir);
+	cli_test_step("restoring");
+	ret = wait_gate(r, listener);
+	if (ret)
+		wire_send_error(&r->wire, "podman could not restore container %s there: see its message above", jstr(r->container, "name"));
+	else
+		cli_test_step("restored");
+out:
+	close(listener);
 	return ret;
 }
 
@@ -369,10 +469,13 @@ static int receive(struct receive *r)
 		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
 		return ret;
 	}
+	/* podman leaves a process behind that lives as long as the container */
+	if (r->container)
+		fcntl(work, F_SETFD, FD_CLOEXEC);
 	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
 		goto out;
 	cli_test_step("received");
-	if (restore(r) || wire_send_key(&r->wire, "ready")) {
+	if ((r->container ? import_container(r) : restore(r)) || wire_send_key(&r->wire, "ready")) {
 		decide(r, false);
 		goto out;
 	}
@@ -410,6 +513,10 @@ out:
  */
 static bool runs_here(struct receive *r)
 {
+	json_object *c = container_of(r);
+
+	if (c)
+		return !strcmp(journal_state(r->journal), "running") && (jbool(r->journal, "started") || container_runs(jstr(c, "name")));
 	if (r->journal)
 		return !strcmp(journal_state(r->journal), "running");
 	return fence_is_populated(r->fence) && !fence_is_frozen(r->fence);
@@ -425,14 +532,14 @@ static void status(struct receive *r)
 		wire_send_key(&r->wire, "does-not-run");
 		return;
 	}
-	if (!fence_is_populated(r->fence)) {
+	if (container_of(r) ? !container_runs(jstr(container_of(r), "name")) : !fence_is_populated(r->fence)) {
 		wire_send_key(&r->wire, "ended");
 		return;
 	}
 	recall(r);
 	if (r->ctl && r->snapshot)
 		mitosis_link_drain(r->ctl, r->snapshot);
-	if (fence_freeze(r->fence, false))
+	if (!container_of(r) && fence_freeze(r->fence, false))
 		wire_send_error(&r->wire, "it cannot be thawed in cgroup %s there", r->fence);
 	else
 		wire_send_key(&r->wire, "runs");
@@ -481,7 +588,7 @@ static int answer_resolve(struct receive *r, void (*answer)(struct receive *r))
 /* A receiver that died before COMMIT has left a frozen process behind: COMMIT can reach nobody any more. */
 static int sweep_journal(const char *id, json_object *unlocked, void *arg)
 {
-	struct receive r = { };
+	struct receive r = { .gate = -1 };
 	int lock;
 
 	(void)arg;
@@ -616,7 +723,7 @@ int cmd_receive(int argc, char **argv)
 {
 	json_object *hello, *answer, *problems, *unreached, *fork;
 	char usable[MITOSIS_TRANSPORTS_LEN];
-	struct receive r = {};
+	struct receive r = { .gate = -1 };
 	bool check_only;
 	int ret;
 
@@ -659,6 +766,7 @@ int cmd_receive(int argc, char **argv)
 	r.tcp = json_object_get_boolean(json_object_object_get(hello, "tcp"));
 	r.wait = json_object_get_boolean(json_object_object_get(hello, "wait"));
 	r.criu_options = json_object_object_get(hello, "criu_options");
+	r.container = jget(hello, "container");
 	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
 	journal_for_each(sweep_journal, NULL);
 	cli_sweep_work_dirs();
@@ -672,6 +780,7 @@ int cmd_receive(int argc, char **argv)
 	if (!*usable)
 		check_reach(problems, unreached);
 	check_arrival(json_object_object_get(hello, "process"), problems);
+	container_arrival(r.container, problems);
 	if (json_object_array_length(problems))
 		check_only = true;
 	answer = json_object_new_object();

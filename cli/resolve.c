@@ -12,12 +12,13 @@
 
 static int list_one(const char *id, json_object *journal, void *arg)
 {
+	json_object *container = jget(journal, "container");
 	const char *fence = jstr(journal, "fence");
 
 	++*(int *)arg;
 	printf("%s  %-11s  %-10s  peer %-16s  %s\n", id, jstr(journal, "role"), journal_state(journal),
 	       *jstr(journal, "peer") ? jstr(journal, "peer") : "-",
-	       fence_exists(fence) ? fence : "nothing left here");
+	       container ? jstr(container, "name") : fence_exists(fence) ? fence : "nothing left here");
 	return 0;
 }
 
@@ -64,11 +65,27 @@ static void on_snapshot(json_object *journal, int (*call)(struct mitosis *ctl, u
 	}
 }
 
+static int run_container_here(const char *id, json_object *journal)
+{
+	const char *name = jstr(jget(journal, "container"), "name");
+
+	/* its memory is let go of when it has all of it */
+	if (strcmp(jstr(journal, "role"), "source") ? !container_runs(name) : container_restore_here(name)) {
+		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left", name);
+		return CLI_FAILED;
+	}
+	journal_remove(id);
+	printf("%s: container %s runs here\n", id, name);
+	return CLI_OK;
+}
+
 static int run_here(const char *id, json_object *journal)
 {
 	bool source = !strcmp(jstr(journal, "role"), "source");
 	const char *fence = jstr(journal, "fence");
 
+	if (jget(journal, "container"))
+		return run_container_here(id, journal);
 	if (source) {
 		fence_undo(journal);
 	} else if (fence_is_populated(fence)) {
@@ -95,6 +112,8 @@ static int kill_here(const char *id, json_object *journal)
 	if (fence_kill(jstr(journal, "fence")))
 		return CLI_FAILED;
 	fence_remove(jstr(journal, "fence"));
+	if (jget(journal, "container"))
+		container_remove(jget(journal, "container"), false);
 	journal_remove(id);
 	printf("%s: the process is killed here\n", id);
 	return CLI_OK;

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Containers of podman, moved by its own checkpoint and restore. An engine hands no environment on to criu, and its runtimes differ in
+ * the files that they have criu read: what a migration sets goes with a criu of its own, which stands first in the engine's PATH and is
+ * this program. cmd_criu() finds its directory in there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "images/mitosis_image.h"
+
+#define CRIU_NAME	"criu"
+#define CRIU_CONF	"criu.conf"
+#define CRIU_SETTINGS	"criu.settings"	/* NAME=VALUE a line */
+
+/* Standard output of a program, the caller's, and its exit status; NULL when it could not be started. */
+static char *output_of(char *const argv[], int *status)
+{
+	size_t len = 0, size = 0;
+	char *text = NULL;
+	int pipefd[2];
+	ssize_t n = 1;
+	pid_t pid;
+
+	*status = -1;
+	if (pipe2(pipefd, O_CLOEXEC))
+		return NULL;
+	if (cli_spawn(argv, -1, pipefd[1], &pid)) {
+		close(pipefd[0]);
+		close(pipefd[1]);
+		return NULL;
+	}
+	close(pipefd[1]);
+	while (n > 0) {
+		char *more = size - len < 4096 ? realloc(text, size + 65536) : text;
+
+		if (!more)
+			break;
+		if (more != text || !size)
+			size += 65536;
+		text = more;
+		n = read(pipefd[0], text + len, size - len - 1);
+		len += n > 0 ? n : 0;
+	}
+	close(pipefd[0]);
+	waitpid(pid, status, 0);
+	if (text)
+		text[len] = 0;
+	return text;
+}
+
+/* Whether podman says yes, by its exit status. */
+static bool podman_says(const char *what, const char *verb, const char *name)
+{
+	char *argv[] = { "podman", (char *)what, (char *)verb, (char *)name, NULL };
+	int status;
+
+	free(output_of(argv, &status));
+	return !status;
+}
+
+static json_object *podman_inspect(const char *what, const char *name)
+{
+	char *argv[] = { "podman", (char *)what, "inspect", (char *)name, NULL };
+	json_object *all, *one = NULL;
+	char *text;
+	int status;
+
+	text = output_of(argv, &status);
+	all = text && !status ? json_tokener_parse(text) : NULL;
+	if (json_object_is_type(all, json_type_array) && json_object_array_length(all) == 1)
+		one = json_object_get(json_object_array_get_idx(all, 0));
+	json_object_put(all);
+	free(text);
+	return one;
+}
+
+static size_t jlen(json_object *array)
+{
+	return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+}
+
+bool container_runs(const char *name)
+{
+	json_object *c = podman_inspect("container", name);
+	bool runs = jbool(jget(c, "State"), "Running");
+
+	json_object_put(c);
+	return runs;
+}
+
+/* Addresses of these networks are of the machines' own network, and move with the container. */
+static bool network_moves(const char *network)
+{
+	json_object *n = podman_inspect("network", network);
+	const char *driver = jstr(n, "driver");
+	bool moves = !strcmp(driver, "macvlan") || !strcmp(driver, "ipvlan");
+
+	json_object_put(n);
+	return moves;
+}
+
+static void describe_mounts(json_object *mounts, json_object *described)
+{
+	json_object *volumes = json_object_new_array(), *binds = json_object_new_array();
+	size_t i;
+
+	for (i = 0; i < jlen(mounts); i++) {
+		json_object *m = json_object_array_get_idx(mounts, i);
+
+		if (!strcmp(jstr(m, "Type"), "volume"))
+			json_object_array_add(volumes, json_object_new_string(jstr(m, "Name")));
+		else if (!strcmp(jstr(m, "Type"), "bind"))
+			json_object_array_add(binds, json_object_new_string(jstr(m, "Source")));
+	}
+	json_object_object_add(described, "volumes", volumes);
+	json_object_object_add(described, "binds", binds);
+}
+
+static void describe_network(json_object *settings, json_object *described)
+{
+	json_object *networks = json_object_new_array(), *moving = json_object_new_array(), *ports = json_object_new_array();
+	json_object *staying = json_object_new_array();
+
+	json_object_object_add(described, "networks", networks);
+	json_object_object_add(described, "moving", moving);
+	json_object_object_add(described, "staying", staying);
+	json_object_object_add(described, "ports", ports);
+	if (json_object_is_type(jget(settings, "Networks"), json_type_object)) {
+		json_object_object_foreach(jget(settings, "Networks"), name, network) {
+			json_object *addrs = network_moves(name) ? moving : staying;
+
+			json_object_array_add(networks, json_object_new_string(name));
+			if (*jstr(network, "IPAddress"))
+				json_object_array_add(addrs, json_object_new_string(jstr(network, "IPAddress")));
+			if (*jstr(network, "GlobalIPv6Address"))
+				json_object_array_add(addrs, json_object_new_string(jstr(network, "GlobalIPv6Address")));
+		}
+	}
+	if (json_object_is_type(jget(settings, "Ports"), json_type_object)) {
+		json_object_object_foreach(jget(settings, "Ports"), port, hosts) {
+			const char *proto = strchr(port, '/');
+			size_t i;
+
+			for (i = 0; i < jlen(hosts); i++) {
+				char text[64];
+
+				snprintf(text, sizeof(text), "%.40s%s", jstr(json_object_array_get_idx(hosts, i), "HostPort"), proto ? : "");
+				json_object_array_add(ports, json_object_new_string(text));
+			}
+		}
+	}
+}
+
+json_object *container_describe(const char *name, bool shared_volumes, json_object *problems)
+{
+	json_object *c, *state, *d;
+
+	if (!podman_says("container", "exists", name)) {
+		problem(problems, "see podman ps, or whether podman is installed", "there is no container %s of root's podman", name);
+		return NULL;
+	}
+	c = podman_inspect("container", name);
+	state = jget(c, "State");
+	if (!jbool(state, "Running") || jbool(state, "Paused"))
+		problem(problems, "start or unpause it", "container %s does not run", name);
+	if (jbool(jget(c, "HostConfig"), "AutoRemove"))
+		problem(problems, "start it without --rm", "podman forgets container %s when it stops here: it could not be taken back if the move fails", name);
+	if (*jstr(c, "Pod") || jlen(jget(c, "Dependencies")))
+		problem(problems, "move containers that stand for themselves", "container %s shares a pod or namespaces with another one, which podman cannot export", name);
+	d = json_object_new_object();
+	json_object_object_add(d, "name", json_object_new_string(jstr(c, "Name")));
+	json_object_object_add(d, "id", json_object_new_string(jstr(c, "Id")));
+	json_object_object_add(d, "pid", json_object_new_int64(jint(state, "Pid")));
+	json_object_object_add(d, "image", json_object_new_string(jstr(c, "Image")));
+	json_object_object_add(d, "image_name", json_object_new_string(jstr(c, "ImageName")));
+	json_object_object_add(d, "runtime", json_object_new_string(jstr(c, "OCIRuntime")));
+	json_object_object_add(d, "shared_volumes", json_object_new_boolean(shared_volumes));
+	describe_mounts(jget(c, "Mounts"), d);
+	describe_network(jget(c, "NetworkSettings"), d);
+	json_object_put(c);
+	return d;
+}
+
+static bool program_is_there(const char *name)
+{
+	char *argv[] = { "sh", "-c", "command -v -- \"$0\" > /dev/null", (char *)name, NULL };
+	int status;
+
+	free(output_of(argv, &status));
+	return !status;
+}
+
+void container_arrival(json_object *d, json_object *problems)
+{
+	const char *name = jstr(d, "name"), *runtime = jstr(d, "runtime");
+	json_object *array;
+	char remedy[640];
+	size_t i;
+
+	if (!json_object_is_type(d, json_type_object))
+		return;
+	if (!program_is_there("podman")) {
+		problem(problems, "install podman", "podman is not there");
+		return;
+	}
+	if (!program_is_there(runtime))
+		problem(problems, "install it", "%s, the runtime of container %s, is not there", runtime, name);
+	if (podman_says("container", "exists", name) || podman_says("container", "exists", jstr(d, "id")))
+		problem(problems, "remove or rename it: podman rm, podman rename", "there is a container %s already", name);
+	if (!podman_says("image", "exists", jstr(d, "image"))) {
+		snprintf(remedy, sizeof(remedy), "copy it: podman image save %.200s | ssh HOST podman image load", jstr(d, "image_name"));
+		problem(problems, remedy, "image %s (%.12s) of container %s is not there", jstr(d, "image_name"), jstr(d, "image"), name);
+	}
+	array = jget(d, "networks");
+	for (i = 0; i < jlen(array); i++) {
+		const char *network = json_object_get_string(json_object_array_get_idx(array, i));
+
+		if (!podman_says("network", "exists", network))
+			problem(problems, "make it as it is at the source: podman network create", "network %s of container %s is not there", network, name);
+	}
+	array = jget(d, "volumes");
+	for (i = 0; i < jlen(array) && !jbool(d, "shared_volumes"); i++) {
+		const char *volume = json_object_get_string(json_object_array_get_idx(array, i));
+
+		if (podman_says("volume", "exists", volume))
+			problem(problems, "remove it (podman volume rm), or use --shared-volumes when both machines have the same one",
+				"volume %s would be written over", volume);
+	}
+	array = jget(d, "binds");
+	for (i = 0; i < jlen(array); i++) {
+		const char *path = json_object_get_string(json_object_array_get_idx(array, i));
+
+		if (access(path, F_OK))
+			problem(problems, "make it, with what the container expects there", "%s, which container %s has mounted, is not there", path, name);
+	}
+}
+
+static int write_lines(const char *dir, const char *file, const char *const lines[])
+{
+	char path[PATH_MAX];
+	int i, ret = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	f = fopen(path, "we");
+	if (!f)
+		return -errno;
+	for (i = 0; lines[i]; i++)
+		fprintf(f, "%s\n", lines[i]);
+	if (fclose(f))
+		ret = -errno;
+	return ret;
+}
+
+int container_criu(const char *dir, const char *const settings[])
+{
+	char path[PATH_MAX], self[PATH_MAX], libdir[PATH_MAX];
+	const char *conf[] = { libdir, NULL };
+	ssize_t n;
+	int ret;
+
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n < 0)
+		return -errno;
+	self[n] = 0;
+	snprintf(libdir, sizeof(libdir), "libdir %s", cli_plugin_dir());
+	ret = write_lines(dir, CRIU_CONF, conf);
+	if (!ret)
+		ret = write_lines(dir, CRIU_SETTINGS, settings);
+	snprintf(path, sizeof(path), "%s/" CRIU_NAME, dir);
+	if (!ret && symlink(self, path))
+		ret = -errno;
+	return ret;
+}
+
+bool cli_is_criu(const char *argv0)
+{
+	const char *slash = strrchr(argv0, '/');
+
+	return !strcmp(slash ? slash + 1 : argv0, CRIU_NAME);
+}
+
+int cmd_criu(int argc, char **argv)
+{
+	const char *path = getenv("PATH") ? : "", *rest = strchr(path, ':');
+	char file[PATH_MAX], *text, *line, *value, *save = NULL;
+
+	(void)argc;
+	snprintf(file, sizeof(file), "%.*s/" CRIU_SETTINGS, (int)strcspn(path, ":"), path);
+	text = cli_read_file(file);
+	if (!text || !rest) {
+		cli_say("as criu this program is run by podman, for mitosis-cli migrate --container: %s is not there", file);
+		return CLI_FAILED;
+	}
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		value = strchr(line, '=');
+		if (!value)
+			continue;
+		*value++ = 0;
+		setenv(line, value, 1);
+	}
+	free(text);
+	snprintf(file, sizeof(file), "%.*s/" CRIU_CONF, (int)strcspn(path, ":"), path);
+	setenv("CRIU_CONFIG_FILE", file, 1);
+	setenv("PATH", rest + 1, 1);
+	execvp(CRIU_NAME, argv);
+	cli_say("criu cannot be started: %s", strerror(errno));
+	return CLI_FAILED;
+}
+
+/* podman container VERB --tcp-established --file-locks ..., with a criu of its own. Of what it says only errors are of interest. */
+static pid_t podman_start(const char *dir, const char *verb, const char *const more[])
+{
+	char path[PATH_MAX + 4096], *argv[32] = { "env", path, "podman", "container", (char *)verb, "--tcp-established", "--file-locks" };
+	int n = 7, null = open("/dev/null", O_WRONLY | O_CLOEXEC), i, ret;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "PATH=%s:%s", dir, getenv("PATH") ? : "/usr/sbin:/usr/bin:/sbin:/bin");
+	for (i = 0; more[i]; i++)
+		argv[n++] = (char *)more[i];
+	argv[n] = NULL;
+	ret = cli_spawn(argv, -1, null, &pid);
+	if (null >= 0)
+		close(null);
+	return ret ? -1 : pid;
+}
+
+static int podman_wait(pid_t pid)
+{
+	int status = -1;
+
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	return status;
+}
+
+int container_checkpoint(json_object *d, const char *dir)
+{
+	char export[PATH_MAX];
+	const char *args[] = { "--compress", "none", "--export", export, jstr(d, "id"), jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL };
+
+	snprintf(export, sizeof(export), "%s/" CONTAINER_ARCHIVE, dir);
+	return podman_wait(podman_start(dir, "checkpoint", args));
+}
+
+pid_t container_import(json_object *d, const char *dir)
+{
+	char import[PATH_MAX];
+	const char *args[] = { "--import", import, jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL };
+
+	snprintf(import, sizeof(import), "%s/" CONTAINER_ARCHIVE, dir);
+	return podman_start(dir, "restore", args);
+}
+
+int container_restore_here(const char *name)
+{
+	const char *args[] = { name, NULL }, *settings[] = { NULL };
+	char id[17], dir[PATH_MAX];
+	int work, status;
+
+	if (container_runs(name))
+		return 0;
+	wire_new_id(id);
+	work = cli_work_dir(id, dir, sizeof(dir));
+	if (work < 0 || container_criu(dir, settings)) {
+		cli_say("directory %s cannot be made: %s", dir, strerror(errno));
+		return -1;
+	}
+	status = podman_wait(podman_start(dir, "restore", args));
+	cli_remove_dir(dir);
+	close(work);
+	return status || !container_runs(name) ? -1 : 0;
+}
+
+/* Where podman keeps the images of a checkpoint; a descriptor, or -1. */
+int container_images(const char *name)
+{
+	json_object *c = podman_inspect("container", name);
+	const char *dir = jstr(jget(c, "State"), "CheckpointPath");
+	int fd = *dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	json_object_put(c);
+	return fd;
+}
+
+void container_remove(json_object *d, bool with_volumes)
+{
+	const char *name = jstr(d, "name");
+	json_object *volumes = with_volumes && !jbool(d, "shared_volumes") ? jget(d, "volumes") : NULL;
+	char *rm[] = { "podman", "rm", "-f", "-i", "-t", "0", (char *)name, NULL };
+	int status;
+	size_t i;
+
+	free(output_of(rm, &status));
+	if (status)
+		cli_say("container %s cannot be removed: see podman's message above, and podman rm it before it is started again", name);
+	for (i = 0; i < jlen(volumes); i++) {
+		char *volume = (char *)json_object_get_string(json_object_array_get_idx(volumes, i));
+		char *volume_rm[] = { "podman", "volume", "rm", volume, NULL };
+
+		if (podman_says("volume", "exists", volume))
+			free(output_of(volume_rm, &status));
+	}
+}
+
+/*
+ * Connections to published ports would still be translated to where nobody is, and clients wait for a time-out. Without an entry their next
+ * packet meets a closed port.
+ */
+static void end_connections(json_object *addrs)
+{
+	char *argv[] = { "sh", "-c", "exec conntrack -D -f \"$0\" -r \"$1\" > /dev/null 2>&1", NULL, NULL, NULL };
+	int status;
+	size_t i;
+
+	for (i = 0; i < jlen(addrs); i++) {
+		argv[4] = (char *)json_object_get_string(json_object_array_get_idx(addrs, i));
+		argv[3] = strchr(argv[4], ':') ? "ipv6" : "ipv4";
+		free(output_of(argv, &status));
+	}
+}
+
+void container_leave(json_object *d, const char *host)
+{
+	json_object *moving = jget(d, "moving"), *ports = jget(d, "ports");
+	size_t i;
+
+	/* what runs there must not be started here; its volumes stay */
+	container_remove(d, false);
+	end_connections(jget(d, "staying"));
+	if (jlen(ports) && !program_is_there("conntrack"))
+		cli_say("clients that were connected to container %s through this machine wait for a time-out: install conntrack, which has them told",
+			jstr(d, "name"));
+
+	for (i = 0; i < jlen(moving); i++)
+		cli_say("container %s has kept its address %s", jstr(d, "name"), json_object_get_string(json_object_array_get_idx(moving, i)));
+	for (i = 0; i < jlen(ports); i++)
+		cli_say("port %s of container %s is published by %s now, and not here: its address has changed, clients have to connect anew",
+			json_object_get_string(json_object_array_get_idx(ports, i)), jstr(d, "name"), host);
+}
