@@ -49,7 +49,7 @@ check-core-%: vm-payload-%
 check-one-copy: vm-payload-6.12
 	@$(call run_vm,one-copy,6.12,^one-copy)
 check-lost-source: vm-payload-6.12
-	@$(call run_vm,lost-source,6.12,^(lost-source|more))
+	@$(call run_vm,lost-source,6.12,^(lost-source|more)|^container-(podman-crun|address-runc))
 check-vm: $(VM_KERNELS:%=check-core-%)
 check-more: check-one-copy check-lost-source
 

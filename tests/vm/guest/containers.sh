@@ -1,0 +1,331 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs in machine a: containers of podman, runc and crun, by the engines' own checkpoint and restore, and by mitosis-cli migrate --container.
+set -u
+T=/tmp/mt
+IMAGE=localhost/redis
+REDIS=(redis-server --save '' --appendonly yes --dir /data --enable-debug-command yes --protected-mode no)
+LIMIT=$((192 << 20))
+
+# shellcheck source=lib.sh
+. "${0%/*}/lib.sh"
+
+# One program and what it needs, in place of a distribution.
+rootfs() {
+	local r=$1 f
+	mkdir -p "$r"/{bin,data,dev,etc,proc,run,sys,tmp}
+	cp /usr/bin/redis-server /usr/bin/redis-cli /usr/bin/busybox "$r/bin/"
+	ln -sf busybox "$r/bin/sh"
+	echo 'root:x:0:0:root:/:/bin/sh' > "$r/etc/passwd"
+	ldd /usr/bin/redis-server /usr/bin/redis-cli | grep -oE '/[^ :]+\.so[^ :]*' | sort -u | while read -r f; do
+		install -D "$f" "$r$f"
+	done
+}
+
+# Here and on the peer: podman without systemd, the network, nothing of an earlier case.
+cmd_machine() {
+	mkdir -p /etc/containers
+	printf '%s\n' '[engine]' 'cgroup_manager = "cgroupfs"' 'events_logger = "none"' > /etc/containers/containers.conf
+	rm -f /etc/criu/{default,runc,crun}.conf
+	podman rm -a -f -t 0 > /dev/null
+	podman volume rm -a -f > /dev/null
+	podman network exists lan ||
+		podman network create -d macvlan -o parent=eth0 --subnet 10.77.0.0/24 --ip-range 10.77.0.128/26 lan > /dev/null
+}
+
+machines() {
+	on_peer "$0 machine" & cmd_machine
+	wait $! || fail "podman cannot be prepared on the peer"
+	if ! podman image exists $IMAGE; then
+		rm -rf /root/rootfs
+		rootfs /root/rootfs
+		tar -C /root/rootfs -cf - . | podman import -q - $IMAGE > /dev/null || fail "podman makes no image"
+	fi
+	on_peer "podman image exists $(podman image inspect -f '{{.Id}}' $IMAGE)" ||
+		podman image save $IMAGE | on_peer podman image load > /dev/null || fail "the image cannot be copied"
+}
+
+# redis_start PODMAN-OPTION...: container r
+redis_start() {
+	podman run -d --name r --memory $LIMIT -v data:/data "$@" $IMAGE "${REDIS[@]}" > /dev/null || fail "podman starts no container"
+	until_true 20 podman exec r redis-cli ping || fail "redis does not start"
+	podman exec r redis-cli debug populate 20000 key 64 > /dev/null
+	podman exec r redis-cli set marker 1 > /dev/null
+	DIGEST=$(redis_digest)
+	[[ $DIGEST =~ ^[0-9a-f]{40}$ ]] || fail "redis gives no digest: $DIGEST"
+}
+
+redis_digest() {
+	podman exec r redis-cli debug digest
+}
+
+held() {
+	stat_of snapshots
+}
+
+# One line of configuration has an engine use mitosis.
+configure() {
+	case $1 in
+	runc) ln -sf mitosis.conf /etc/criu/runc.conf ;;
+	crun) ln -sf mitosis.conf /etc/criu/default.conf ;;
+	esac
+}
+
+# What must be so where container r has come to, after its memory.
+cmd_arrived() {
+	local digest=$1
+	until_true "${DRAIN:-60}" idle_links || fail "memory does not arrive"
+	[ "$(redis_digest)" = "$digest" ] || fail "redis's digest was $digest and is $(redis_digest)"
+	[ "$(cat /sys/fs/cgroup/libpod_parent/libpod-"$(podman inspect -f '{{.Id}}' r)"/memory.max)" = $LIMIT ] || fail "the container has lost its memory limit"
+	grep -q populated.1 /sys/fs/cgroup/libpod_parent/libpod-"$(podman inspect -f '{{.Id}}' r)"/cgroup.events || fail "nothing is in the container's cgroup"
+	podman exec r sh -c 'cat /data/appendonlydir/*.aof' | grep -q marker || fail "the volume has not come"
+}
+
+# podman's own checkpoint and restore: here, and with an archive in the other machine.
+cmd_podman() {
+	local runtime=$1 n
+	machines
+	configure "$runtime"
+	configure_peer "$runtime"
+	n=$(held)
+	redis_start --runtime "$runtime" -p 6390:6379
+	podman container checkpoint --tcp-established --file-locks r > /dev/null || fail "podman does not checkpoint"
+	[ "$(held)" = $((n + 1)) ] || fail "mitosis holds nothing of the container"
+	podman container restore --tcp-established --file-locks r > /dev/null || fail "podman does not restore"
+	cmd_arrived "$DIGEST"
+	podman container checkpoint --tcp-established --file-locks --compress none --export $T/r.tar r > /dev/null || fail "podman does not export"
+	checkpointctl show $T/r.tar | grep -q "| r .*$IMAGE.* $runtime .*Podman" || fail "checkpointctl does not know the archive: $(checkpointctl show $T/r.tar)"
+	checkpointctl inspect --metadata --mounts $T/r.tar > $T/inspect || fail "checkpointctl cannot read the archive"
+	tar -tf $T/r.tar checkpoint/mitosis.img > /dev/null || fail "the archive has no descriptor"
+	scp -q $T/r.tar "$PEER:$T/"
+	on_peer "podman container restore --tcp-established --file-locks --import $T/r.tar > /dev/null" || fail "podman does not import on the peer"
+	on_peer "$0 arrived $DIGEST" || exit 1
+	[ "$(on_peer redis-cli -p 6390 dbsize)" = 20001 ] || fail "redis does not answer at its published port"
+	finish
+}
+
+configure_peer() {
+	on_peer "$0 configure $1"
+}
+
+# The runtimes by themselves.
+cmd_runtime() {
+	local runtime=$1 b=$T/bundle pid
+	machines
+	configure "$runtime"
+	rm -rf $b
+	mkdir -p $b
+	rootfs $b/rootfs
+	(cd $b && "$runtime" spec)
+	python3 - $b/config.json "${REDIS[@]}" --save '' --appendonly no --logfile /tmp/log <<-'END'
+	import json, sys
+	c = json.load(open(sys.argv[1]))
+	c["process"]["args"] = sys.argv[2:]
+	c["process"]["terminal"] = False
+	c["root"]["readonly"] = False
+	c["linux"]["resources"] = dict(c["linux"].get("resources", {}), memory={"limit": 192 << 20})
+	json.dump(c, open(sys.argv[1], "w"))
+	END
+	"$runtime" run -d --bundle $b bare < /dev/null > $T/bare.out 2>&1 || fail "$runtime runs nothing: $(cat $T/bare.out)"
+	until_true 20 "$runtime" exec bare redis-cli ping || fail "redis does not start"
+	"$runtime" exec bare redis-cli debug populate 5000 key 64 > /dev/null
+	DIGEST=$("$runtime" exec bare redis-cli debug digest)
+	[[ $DIGEST =~ ^[0-9a-f]{40}$ ]] || fail "redis gives no digest: $DIGEST"
+	"$runtime" checkpoint --image-path $T/bare bare || fail "$runtime does not checkpoint"
+	[ "$(held)" = 1 ] || fail "mitosis holds nothing of the container"
+	"$runtime" delete bare 2> /dev/null
+	"$runtime" restore -d --image-path $T/bare --bundle $b bare < /dev/null > $T/bare.out 2>&1 || fail "$runtime does not restore: $(cat $T/bare.out)"
+	until_true "${DRAIN:-60}" idle_links || fail "memory does not arrive"
+	[ "$("$runtime" exec bare redis-cli debug digest)" = "$DIGEST" ] || fail "redis's digest has changed"
+	pid=$("$runtime" state bare | sed -nE 's/.*"pid": ([0-9]+).*/\1/p')
+	[ "$(cat "/sys/fs/cgroup$(cut -d : -f 3 "/proc/$pid/cgroup")/memory.max")" = $LIMIT ] || fail "the container has lost its memory limit"
+	"$runtime" delete -f bare
+	finish
+}
+
+move() {
+	mitosis-cli migrate --container r --to "$PEER" > $T/migrate.log 2>&1
+}
+
+moved() {
+	move || { cat $T/migrate.log; fail "migrate: $(grep ^mitosis-cli $T/migrate.log | tail -n 1)"; }
+	! podman container exists r || fail "podman still knows the container here"
+	[ "$(mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left"
+	until_true 10 idle_source || fail "memory is still held here"
+}
+
+# A published port: a client that connects anew where the command has said finds all that it was answered.
+cmd_port() {
+	local runtime=$1
+	machines
+	redis_start --runtime "$runtime" -p 6390:6379
+	rm -f $T/client*
+	setsid -f "${0%/*}/redis_client.py" $T/client 120 10.77.0.1:6390 10.77.0.2:6390 < /dev/null > /dev/null 2>&1
+	until_true 20 grep -q '^[1-9]' $T/client.n || fail "the client does not start"
+	moved
+	grep -q "port 6390/tcp of container r is published by $PEER now" $T/migrate.log || fail "the change of the address is not told: $(cat $T/migrate.log)"
+	client_end 'count * reconnected [1-9]*'
+	on_peer "$0 limits" || exit 1
+	finish
+}
+
+# client_end PATTERN
+client_end() {
+	local n
+	n=$(cat $T/client.n)
+	until_true 60 eval "[ \"\$(cat $T/client.n)\" -gt $((n + 20)) ] || [ -s $T/client ]" || fail "the client does not go on: $n"
+	touch $T/client.stop
+	until_true 60 test -s $T/client || fail "the client does not end"
+	# shellcheck disable=SC2053
+	[[ $(cat $T/client) == $1 ]] || fail "the client: $(cat $T/client)"
+	cat $T/client
+}
+
+# Memory, limits and volume where the container is, while a client writes to it.
+cmd_limits() {
+	[ "$(podman exec r redis-cli dbsize)" -ge 20002 ] || fail "redis has lost keys"
+	[ "$(cat /sys/fs/cgroup/libpod_parent/libpod-"$(podman inspect -f '{{.Id}}' r)"/memory.max)" = $LIMIT ] || fail "the container has lost its memory limit"
+	podman exec r sh -c 'cat /data/appendonlydir/*.aof' | grep -q counter || fail "the volume has not come"
+}
+
+# An address that moves: clients, one of which counts, see a pause and nothing else. They are machines of their own in the same network.
+cmd_address() {
+	local runtime=$1
+	machines
+	redis_start --runtime "$runtime" --network lan --ip 10.77.0.130
+	"$0" clients 10.77.0.130:6379 || exit 1
+	moved
+	grep -q "container r has kept its address 10.77.0.130" $T/migrate.log || fail "the address is not told: $(cat $T/migrate.log)"
+	client_end 'count * reconnected 0'
+	kill -0 "$(cat $T/benchmark.pid)" || fail "redis-benchmark has ended: $(cat $T/benchmark)"
+	on_peer "$0 limits" || exit 1
+	[ "$(on_peer "$0 connections")" -ge 8 ] || fail "redis-benchmark has lost connections"
+	kill "$(cat $T/benchmark.pid)"
+	finish
+}
+
+# Of clients in their own network namespace to the container.
+connections() {
+	podman exec r redis-cli client list | grep -c addr=10.77.0.90:
+}
+
+cmd_connections() {
+	connections
+}
+
+# A machine of its own in the network, as the one that has the container cannot speak with it (macvlan).
+cmd_clients() {
+	local server=$1
+	ip netns add client 2> /dev/null
+	ip -n client link show lan0 > /dev/null 2>&1 || {
+		ip link add lan0 link eth0 netns client type macvlan mode bridge
+		ip -n client addr add 10.77.0.90/24 dev lan0
+		ip -n client link set lan0 up
+	}
+	rm -f $T/client* $T/benchmark*
+	setsid -f ip netns exec client "${0%/*}/redis_client.py" $T/client 120 "$server" < /dev/null > /dev/null 2>&1
+	# shellcheck disable=SC2016
+	setsid -f ip netns exec client sh -c 'echo $$ > $0.pid; exec redis-benchmark -h $1 -p $2 -c 8 -l --csv -t set,get -n 10000' $T/benchmark "${server%:*}" "${server#*:}" < /dev/null > $T/benchmark 2>&1
+	until_true 20 grep -q '^[1-9]' $T/client.n || fail "the client does not start: $(cat $T/client)"
+	until_true 20 eval '[ "$(connections)" -ge 9 ]' || fail "redis-benchmark does not connect: $(cat $T/benchmark)"
+}
+
+# The receiver dies before COMMIT: it goes on here, from the checkpoint.
+cmd_fails() {
+	local runtime=$1
+	machines
+	redis_start --runtime "$runtime" -p 6390:6379
+	redis-cli -p 6390 set answer 42 > /dev/null
+	on_peer "echo restored:kill > /run/mitosis-test-step"
+	! move || fail "a move succeeds whose receiver is dead"
+	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
+	[ "$(redis-cli -p 6390 incr answer)" = 43 ] || fail "redis does not go on here"
+	until_true "${DRAIN:-60}" idle_links || fail "memory does not come back"
+	until_true 10 idle_source || fail "memory is still held here"
+	on_peer "rm /run/mitosis-test-step"
+	[ "$(mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left here"
+	# what the dead receiver has left goes with the next one
+	moved
+	[ "$(on_peer redis-cli -p 6390 incr answer)" = 44 ] || fail "redis does not go on there"
+	[ "$(on_peer redis-cli -p 6390 dbsize)" = 20002 ] || fail "redis has lost keys"
+	finish
+}
+
+runs() {
+	[ "$(podman inspect -f '{{.State.Running}}' r 2> /dev/null)" = true ]
+}
+
+cmd_runs() {
+	runs
+}
+
+# The command is killed when the container stands still; another loses its session when it has sent COMMIT. resolve ends both.
+cmd_cut() {
+	local runtime=$1 id n=0
+	machines
+	redis_start --runtime "$runtime" -p 6390:6379
+	! MITOSIS_TEST_STEP=dumped:kill move || fail "the command was not killed"
+	! runs || fail "the container runs"
+	id=$(mitosis-cli resolve | sed -nE 's/^([0-9a-f]{16}) .* r$/\1/p')
+	mitosis-cli resolve "$id" || fail "resolve $id does not restore it"
+	cmd_arrived "$DIGEST"
+	until_true 10 idle_source || fail "memory is still held here"
+	MITOSIS_TEST_STEP=committed:kill-ssh move
+	[ $? = 4 ] || fail "a session that is lost is no doubt: $(cat $T/migrate.log)"
+	! runs || fail "the container runs before anything is resolved"
+	id=$(sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log)
+	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
+	if runs; then
+		n=1
+		cmd_arrived "$DIGEST"
+	fi
+	if on_peer "$0 runs"; then
+		n=$((n + 1))
+		on_peer "$0 arrived $DIGEST" || exit 1
+	fi
+	[ $n = 1 ] || fail "the container runs on $n machines"
+	[ "$(mitosis-cli resolve)$(on_peer mitosis-cli resolve)" = "nothing to resolvenothing to resolve" ] || fail "a journal is left"
+	finish
+}
+
+# criu dies there while its tasks wait for COMMIT: none of them runs, though COMMIT is on its way, and the container comes back.
+cmd_criu() {
+	local runtime=$1 id move
+	machines
+	redis_start --runtime "$runtime" -p 6390:6379
+	on_peer "rm -f /tmp/mitosis-test-{go,at}; echo restored:pause > /run/mitosis-test-step"
+	move &
+	move=$!
+	until_true 120 on_peer test -e /tmp/mitosis-test-at || fail "nothing is restored: $(cat $T/migrate.log)"
+	on_peer pgrep -x redis-server > /dev/null || fail "nothing waits there"
+	on_peer 'kill -KILL $(pgrep -f "^criu: restore")'
+	on_peer "$0 gone" || exit 1
+	on_peer "rm /run/mitosis-test-step; touch /tmp/mitosis-test-go"
+	wait $move
+	[ $? = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
+	id=$(sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log)
+	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
+	runs || fail "the container does not run here"
+	cmd_arrived "$DIGEST"
+	! on_peer podman container exists r || fail "something is left there"
+	finish
+}
+
+cmd_gone() {
+	until_true 20 eval '! pgrep -x redis-server' || fail "what criu has restored is there without it"
+}
+
+finish() {
+	ip netns del client 2> /dev/null
+	on_peer "$0 machine" & cmd_machine
+	wait $!
+}
+
+cmd_configure() {
+	configure "$1"
+}
+
+mkdir -p $T
+c=$1
+shift
+"cmd_$c" "$@"
