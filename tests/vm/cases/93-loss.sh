@@ -57,14 +57,14 @@ add_tcp loss-reordered 240 packets_reordered
 
 interrupt() {
 	case $1 in
-	cable) rig link "$2" data down ;;
+	cable) cable "$2" down ;;
 	frozen) rig pause "$2" ;;
 	esac
 }
 
 restore() {
 	case $1 in
-	cable) rig link "$2" data up ;;
+	cable) cable "$2" up ;;
 	frozen) rig resume "$2" ;;
 	esac
 }
