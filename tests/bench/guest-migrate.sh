@@ -3,6 +3,7 @@
 # In machine a, with b beside it. Prints "NAME VALUE" lines:
 #
 #	guest-migrate.sh run MB		moves a process of MB megabytes with mitosis, with CRIU, and with CRIU's lazy pages
+#	guest-migrate.sh tcp MB		the same over TCP, and with CRIU's page server, beside what programs make of the link
 #	guest-migrate.sh bandwidth	what ib_read_bw reads with reads like the drain's
 #
 # All ways have the same process, images in memory, the same options of criu and an ssh session that is open already. The kernel
@@ -14,6 +15,7 @@ export TEST_DIR=/tmp/mt
 DIR=/run/bench
 CRIU=(-v2 --manage-cgroups=ignore)
 DATA=10.77.0.1
+DATA_B=10.77.0.2
 # shellcheck source=guest-watch.sh
 . $BIN/guest-watch.sh
 
@@ -22,11 +24,12 @@ put() {
 	echo "$WAY.$MB.$1 $2"
 }
 
+# start [PAGES]: that it touches in a random order, and times
 start() {
 	rm -rf $DIR $TEST_DIR/touch.*
 	mkdir -p $DIR
 	on_b "rm -rf $DIR $TEST_DIR/touch.*; mkdir -p $DIR $TEST_DIR"
-	(cd / && exec setsid -f $BIN/touch "$MB" 16 < /dev/null > /dev/null 2>&1)
+	(cd / && exec setsid -f $BIN/touch "$MB" "${1:-16}" < /dev/null > /dev/null 2>&1)
 	until grep -qs ^ready $TEST_DIR/touch.log; do
 		sleep 0.1
 	done
@@ -73,12 +76,12 @@ dump_mitosis() {
 	mitosis-cli release --all
 }
 
+# run_mitosis [OPTION...]
 run_mitosis() {
 	local key
-	WAY=mitosis
 	start
 	stats_of_b /tmp/before
-	mitosis-cli migrate --pid "$PID" --to b --json > /tmp/migrate.json || fail "mitosis-cli migrate fails"
+	mitosis-cli migrate --pid "$PID" --to b --json "$@" > /tmp/migrate.json || fail "mitosis-cli migrate fails"
 	stats_of_b /tmp/after
 	check_on_b
 	# RUNNING has come before the process here is killed: at most too long
@@ -90,6 +93,21 @@ run_mitosis() {
 	put drain_pages "$(of_b pages_drain)"
 	put drain_ns "$(of_b drain_ns)"
 	put drain_busy_ns "$(of_b drain_busy_ns)"
+}
+
+# run_faults [OPTION...]: it touches a quarter of its pages before any is drained.
+run_faults() {
+	start $((MB * 64))
+	on_b 'rm -f /tmp/mitosis-test-go; echo drain:hold > /run/mitosis-test-step'
+	mitosis-cli migrate --pid "$PID" --to b "$@" > /tmp/migrate.log 2>&1 &
+	until ! [ -d "/proc/$PID" ]; do
+		[ -n "$(jobs -r)" ] || fail "mitosis-cli migrate fails: $(tail -n 1 /tmp/migrate.log)"
+		sleep 0.1
+	done
+	check_on_b
+	on_b 'rm -f /run/mitosis-test-step; touch /tmp/mitosis-test-go'
+	wait $! || true # the process has been killed
+	put fault_median_ns "$(sed -n 's/^touch: .* median \([0-9]*\),.*/\1/p' /tmp/check)"
 }
 
 # What both of CRIU's ways have to say.
@@ -123,7 +141,7 @@ run_lazy() {
 	mkfifo /tmp/status
 	exec 4<> /tmp/status
 	watch_mark begin
-	criu dump "${CRIU[@]}" -t "$PID" -D $DIR -o dump.log --lazy-pages --address $DATA --port 7574 --status-fd 4 &
+	criu dump "${CRIU[@]}" -t "$PID" -D $DIR -o dump.log --lazy-pages --address $DATA --port 7575 --status-fd 4 &
 	dump=$!
 	# criu writes a zero byte when its page server listens
 	IFS= read -r -d '' -t 600 -u 4 || fail "criu's page server does not start"
@@ -131,7 +149,7 @@ run_lazy() {
 	copy_to_b
 	watch_mark copied
 	on_b "cd $DIR
-		setsid -f criu lazy-pages ${CRIU[*]} --page-server --address $DATA --port 7574 -D $DIR -o lazy.log < /dev/null > /dev/null 2>&1
+		setsid -f criu lazy-pages ${CRIU[*]} --page-server --address $DATA --port 7575 -D $DIR -o lazy.log < /dev/null > /dev/null 2>&1
 		until [ -S lazy-pages.socket ]; do sleep 0.02; done
 		exec criu restore ${CRIU[*]} --lazy-pages -d -D $DIR -o restore.log"
 	watch_mark running
@@ -141,6 +159,37 @@ run_lazy() {
 	check_on_b
 	put_steps
 	put drain_ms "$(watch_ms running drained)"
+}
+
+# The other way round: pages are sent while it stands still.
+run_page_server() {
+	WAY=page_server
+	start
+	on_b "cd $DIR && exec criu page-server ${CRIU[*]} --address $DATA_B --port 7575 -D $DIR -o server.log -d"
+	watch_mark begin
+	criu dump "${CRIU[@]}" -t "$PID" -D $DIR -o dump.log --page-server --address $DATA_B --port 7575
+	watch_mark dumped
+	[ "$(on_b "cat $DIR/pages-*.img | wc -c")" -ge $((MB << 20)) ] || fail "criu's page server does not have all pages"
+	put dump_ms "$(watch_ms begin dumped)"
+}
+
+# stream NAME [OPTION...]: what iperf3 sends to b
+stream() {
+	local name=$1
+	shift
+	on_b 'iperf3 -s -1 -D > /dev/null; until ss -Htln "sport = :5201" | grep -q .; do sleep 0.1; done'
+	iperf3 -c $DATA_B -t 5 -J "$@" > /tmp/iperf3.json || fail "iperf3 fails: $(tail -n 3 /tmp/iperf3.json)"
+	python3 -c 'import json, sys; print(sys.argv[1], json.load(open("/tmp/iperf3.json"))["end"]["sum_received"]["bits_per_second"] / 8 / (1 << 20))' "$name"
+}
+
+# What an answer of a page takes two programs.
+exchange() {
+	$BIN/exchange 7576 &
+	until ss -Htln 'sport = :7576' | grep -q .; do
+		sleep 0.1
+	done
+	on_b "$BIN/exchange 7576 $DATA 1000" | sed -n 's/.* median \([0-9]*\),.*/exchange_median_ns \1/p'
+	kill $!
 }
 
 # bandwidth NAME OPTION...: READs from a by b, as many outstanding and as long as the drain's
@@ -167,6 +216,25 @@ run)
 	run_mitosis
 	run_criu
 	run_lazy
+	rm -rf $DIR
+	on_b rm -rf $DIR
+	;;
+tcp)
+	MB=$2
+	WAY=clear
+	run_mitosis --transport tcp --insecure
+	run_faults --transport tcp --insecure
+	# where both machines can do that
+	if mitosis-cli check --transport tcp --loopback > /dev/null 2>&1 && on_b mitosis-cli check --transport tcp --loopback > /dev/null 2>&1; then
+		WAY=tls
+		run_mitosis --transport tcp
+		run_faults --transport tcp
+	fi
+	run_lazy
+	run_page_server
+	stream iperf3_mib_s
+	stream iperf3_zerocopy_mib_s -Z
+	exchange
 	rm -rf $DIR
 	on_b rm -rf $DIR
 	;;

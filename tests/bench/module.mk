@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Figures as ratios within one run: "NAME VALUE" lines, then the ratios. bench-cost: in a machine whose clock counts instructions.
 
-BENCH_PROGS := $(B)/tests/bench/touch $(B)/tests/bench/parent
-$(B)/tests/bench/%: tests/bench/%.c tests/vm/prog/prog.h
+BENCH_PROGS := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c))
+$(B)/tests/bench/%: tests/bench/%.c tests/bench/times.h tests/vm/prog/prog.h
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -o $@ $< $(BENCH_LIBS_$*)
 BENCH_LIBS_parent := -libverbs
@@ -19,7 +19,7 @@ define icount
 endef
 
 .PHONY: bench bench-cost bench-migrate bench-fork-cost bench-fork bench-table bench-docs
-bench: bench-cost bench-fork-cost bench-fork bench-migrate
+bench: bench-cost bench-fork-cost bench-fork bench-migrate bench-tcp
 
 bench-cost: rig vm-payload-6.12 $(BENCH_PROGS) mlx5-model
 	$(call icount,guest-cost.sh,900,$(B)/bench/cost.txt,--mlx5)
@@ -51,8 +51,22 @@ bench-fork-table:
 	tests/bench/fork-table.py $(B)/bench/fork-cost.txt $(B)/bench/fork.txt $(B)/bench/fork.md
 	@cat $(B)/bench/fork.md
 
+# Without RDMA; BENCH_TCP_MB chooses megabytes.
+.PHONY: bench-tcp bench-tcp-table bench-tcp-docs
+bench-tcp: rig vm-payload-6.12 $(BENCH_PROGS)
+	@mkdir -p $(B)/bench
+	tests/bench/tcp.sh > $(B)/bench/tcp.tmp
+	mv $(B)/bench/tcp.tmp $(B)/bench/tcp.txt
+	@$(MAKE) --no-print-directory bench-tcp-table
+
+bench-tcp-table:
+	tests/bench/tcp-table.py $(B)/bench/tcp.txt $(B)/bench/tcp.md
+	@cat $(B)/bench/tcp.md
+
 # What was measured last becomes what docs/bench shows.
 bench-docs: bench-table
 	cp $(B)/bench/two-machines.md $(B)/bench/two-machines.svg docs/bench/
 bench-fork-docs: bench-fork-table
 	cp $(B)/bench/fork.md docs/bench/
+bench-tcp-docs: bench-tcp-table
+	cp $(B)/bench/tcp.md docs/bench/

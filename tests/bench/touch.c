@@ -6,21 +6,15 @@
  *
  * Its log gets "touch: N pages, min MIN, median MEDIAN, mean MEAN ns".
  */
+#include "tests/bench/times.h"
 #include "tests/vm/prog/prog.h"
-
-static int compare(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
 
 int main(int argc, char **argv)
 {
 	size_t mb = argc > 1 ? strtoul(argv[1], NULL, 10) : 64;
 	size_t n = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
 	size_t pages = mb * MB / PAGE;
-	uint64_t *took, sum = 0;
+	uint64_t *took, begin;
 	volatile char *memory;
 
 	prog_init(argc, argv);
@@ -34,16 +28,12 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < n; i++) {
 		/* an odd step through a power of two visits each page once */
 		size_t page = (i * 2654435761UL) % pages;
-		struct timespec a, b;
 
-		clock_gettime(CLOCK_MONOTONIC, &a);
+		begin = times_now();
 		(void)memory[page * PAGE];
-		clock_gettime(CLOCK_MONOTONIC, &b);
-		took[i] = (b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec;
-		sum += took[i];
+		took[i] = times_now() - begin;
 	}
-	qsort(took, n, sizeof(*took), compare);
-	say("touch: %zu pages, min %lu, median %lu, mean %lu ns", n, took[0], took[n / 2], sum / n);
+	say("touch: %zu pages, %s", n, times_text(took, n));
 	CHECK(content_differs((void *)memory, mb * MB, 1) < 0, "memory differs");
 	prog_pass();
 }
