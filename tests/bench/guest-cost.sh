@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# In one machine whose clock counts instructions, both source and destination: what READs, faults and the drain cost over soft RoCE (rc) and over a
-# modelled ConnectX (dct), in instructions (ns of that clock). Prints "NAME VALUE" lines.
+# In one machine whose clock counts instructions, both source and destination: what READs, faults and the drain cost over soft RoCE (rc), over a
+# modelled ConnectX (dct) and over TCP (tcp), in instructions (ns of that clock). Prints "NAME VALUE" lines.
 set -eu
 cp -a root/t /root/
 cp -a usr etc / 2>/dev/null || true
@@ -123,6 +123,14 @@ costs() {
 	echo 0 > $TRACING/events/mitosis/enable
 }
 
+# Two programs that exchange pages.
+tcp_programs() {
+	$BIN/exchange 7576 &
+	sleep 1
+	$BIN/exchange 7576 $ADDR 300 | sed -n 's/.* median \([0-9]*\),.*/tcp.exchange_ns \1/p'
+	kill $!
+}
+
 echo "rc.read_lat_4096_us $(lat rxe0 4096 300 -x 1)"
 echo "rc.read_lat_4096_event_us $(lat rxe0 4096 300 -x 1 -e)"
 echo "rc.read_lat_131072_us $(lat rxe0 131072 100 -x 1)"
@@ -130,3 +138,7 @@ echo "mlx5.read_lat_4096_us $(lat mlx5_0 4096 300)"
 echo "mlx5.read_lat_4096_event_us $(lat mlx5_0 4096 300 -e)"
 costs rc
 costs dct
+insmod /root/t/mitosis_tcp.ko
+export MITOSIS_INSECURE=1
+tcp_programs
+costs tcp

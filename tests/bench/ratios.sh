@@ -25,4 +25,6 @@ awk '
 		row("dct: doorbells a drained page", v["dct.rung_doorbells"] / v["dct.rung_read"])
 		row("dct / rc: first page of a source that is contacted for the first time", (v["dct.open_us"] + v["dct.open_page_us"]) / (v["rc.open_us"] + v["rc.open_page_us"]))
 		row("dct / rc: the same, very first use of the transport", (v["dct.first_open_us"] + v["dct.first_page_us"]) / (v["rc.first_open_us"] + v["rc.first_page_us"]))
+		row("tcp: page fault / request and answer of a page between two programs", v["tcp.fault_median_ns"] / v["tcp.exchange_ns"])
+		row("tcp: instructions a drained page, all included", v["tcp.drain_ns_a_page"])
 	}' "$1"
