@@ -95,7 +95,8 @@ cmd_podman() {
 	cmd_arrived "$DIGEST"
 	podman container checkpoint --tcp-established --file-locks --compress none --export $T/r.tar r > /dev/null || fail "podman does not export"
 	checkpointctl show $T/r.tar | grep -q "| r .*$IMAGE.* $runtime .*Podman" || fail "checkpointctl does not know the archive: $(checkpointctl show $T/r.tar)"
-	checkpointctl inspect --metadata --mounts $T/r.tar > $T/inspect || fail "checkpointctl cannot read the archive"
+	checkpointctl inspect --metadata --mounts --stats --files --sockets $T/r.tar > $T/inspect || fail "checkpointctl cannot read the archive"
+	grep -q redis-server $T/inspect || fail "checkpointctl does not know the process: $(cat $T/inspect)"
 	tar -tf $T/r.tar checkpoint/mitosis.img > /dev/null || fail "the archive has no descriptor"
 	scp -q $T/r.tar "$PEER:$T/"
 	on_peer "podman container restore --tcp-established --file-locks --import $T/r.tar > /dev/null" || fail "podman does not import on the peer"
@@ -161,7 +162,7 @@ cmd_port() {
 	redis_start --runtime "$runtime" -p 6390:6379
 	rm -f $T/client*
 	setsid -f "${0%/*}/redis_client.py" $T/client 120 10.77.0.1:6390 10.77.0.2:6390 < /dev/null > /dev/null 2>&1
-	until_true 20 grep -q '^[1-9]' $T/client.n || fail "the client does not start"
+	until_true 30 grep -q '^[1-9]' $T/client.n || fail "the client does not start"
 	moved
 	grep -q "port 6390/tcp of container r is published by $PEER now" $T/migrate.log || fail "the change of the address is not told: $(cat $T/migrate.log)"
 	client_end 'count * reconnected [1-9]*'
@@ -226,8 +227,8 @@ cmd_clients() {
 	setsid -f ip netns exec client "${0%/*}/redis_client.py" $T/client 120 "$server" < /dev/null > /dev/null 2>&1
 	# shellcheck disable=SC2016
 	setsid -f ip netns exec client sh -c 'echo $$ > $0.pid; exec redis-benchmark -h $1 -p $2 -c 8 -l --csv -t set,get -n 10000' $T/benchmark "${server%:*}" "${server#*:}" < /dev/null > $T/benchmark 2>&1
-	until_true 20 grep -q '^[1-9]' $T/client.n || fail "the client does not start: $(cat $T/client)"
-	until_true 20 eval '[ "$(connections)" -ge 9 ]' || fail "redis-benchmark does not connect: $(cat $T/benchmark)"
+	until_true 30 grep -q '^[1-9]' $T/client.n || fail "the client does not start: $(cat $T/client)"
+	until_true 60 eval '[ "$(connections)" -ge 9 ]' || fail "redis-benchmark does not connect: $(cat $T/benchmark)"
 }
 
 # The receiver dies before COMMIT: it goes on here, from the checkpoint.
