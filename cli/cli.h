@@ -185,18 +185,20 @@ int check_report(json_object *problems, const char *side, json_object *all);
 #define CONTAINER_ARCHIVE "container.tar"
 json_object *container_describe(const char *name, bool shared_volumes, json_object *problems);	/* NULL: there is none */
 void container_arrival(json_object *described, json_object *problems);
-bool container_runs(const char *name);
+int container_runs(json_object *described);	/* 1, 0, or -1: podman does not say */
+bool container_lives(json_object *described);	/* there are processes of it, whatever podman says */
 /* Puts a criu into @dir, for the calls below, that has these settings (NAME=VALUE, ended by NULL); -errno. */
 int container_criu(const char *dir, const char *const settings[]);
 /* Into and from @dir/CONTAINER_ARCHIVE; the first returns podman's status, the other its process. */
 int container_checkpoint(json_object *described, const char *dir);
 pid_t container_import(json_object *described, const char *dir);
-int container_images(const char *name);		/* a descriptor of the directory of the last checkpoint's, or -1 */
+int container_images(json_object *described);	/* a descriptor of the directory of the last checkpoint's, or -1 */
 /* From the last checkpoint, when it does not run any more; -1 when it does not run then. */
-int container_restore_here(const char *name);
-void container_remove(json_object *described, bool with_volumes);
-/* It runs on @host: takes away what is here, and says where its clients find it. */
-void container_leave(json_object *described, const char *host);
+int container_restore_here(json_object *described);
+/* With what runs of it, and with volumes that came with it; -1, and a sentence, when something may be left. Never another one of that name. */
+int container_remove(json_object *described, bool with_volumes);
+/* It runs on @host: takes away what is here, and says where its clients find it. As container_remove(). */
+int container_leave(json_object *described, const char *host);
 /* Whether this program was called as the criu of container_criu(), and what it is then. */
 bool cli_is_criu(const char *argv0);
 int cmd_criu(int argc, char **argv);

@@ -4,6 +4,7 @@
  * the files that they have criu read: what a migration sets goes with a criu of its own, which stands first in the engine's PATH and is
  * this program. cmd_criu() finds its directory in there.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -86,13 +87,53 @@ static size_t jlen(json_object *array)
 	return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
 }
 
-bool container_runs(const char *name)
+/* Podman says that there is none; that it says nothing is another matter. */
+static bool container_is_gone(json_object *d)
 {
-	json_object *c = podman_inspect("container", name);
-	bool runs = jbool(jget(c, "State"), "Running");
+	char *argv[] = { "podman", "container", "exists", (char *)jstr(d, "id"), NULL };
+	int status;
+
+	free(output_of(argv, &status));
+	return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+}
+
+int container_runs(json_object *d)
+{
+	json_object *c = podman_inspect("container", jstr(d, "id"));
+	int runs = c ? jbool(jget(c, "State"), "Running") : container_is_gone(d) ? 0 : -1;
 
 	json_object_put(c);
 	return runs;
+}
+
+/* The cgroup in which there are processes of it, whatever podman knows of them. */
+static bool container_cgroup(json_object *d, char *dir, size_t len)
+{
+	char name[80], *at = NULL;
+	struct dirent *e;
+	DIR *proc;
+
+	snprintf(name, sizeof(name), "/libpod-%.64s", jstr(d, "id"));
+	proc = strlen(jstr(d, "id")) == 64 ? opendir("/proc") : NULL;
+	while (proc && !at && (e = readdir(proc))) {
+		if (atoi(e->d_name) > 0 && !cli_cgroup_of(atoi(e->d_name), dir, len))
+			at = strstr(dir, name);
+		if (at)
+			at[1 + strcspn(at + 1, "/")] = 0;
+		/* one that nobody has waited for is listed there, too */
+		if (at && !fence_is_populated(dir))
+			at = NULL;
+	}
+	if (proc)
+		closedir(proc);
+	return at;
+}
+
+bool container_lives(json_object *d)
+{
+	char dir[PATH_MAX];
+
+	return container_cgroup(d, dir, sizeof(dir));
 }
 
 /* Addresses of these networks are of the machines' own network, and move with the container. */
@@ -206,6 +247,11 @@ void container_arrival(json_object *d, json_object *problems)
 
 	if (!json_object_is_type(d, json_type_object))
 		return;
+	/* what may be taken away again is found by it */
+	if (strlen(jstr(d, "id")) != 64) {
+		problem(problems, "see podman inspect there", "container %s has no id of podman's", name);
+		return;
+	}
 	if (!program_is_there("podman")) {
 		problem(problems, "install podman", "podman is not there");
 		return;
@@ -359,13 +405,13 @@ pid_t container_import(json_object *d, const char *dir)
 	return podman_start(dir, "restore", args);
 }
 
-int container_restore_here(const char *name)
+int container_restore_here(json_object *d)
 {
-	const char *args[] = { name, NULL }, *settings[] = { NULL };
+	const char *args[] = { jstr(d, "id"), NULL }, *settings[] = { NULL };
 	char id[17], dir[PATH_MAX];
 	int work, status;
 
-	if (container_runs(name))
+	if (container_runs(d) > 0)
 		return 0;
 	wire_new_id(id);
 	work = cli_work_dir(id, dir, sizeof(dir));
@@ -376,13 +422,14 @@ int container_restore_here(const char *name)
 	status = podman_wait(podman_start(dir, "restore", args));
 	cli_remove_dir(dir);
 	close(work);
-	return status || !container_runs(name) ? -1 : 0;
+	/* it may have ended since, by itself */
+	return status ? -1 : 0;
 }
 
 /* Where podman keeps the images of a checkpoint; a descriptor, or -1. */
-int container_images(const char *name)
+int container_images(json_object *d)
 {
-	json_object *c = podman_inspect("container", name);
+	json_object *c = podman_inspect("container", jstr(d, "id"));
 	const char *dir = jstr(jget(c, "State"), "CheckpointPath");
 	int fd = *dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
@@ -390,17 +437,39 @@ int container_images(const char *name)
 	return fd;
 }
 
-void container_remove(json_object *d, bool with_volumes)
+/* What podman does not know to run, as it died before it had written that down, it does not end either. */
+static void kill_left(json_object *d)
 {
-	const char *name = jstr(d, "name");
-	json_object *volumes = with_volumes && !jbool(d, "shared_volumes") ? jget(d, "volumes") : NULL;
-	char *rm[] = { "podman", "rm", "-f", "-i", "-t", "0", (char *)name, NULL };
+	char *delete[] = { "sh", "-c", "exec \"$0\" delete --force \"$1\" > /dev/null 2>&1", (char *)jstr(d, "runtime"), (char *)jstr(d, "id"), NULL };
+	char dir[PATH_MAX];
+	int status;
+
+	if (!container_cgroup(d, dir, sizeof(dir)))
+		return;
+	fence_kill(dir);
+	free(output_of(delete, &status));
+}
+
+int container_remove(json_object *d, bool with_volumes)
+{
+	const char *id = jstr(d, "id");
+	bool was_here = podman_says("container", "exists", id);
+	/* Podman imports no container whose volumes are there, so those of one that it has imported are its own. By then nobody else's is named so. */
+	json_object *volumes = with_volumes && was_here && !jbool(d, "shared_volumes") ? jget(d, "volumes") : NULL;
+	char *rm[] = { "podman", "rm", "-f", "-i", "-t", "0", (char *)id, NULL };
 	int status;
 	size_t i;
 
-	free(output_of(rm, &status));
-	if (status)
-		cli_say("container %s cannot be removed: see podman's message above, and podman rm it before it is started again", name);
+	if (was_here)
+		free(output_of(rm, &status));
+	kill_left(d);
+	if (was_here && !container_is_gone(d))
+		free(output_of(rm, &status));
+	if (!container_is_gone(d) || container_lives(d)) {
+		cli_say("container %s (%.12s) cannot be removed: see podman's message above, and podman rm it before it is started again", jstr(d, "name"),
+			id);
+		return -1;
+	}
 	for (i = 0; i < jlen(volumes); i++) {
 		char *volume = (char *)json_object_get_string(json_object_array_get_idx(volumes, i));
 		char *volume_rm[] = { "podman", "volume", "rm", volume, NULL };
@@ -408,6 +477,7 @@ void container_remove(json_object *d, bool with_volumes)
 		if (podman_says("volume", "exists", volume))
 			free(output_of(volume_rm, &status));
 	}
+	return 0;
 }
 
 /*
@@ -427,13 +497,14 @@ static void end_connections(json_object *addrs)
 	}
 }
 
-void container_leave(json_object *d, const char *host)
+int container_leave(json_object *d, const char *host)
 {
 	json_object *moving = jget(d, "moving"), *ports = jget(d, "ports");
 	size_t i;
+	int ret;
 
 	/* what runs there must not be started here; its volumes stay */
-	container_remove(d, false);
+	ret = container_remove(d, false);
 	end_connections(jget(d, "staying"));
 	if (jlen(ports) && !program_is_there("conntrack"))
 		cli_say("clients that were connected to container %s through this machine wait for a time-out: install conntrack, which has them told",
@@ -444,4 +515,5 @@ void container_leave(json_object *d, const char *host)
 	for (i = 0; i < jlen(ports); i++)
 		cli_say("port %s of container %s is published by %s now, and not here: its address has changed, clients have to connect anew",
 			json_object_get_string(json_object_array_get_idx(ports, i)), jstr(d, "name"), host);
+	return ret;
 }

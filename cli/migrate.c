@@ -417,7 +417,7 @@ static void take_back(struct migrate *m)
 	wire_send_key(&m->wire, "abort");
 	/* its addresses must have gone from there */
 	remote_end(m);
-	if (container_restore_here(m->container)) {
+	if (container_restore_here(m->described)) {
 		cli_say("%s cannot be restored here: see the message above; its checkpoint and its memory are kept, mitosis-cli resolve %s --here run tries again",
 			m->what, m->id);
 		return;
@@ -447,7 +447,7 @@ static int begin_container(struct migrate *m)
 /* The checkpoint that podman has made, with the descriptor beside it. */
 static int send_container(struct migrate *m)
 {
-	int images = container_images(m->container), dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+	int images = container_images(m->described), dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	struct mitosis_finish info;
 	char err[MITOSIS_ERROR_LEN];
 
@@ -500,8 +500,10 @@ static int move_container(struct migrate *m)
 		take_back(m);
 	if (ret)
 		return ret;
-	container_leave(m->described, m->to);
-	finish(m);
+	if (container_leave(m->described, m->to))
+		cli_say("%s runs on %s, and must not be started here: run mitosis-cli resolve %s when it can be removed", m->what, m->to, m->id);
+	else
+		finish(m);
 	return CLI_OK;
 }
 

@@ -92,18 +92,20 @@ static int podman_end(struct receive *r)
 	return status;
 }
 
-/* Nothing of it may ever run here. */
-static void discard(struct receive *r)
+/* Nothing of it may ever run here. Not 0: some of it may be left, and so is the journal. */
+static int discard(struct receive *r)
 {
 	if (container_of(r)) {
 		podman_end(r);
-		container_remove(container_of(r), true);
+		if (container_remove(container_of(r), true))
+			return -1;
 	}
 	fence_kill(r->fence);
 	fence_remove(r->fence);
 	if (r->ctl && r->snapshot)
 		mitosis_link_close(r->ctl, r->snapshot);
 	journal_remove(r->id);
+	return 0;
 }
 
 int cli_receive_images(struct wire *w, const char *dir)
@@ -316,18 +318,22 @@ static int report_drain(struct receive *r)
 	return wire_send(&r->wire, o);
 }
 
+static bool podman_has_ended(struct receive *r)
+{
+	siginfo_t info = {};
+
+	return r->podman <= 0 || waitid(P_PID, r->podman, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+}
+
 /*
- * The plugin lets the container run, and podman does the rest. When that fails it has run for a moment at most, and the journal says that
- * it has not been started: it may be taken back to its source.
+ * The plugin lets the container run, and podman does the rest. When that fails it has run for a moment at most, and nothing is left of it here:
+ * it may be taken back to its source. What podman has started may end at once, by itself.
  */
 static int open_gate(struct receive *r)
 {
-	const char *name = jstr(r->container, "name");
-
-	if (write(r->gate, "1", 1) != 1 || podman_end(r) || !container_runs(name)) {
-		podman_end(r);
-		wire_send_error(&r->wire, "podman could not bring container %s up there: see its message above", name);
-		return -1;
+	if (podman_has_ended(r) || write(r->gate, "1", 1) != 1 || podman_end(r)) {
+		wire_send_error(&r->wire, "podman could not bring container %s up there: see its message above", jstr(r->container, "name"));
+		return discard(r) ? -1 : 1;
 	}
 	json_object_object_add(r->journal, "started", json_object_new_boolean(true));
 	journal_set(r, "running");
@@ -356,13 +362,13 @@ static int decide(struct receive *r, bool commit)
 	}
 	cli_test_step("journaled");
 	r->held = test_holds_drain();
-	/* first, so that it drains even when nothing but the process survives from here on */
-	if (!r->held && mitosis_link_drain(r->ctl, r->snapshot))
+	/* its source lets go of memory that has come, and may have to take it back until podman has succeeded */
+	ret = r->container ? open_gate(r) : 0;
+	/* before it is thawed, so that it drains even when nothing but the process survives from here on */
+	if (!ret && !r->held && mitosis_link_drain(r->ctl, r->snapshot))
 		cli_say("%s", mitosis_error(r->ctl));
-	if (r->container) {
-		ret = open_gate(r);
+	if (r->container)
 		goto out;
-	}
 	ret = fence_freeze(r->fence, false) ? -1 : 0;
 	if (ret)
 		wire_send_error(&r->wire, "the process cannot be thawed in cgroup %s there", r->fence);
@@ -516,10 +522,19 @@ static bool runs_here(struct receive *r)
 	json_object *c = container_of(r);
 
 	if (c)
-		return !strcmp(journal_state(r->journal), "running") && (jbool(r->journal, "started") || container_runs(jstr(c, "name")));
+		return !strcmp(journal_state(r->journal), "running") && (jbool(r->journal, "started") || container_runs(c) > 0);
 	if (r->journal)
 		return !strcmp(journal_state(r->journal), "running");
 	return fence_is_populated(r->fence) && !fence_is_frozen(r->fence);
+}
+
+/* It has been let run, and podman has not said so: it may be about to, or be dead. */
+static bool is_unclear(struct receive *r)
+{
+	json_object *c = container_of(r);
+	int runs = c && !strcmp(journal_state(r->journal), "running") ? container_runs(c) : 1;
+
+	return runs < 0 || (!runs && container_lives(c));
 }
 
 /*
@@ -528,11 +543,16 @@ static bool runs_here(struct receive *r)
  */
 static void status(struct receive *r)
 {
+	if (is_unclear(r)) {
+		wire_send_error(&r->wire, "podman there does not say that container %s runs, but processes of it may: resolve again when podman can be asked there, or end them there with mitosis-cli resolve %s --here kill",
+				jstr(container_of(r), "name"), r->id);
+		return;
+	}
 	if (!runs_here(r)) {
 		wire_send_key(&r->wire, "does-not-run");
 		return;
 	}
-	if (container_of(r) ? !container_runs(jstr(container_of(r), "name")) : !fence_is_populated(r->fence)) {
+	if (container_of(r) ? container_runs(container_of(r)) <= 0 : !fence_is_populated(r->fence)) {
 		wire_send_key(&r->wire, "ended");
 		return;
 	}
@@ -548,13 +568,15 @@ static void status(struct receive *r)
 /* After this the migration can never run here, so it may run at its source again. */
 static void forget(struct receive *r)
 {
-	if (runs_here(r)) {
+	if (is_unclear(r) || runs_here(r)) {
 		status(r);
 		return;
 	}
 	recall(r);
-	discard(r);
-	wire_send_key(&r->wire, "forgotten");
+	if (discard(r))
+		wire_send_error(&r->wire, "what was restored there cannot be taken away: see the message above, end it there, and resolve again");
+	else
+		wire_send_key(&r->wire, "forgotten");
 }
 
 /* The source has let go of the process, and will not ask again. */
@@ -768,7 +790,9 @@ int cmd_receive(int argc, char **argv)
 	r.criu_options = json_object_object_get(hello, "criu_options");
 	r.container = jget(hello, "container");
 	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
-	journal_for_each(sweep_journal, NULL);
+	/* a look takes nothing away */
+	if (!check_only)
+		journal_for_each(sweep_journal, NULL);
 	cli_sweep_work_dirs();
 	sweep_cgroups();
 	problems = json_object_new_array();

@@ -67,10 +67,11 @@ static void on_snapshot(json_object *journal, int (*call)(struct mitosis *ctl, u
 
 static int run_container_here(const char *id, json_object *journal)
 {
-	const char *name = jstr(jget(journal, "container"), "name");
+	json_object *c = jget(journal, "container");
+	const char *name = jstr(c, "name");
 
 	/* its memory is let go of when it has all of it */
-	if (strcmp(jstr(journal, "role"), "source") ? !container_runs(name) : container_restore_here(name)) {
+	if (strcmp(jstr(journal, "role"), "source") ? container_runs(c) <= 0 : container_restore_here(c)) {
 		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left", name);
 		return CLI_FAILED;
 	}
@@ -112,8 +113,8 @@ static int kill_here(const char *id, json_object *journal)
 	if (fence_kill(jstr(journal, "fence")))
 		return CLI_FAILED;
 	fence_remove(jstr(journal, "fence"));
-	if (jget(journal, "container"))
-		container_remove(jget(journal, "container"), false);
+	if (jget(journal, "container") && container_remove(jget(journal, "container"), false))
+		return CLI_FAILED;
 	journal_remove(id);
 	printf("%s: the process is killed here\n", id);
 	return CLI_OK;
