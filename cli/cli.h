@@ -99,6 +99,9 @@ void cli_sweep_work_dirs(void);		/* removes those that are nobody's */
 bool cli_is_migration(const char *id);	/* 16 hexadecimal digits, not all 0 */
 /* All processes of the tree below pid, itself first; the caller's. */
 pid_t *cli_tree(pid_t pid, size_t *n);
+/* {KEY: pid, KEY_start: what tells it from others that get that pid}, and whether it lives. */
+void cli_process_add(json_object *o, const char *key, pid_t pid);
+bool cli_process_lives(json_object *o, const char *key);
 /* Directory of the process's cgroup v2, or -1. */
 int cli_cgroup_of(pid_t pid, char *buf, size_t len);
 int cli_spawn(char *const argv[], int in, int out, pid_t *pid);
@@ -189,12 +192,16 @@ int container_runs(json_object *described);	/* 1, 0, or -1: podman does not say 
 bool container_lives(json_object *described);	/* there are processes of it, whatever podman says */
 /* Puts a criu into @dir, for the calls below, that has these settings (NAME=VALUE, ended by NULL); -errno. */
 int container_criu(const char *dir, const char *const settings[]);
-/* Into and from @dir/CONTAINER_ARCHIVE; the first returns podman's status, the other its process. */
-int container_checkpoint(json_object *described, const char *dir);
+/* Into and from @dir/CONTAINER_ARCHIVE: podman's process, the caller's, or -1. */
+pid_t container_checkpoint(json_object *described, const char *dir);
 pid_t container_import(json_object *described, const char *dir);
+int container_checkpointed(pid_t podman);	/* podman's status, when nothing that it has started is at work any more */
 int container_images(json_object *described);	/* a descriptor of the directory of the last checkpoint's, or -1 */
-/* From the last checkpoint, when it does not run any more; -1 when it does not run then. */
-int container_restore_here(json_object *described);
+/*
+ * From the last checkpoint, when the process that was to be moved does not go on; -1, and a sentence, when neither is so. A container that was
+ * started anew is not that: @snapshot, which may be "", is then named as what has its memory.
+ */
+int container_restore_here(json_object *described, const char *snapshot);
 /* With what runs of it, and with volumes that came with it; -1, and a sentence, when something may be left. Never another one of that name. */
 int container_remove(json_object *described, bool with_volumes);
 /* It runs on @host: takes away what is here, and says where its clients find it. As container_remove(). */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -19,6 +20,7 @@
 #define CRIU_NAME	"criu"
 #define CRIU_CONF	"criu.conf"
 #define CRIU_SETTINGS	"criu.settings"	/* NAME=VALUE a line */
+#define TRACED_WAIT_MS	60000
 
 /* Standard output of a program, the caller's, and its exit status; NULL when it could not be started. */
 static char *output_of(char *const argv[], int *status)
@@ -218,7 +220,7 @@ json_object *container_describe(const char *name, bool shared_volumes, json_obje
 	d = json_object_new_object();
 	json_object_object_add(d, "name", json_object_new_string(jstr(c, "Name")));
 	json_object_object_add(d, "id", json_object_new_string(jstr(c, "Id")));
-	json_object_object_add(d, "pid", json_object_new_int64(jint(state, "Pid")));
+	cli_process_add(d, "pid", jint(state, "Pid"));
 	json_object_object_add(d, "image", json_object_new_string(jstr(c, "Image")));
 	json_object_object_add(d, "image_name", json_object_new_string(jstr(c, "ImageName")));
 	json_object_object_add(d, "runtime", json_object_new_string(jstr(c, "OCIRuntime")));
@@ -387,13 +389,25 @@ static int podman_wait(pid_t pid)
 	return status;
 }
 
-int container_checkpoint(json_object *d, const char *dir)
+pid_t container_checkpoint(json_object *d, const char *dir)
 {
 	char export[PATH_MAX];
 	const char *args[] = { "--compress", "none", "--export", export, jstr(d, "id"), jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL };
 
 	snprintf(export, sizeof(export), "%s/" CONTAINER_ARCHIVE, dir);
-	return podman_wait(podman_start(dir, "checkpoint", args));
+	return podman_start(dir, "checkpoint", args);
+}
+
+int container_checkpointed(pid_t podman)
+{
+	uint64_t end;
+	int status = podman_wait(podman);
+
+	/* a runtime and a criu whose podman was killed go on */
+	end = cli_now_ms() + WIRE_DUMP_S * 1000;
+	while (podman > 0 && !kill(-podman, 0) && cli_now_ms() < end)
+		usleep(10000);
+	return status;
 }
 
 pid_t container_import(json_object *d, const char *dir)
@@ -405,14 +419,59 @@ pid_t container_import(json_object *d, const char *dir)
 	return podman_start(dir, "restore", args);
 }
 
-int container_restore_here(json_object *d)
+/* 1, 0, or -1: somebody holds it. */
+static int goes_on(json_object *d)
 {
-	const char *args[] = { jstr(d, "id"), NULL }, *settings[] = { NULL };
-	char id[17], dir[PATH_MAX];
-	int work, status;
+	uint64_t end = cli_now_ms() + TRACED_WAIT_MS;
+	char path[64], *status;
+	bool traced;
 
-	if (container_runs(d) > 0)
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)jint(d, "pid"));
+	while (cli_process_lives(d, "pid")) {
+		status = cli_read_file(path);
+		traced = status && !strstr(status, "\nTracerPid:\t0\n");
+		free(status);
+		/* what criu has dumped it kills as it lets go */
+		if (!traced && cli_process_lives(d, "pid"))
+			return 1;
+		if (cli_now_ms() > end)
+			return -1;
+		usleep(10000);
+	}
+	return 0;
+}
+
+int container_restore_here(json_object *d, const char *snapshot)
+{
+	char *name = (char *)jstr(d, "name"), *cleanup[] = { "podman", "container", "cleanup", (char *)jstr(d, "id"), NULL };
+	const char *args[] = { jstr(d, "id"), NULL }, *settings[] = { cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", NULL };
+	int work, status = goes_on(d);
+	char id[17], dir[PATH_MAX];
+	json_object *state, *c;
+	bool runs, restored;
+
+	if (status > 0)
 		return 0;
+	if (status < 0) {
+		cli_say("process %d of container %s is being traced: wait for the criu or debugger that does it, then run mitosis-cli resolve", (int)jint(d, "pid"),
+			name);
+		return -1;
+	}
+	c = podman_inspect("container", args[0]);
+	state = jget(c, "State");
+	runs = jbool(state, "Running");
+	restored = jbool(state, "Restored");
+	json_object_put(c);
+	/* by hand, or by who has died since */
+	if (runs && restored)
+		return 0;
+	if (runs) {
+		cli_say("container %s was started anew here, and what it had in memory is in %s%s: podman stop it to have it restored, or, to keep it as it is, remove the migration's journal from " CLI_STATE_DIR " and mitosis-cli release the snapshot",
+			name, *snapshot ? "snapshot " : "a snapshot of mitosis-cli list", snapshot);
+		return -1;
+	}
+	/* podman restores what it has cleaned up after, which another podman may be about to do */
+	free(output_of(cleanup, &status));
 	wire_new_id(id);
 	work = cli_work_dir(id, dir, sizeof(dir));
 	if (work < 0 || container_criu(dir, settings)) {

@@ -99,20 +99,12 @@ const char *journal_state(json_object *journal)
 
 void journal_own(json_object *journal)
 {
-	struct mitosis_proc self;
-
-	if (mitosis_proc_get(getpid(), &self, NULL))
-		return;
-	json_object_object_add(journal, "owner", json_object_new_int(self.pid));
-	json_object_object_add(journal, "owner_start", json_object_new_uint64(self.start_time));
+	cli_process_add(journal, "owner", getpid());
 }
 
 bool journal_owner_lives(json_object *journal)
 {
-	struct mitosis_proc proc;
-
-	return jint(journal, "owner") && !mitosis_proc_get(jint(journal, "owner"), &proc, NULL) &&
-		proc.start_time == (uint64_t)jint(journal, "owner_start");
+	return cli_process_lives(journal, "owner");
 }
 
 int journal_lock(const char *id)

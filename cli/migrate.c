@@ -417,7 +417,7 @@ static void take_back(struct migrate *m)
 	wire_send_key(&m->wire, "abort");
 	/* its addresses must have gone from there */
 	remote_end(m);
-	if (container_restore_here(m->described)) {
+	if (container_restore_here(m->described, jstr(m->journal, "snapshot"))) {
 		cli_say("%s cannot be restored here: see the message above; its checkpoint and its memory are kept, mitosis-cli resolve %s --here run tries again",
 			m->what, m->id);
 		return;
@@ -440,6 +440,7 @@ static int begin_container(struct migrate *m)
 	json_object_object_add(m->journal, "role", json_object_new_string("source"));
 	json_object_object_add(m->journal, "peer", json_object_new_string(m->to));
 	json_object_object_add(m->journal, "container", json_object_get(m->described));
+	json_object_object_add(m->journal, "insecure", json_object_new_boolean(cli_insecure()));
 	journal_own(m->journal);
 	return container_criu(m->dir, settings) || journal_set(m, "fenced");
 }
@@ -449,7 +450,7 @@ static int send_container(struct migrate *m)
 {
 	int images = container_images(m->described), dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	struct mitosis_finish info;
-	char err[MITOSIS_ERROR_LEN];
+	char err[MITOSIS_ERROR_LEN], snapshot[17];
 
 	ret = mitosis_dump_finish(m->ctl, images, &info, err, sizeof(err));
 	if (ret) {
@@ -458,6 +459,11 @@ static int send_container(struct migrate *m)
 	}
 	m->snapshot = info.snapshot;
 	m->pages = info.pages;
+	snprintf(snapshot, sizeof(snapshot), "%016lx", (unsigned long)m->snapshot);
+	json_object_object_add(m->journal, "snapshot", json_object_new_string(snapshot));
+	ret = journal_set(m, "fenced");
+	if (ret)
+		goto out;
 	m->wire.send_by = cli_now_ms() + m->timeout * 1000ULL;
 	ret = wire_send_file(&m->wire, images, MITOSIS_IMAGE_NAME, &m->bytes);
 	if (!ret)
@@ -476,6 +482,7 @@ out:
 /* As transaction(), but an engine's checkpoint ends what it describes: what is taken back is restored. */
 static int move_container(struct migrate *m)
 {
+	pid_t podman;
 	int ret;
 
 	if (begin_container(m)) {
@@ -485,7 +492,11 @@ static int move_container(struct migrate *m)
 	}
 	m->t_dump = cli_now_ms();
 	test_step(m, "start");
-	if (container_checkpoint(m->described, m->dir)) {
+	podman = container_checkpoint(m->described, m->dir);
+	/* should we die, it goes on */
+	cli_process_add(m->journal, "podman", podman);
+	ret = journal_set(m, "fenced");
+	if (container_checkpointed(podman) || ret) {
 		cli_say("podman could not checkpoint %s: see its message above", m->what);
 		take_back(m);
 		return CLI_FAILED;

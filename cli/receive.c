@@ -78,6 +78,15 @@ static void recall(struct receive *r)
 		r->snapshot = 0;
 }
 
+/* A podman that has outlived its receiver; what it has started is found by the container's id. */
+static void podman_kill(json_object *journal)
+{
+	if (cli_process_lives(journal, "podman"))
+		kill(-(pid_t)jint(journal, "podman"), SIGKILL);
+	while (cli_process_lives(journal, "podman"))
+		usleep(10000);
+}
+
 /* Podman's exit status, when the plugin has had its word or never will. */
 static int podman_end(struct receive *r)
 {
@@ -97,6 +106,7 @@ static int discard(struct receive *r)
 {
 	if (container_of(r)) {
 		podman_end(r);
+		podman_kill(r->journal);
 		if (container_remove(container_of(r), true))
 			return -1;
 	}
@@ -414,8 +424,12 @@ static int import_container(struct receive *r)
 		goto out;
 	}
 	r->podman = container_import(r->container, r->dir);
+	/* should we die, it goes on */
+	cli_process_add(r->journal, "podman", r->podman);
+	ret = journal_set(r, "restoring");
 	cli_test_step("restoring");
-	ret = wait_gate(r, listener);
+	if (!ret)
+		ret = wait_gate(r, listener);
 	if (ret)
 		wire_send_error(&r->wire, "podman could not restore container %s there: see its message above", jstr(r->container, "name"));
 	else

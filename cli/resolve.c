@@ -70,8 +70,9 @@ static int run_container_here(const char *id, json_object *journal)
 	json_object *c = jget(journal, "container");
 	const char *name = jstr(c, "name");
 
-	/* its memory is let go of when it has all of it */
-	if (strcmp(jstr(journal, "role"), "source") ? container_runs(c) <= 0 : container_restore_here(c)) {
+	/* what was offered unencrypted is read so; its memory is let go of when it has all of it */
+	cli_set_insecure(jbool(journal, "insecure"));
+	if (strcmp(jstr(journal, "role"), "source") ? container_runs(c) <= 0 : container_restore_here(c, jstr(journal, "snapshot"))) {
 		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left", name);
 		return CLI_FAILED;
 	}
@@ -173,6 +174,8 @@ static int resolve(const char *id, const char *here, const char *to, const char 
 	if (journal_owner_lives(journal)) {
 		cli_say("migration %s is under way (process %d): wait for its end", id,
 			(int)jint(journal, "owner"));
+	} else if (cli_process_lives(journal, "podman") && (!here || strcmp(here, "kill"))) {
+		cli_say("podman is still at work for migration %s (process %d): wait for its end", id, (int)jint(journal, "podman"));
 	} else if (here && !strcmp(here, "run") && !force && strcmp(journal_state(journal), "fenced") &&
 		   strcmp(jstr(journal, "role"), "destination")) {
 		cli_say("it may run on the other machine: use --to, or, when you know that it does not run there and never will, add --force");

@@ -258,6 +258,16 @@ int cli_work_dir(const char *id, char *dir, size_t len)
 	}
 }
 
+/* Podman leaves a process behind that lives as long as the container, so it has no part in the lock; but without the directory it finds another criu. */
+static bool podman_needs(const char *id)
+{
+	json_object *journal = journal_load(id);
+	bool lives = cli_process_lives(journal, "podman");
+
+	json_object_put(journal);
+	return lives;
+}
+
 void cli_sweep_work_dirs(void)
 {
 	DIR *d = opendir(CLI_RUN_DIR);
@@ -266,7 +276,7 @@ void cli_sweep_work_dirs(void)
 	int fd;
 
 	while (d && (e = readdir(d))) {
-		if (!cli_is_migration(e->d_name))
+		if (!cli_is_migration(e->d_name) || podman_needs(e->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", CLI_RUN_DIR, e->d_name);
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -328,6 +338,27 @@ pid_t *cli_tree(pid_t pid, size_t *n)
 		return NULL;
 	}
 	return pids;
+}
+
+void cli_process_add(json_object *o, const char *key, pid_t pid)
+{
+	struct mitosis_proc proc;
+	char start[32];
+
+	if (mitosis_proc_get(pid, &proc, NULL))
+		return;
+	snprintf(start, sizeof(start), "%s_start", key);
+	json_object_object_add(o, key, json_object_new_int(proc.pid));
+	json_object_object_add(o, start, json_object_new_uint64(proc.start_time));
+}
+
+bool cli_process_lives(json_object *o, const char *key)
+{
+	struct mitosis_proc proc;
+	char start[32];
+
+	snprintf(start, sizeof(start), "%s_start", key);
+	return jint(o, key) && !mitosis_proc_get(jint(o, key), &proc, NULL) && proc.start_time == (uint64_t)jint(o, start);
 }
 
 int cli_cgroup_of(pid_t pid, char *buf, size_t len)
