@@ -182,8 +182,8 @@ void check_arrival(json_object *described, json_object *problems);
 int check_report(json_object *problems, const char *side, json_object *all);
 
 /*
- * container.c. Described: {"name", "id", "pid", "image", "image_name", "runtime", "volumes": [name], "binds": [path], "shared_volumes", "networks":
- * [name], "moving": [address that moves with it], "staying": [address that does not], "ports": ["6379/tcp", of the machine]}.
+ * container.c. Described: {"name", "id", "pid", "image", "image_name", "runtime", "volumes": [name], "volume_kinds": {name: driver and options},
+ * "binds": [path], "shared_volumes", "networks": [name], "moving": [address that moves with it], "staying": [address that does not], "ports": ["6379/tcp", of the machine]}.
  */
 #define CONTAINER_ARCHIVE "container.tar"
 json_object *container_describe(const char *name, bool shared_volumes, json_object *problems);	/* NULL: there is none */

@@ -149,20 +149,38 @@ static bool network_moves(const char *network)
 	return moves;
 }
 
+/* What podman has made a volume of: "local", or a driver's name and its options; the caller's, NULL: there is none. */
+static char *volume_kind(const char *volume)
+{
+	json_object *v = podman_inspect("volume", volume), *options = jget(v, "Options");
+	bool plain = !json_object_is_type(options, json_type_object) || !json_object_object_length(options);
+	char *kind = NULL;
+
+	if (v && asprintf(&kind, "%s%s%s", jstr(v, "Driver"), plain ? "" : " ", plain ? "" : json_object_to_json_string_ext(options, JSON_C_TO_STRING_PLAIN)) < 0)
+		kind = NULL;
+	json_object_put(v);
+	return kind;
+}
+
 static void describe_mounts(json_object *mounts, json_object *described)
 {
-	json_object *volumes = json_object_new_array(), *binds = json_object_new_array();
+	json_object *volumes = json_object_new_array(), *binds = json_object_new_array(), *kinds = json_object_new_object();
+	char *kind;
 	size_t i;
 
 	for (i = 0; i < jlen(mounts); i++) {
 		json_object *m = json_object_array_get_idx(mounts, i);
 
-		if (!strcmp(jstr(m, "Type"), "volume"))
+		if (!strcmp(jstr(m, "Type"), "volume")) {
 			json_object_array_add(volumes, json_object_new_string(jstr(m, "Name")));
-		else if (!strcmp(jstr(m, "Type"), "bind"))
+			kind = volume_kind(jstr(m, "Name"));
+			json_object_object_add(kinds, jstr(m, "Name"), json_object_new_string(kind ? : "unknown"));
+			free(kind);
+		} else if (!strcmp(jstr(m, "Type"), "bind"))
 			json_object_array_add(binds, json_object_new_string(jstr(m, "Source")));
 	}
 	json_object_object_add(described, "volumes", volumes);
+	json_object_object_add(described, "volume_kinds", kinds);
 	json_object_object_add(described, "binds", binds);
 }
 
@@ -201,6 +219,74 @@ static void describe_network(json_object *settings, json_object *described)
 	}
 }
 
+static bool has_string(json_object *array, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < jlen(array); i++)
+		if (!strcmp(json_object_get_string(json_object_array_get_idx(array, i)), text))
+			return true;
+	return false;
+}
+
+/* Another container of this machine, which does not move with it. */
+static void check_other(json_object *d, json_object *other, json_object *problems)
+{
+	json_object *mounts = jget(other, "Mounts");
+	size_t i;
+
+	if (!strcmp(jstr(other, "Id"), jstr(d, "id")))
+		return;
+	if (has_string(jget(other, "Dependencies"), jstr(d, "id")))
+		problem(problems, "move containers that stand for themselves", "container %s depends on container %s, or shares its namespaces", jstr(other, "Name"),
+			jstr(d, "name"));
+	for (i = 0; i < jlen(mounts) && !jbool(d, "shared_volumes") && jbool(jget(other, "State"), "Running"); i++) {
+		const char *volume = jstr(json_object_array_get_idx(mounts, i), "Name");
+
+		if (*volume && has_string(jget(d, "volumes"), volume))
+			problem(problems, "stop that one", "container %s uses volume %s, too, and would go on with the copy that stays", jstr(other, "Name"), volume);
+	}
+}
+
+static void check_others(json_object *d, json_object *problems)
+{
+	char *argv[] = { "sh", "-c", "exec podman container inspect $(podman ps -aq --no-trunc)", NULL }, *text;
+	json_object *all;
+	int status;
+	size_t i;
+
+	/* one that is removed meanwhile makes it fail, and is not in there */
+	text = output_of(argv, &status);
+	all = text ? json_tokener_parse(text) : NULL;
+	if (!jlen(all))
+		problem(problems, "see podman's message", "podman does not say what other containers there are");
+	for (i = 0; i < jlen(all); i++)
+		check_other(d, json_object_array_get_idx(all, i), problems);
+	json_object_put(all);
+	free(text);
+}
+
+/* What would start it while it moves, or of what it has been and does not come with it. */
+static void check_stays(json_object *c, json_object *d, json_object *problems)
+{
+	const char *name = jstr(d, "name"), *unit = jstr(jget(jget(c, "Config"), "Labels"), "PODMAN_SYSTEMD_UNIT");
+	const char *restart = jstr(jget(jget(c, "HostConfig"), "RestartPolicy"), "Name");
+	char remedy[640];
+
+	if (*unit)
+		problem(problems, "run it without a unit, and make one there afterwards", "systemd unit %s would start container %s anew when it stops here", unit, name);
+	if (*restart && strcmp(restart, "no")) {
+		snprintf(remedy, sizeof(remedy), "podman update --restart=no %.200s, and --restart=%.40s there afterwards", name, restart);
+		problem(problems, remedy, "by its restart policy %s podman would start container %s anew, here or there, when a machine is lost", restart, name);
+	}
+	if (json_object_is_type(jget(d, "volume_kinds"), json_type_object) && !jbool(d, "shared_volumes")) {
+		json_object_object_foreach(jget(d, "volume_kinds"), volume, kind)
+			if (strcmp(json_object_get_string(kind), "local"))
+				problem(problems, "make it there, with the same content, and use --shared-volumes", "volume %s (%s) would be a plain one there", volume,
+					json_object_get_string(kind));
+	}
+}
+
 json_object *container_describe(const char *name, bool shared_volumes, json_object *problems)
 {
 	json_object *c, *state, *d;
@@ -227,6 +313,8 @@ json_object *container_describe(const char *name, bool shared_volumes, json_obje
 	json_object_object_add(d, "shared_volumes", json_object_new_boolean(shared_volumes));
 	describe_mounts(jget(c, "Mounts"), d);
 	describe_network(jget(c, "NetworkSettings"), d);
+	check_stays(c, d, problems);
+	check_others(d, problems);
 	json_object_put(c);
 	return d;
 }
@@ -274,12 +362,19 @@ void container_arrival(json_object *d, json_object *problems)
 			problem(problems, "make it as it is at the source: podman network create", "network %s of container %s is not there", network, name);
 	}
 	array = jget(d, "volumes");
-	for (i = 0; i < jlen(array) && !jbool(d, "shared_volumes"); i++) {
-		const char *volume = json_object_get_string(json_object_array_get_idx(array, i));
+	for (i = 0; i < jlen(array); i++) {
+		const char *volume = json_object_get_string(json_object_array_get_idx(array, i)), *kind = jstr(jget(d, "volume_kinds"), volume);
+		char *there = volume_kind(volume);
 
-		if (podman_says("volume", "exists", volume))
+		if (jbool(d, "shared_volumes") && !there)
+			problem(problems, "make it as it is at the source (podman volume create), on what both machines have, or leave --shared-volumes away",
+				"volume %s of container %s is not there", volume, name);
+		else if (jbool(d, "shared_volumes") && strcmp(there, kind))
+			problem(problems, "make it as it is at the source", "volume %s is another one there (%s) than at the source (%s)", volume, there, kind);
+		else if (!jbool(d, "shared_volumes") && there)
 			problem(problems, "remove it (podman volume rm), or use --shared-volumes when both machines have the same one",
 				"volume %s would be written over", volume);
+		free(there);
 	}
 	array = jget(d, "binds");
 	for (i = 0; i < jlen(array); i++) {
