@@ -91,10 +91,10 @@ uint64_t cli_now_ms(void);
 int cli_mkdir_p(const char *path, mode_t mode);
 int cli_remove_dir(const char *path);
 /*
- * Makes the directory for a migration's images, which hold the key of its memory, and puts its path into dir. It is the maker's, and of
- * the programs it starts, as long as one of them has the descriptor that is returned; -1 with errno.
+ * Makes the directory for a migration's images, which hold the key of its memory, and puts its path into dir: below CLI_RUN_DIR, or, when they are
+ * large, CLI_STATE_DIR. It is the maker's, and of the programs it starts, as long as one of them has the descriptor that is returned; -1 with errno.
  */
-int cli_work_dir(const char *id, char *dir, size_t len);
+int cli_work_dir(const char *where, const char *id, char *dir, size_t len);
 void cli_sweep_work_dirs(void);		/* removes those that are nobody's */
 bool cli_is_migration(const char *id);	/* 16 hexadecimal digits, not all 0 */
 /* All processes of the tree below pid, itself first; the caller's. */
@@ -183,7 +183,8 @@ int check_report(json_object *problems, const char *side, json_object *all);
 
 /*
  * container.c. Described: {"name", "id", "pid", "image", "image_name", "runtime", "volumes": [name], "volume_kinds": {name: driver and options},
- * "binds": [path], "shared_volumes", "networks": [name], "moving": [address that moves with it], "staying": [address that does not], "ports": ["6379/tcp", of the machine]}.
+ * "binds": [path], "shared_volumes", "networks": [name], "moving": [address that moves with it], "staying": [address that does not], "ports": ["6379/tcp", of the
+ * machine], "bytes": of volumes and changes to the image, which travel}.
  */
 #define CONTAINER_ARCHIVE "container.tar"
 json_object *container_describe(const char *name, bool shared_volumes, json_object *problems);	/* NULL: there is none */

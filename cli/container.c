@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,6 +162,64 @@ static char *volume_kind(const char *volume)
 		kind = NULL;
 	json_object_put(v);
 	return kind;
+}
+
+/* Of a program that says a number first; 0 when it fails. */
+static uint64_t number_of(char *const argv[])
+{
+	int status;
+	char *text = output_of(argv, &status);
+	uint64_t n = text && !status ? strtoull(text, NULL, 10) : 0;
+
+	free(text);
+	return n;
+}
+
+static void describe_bytes(json_object *c, json_object *d)
+{
+	char *changes[] = { "podman", "container", "inspect", "--size", "--format", "{{.SizeRw}}", (char *)jstr(c, "Id"), NULL };
+	char *du[] = { "du", "-sxB1", "--", NULL, NULL };
+	json_object *mounts = jget(c, "Mounts");
+	uint64_t bytes = number_of(changes);
+	size_t i;
+
+	for (i = 0; i < jlen(mounts) && !jbool(d, "shared_volumes"); i++) {
+		json_object *m = json_object_array_get_idx(mounts, i);
+
+		du[3] = (char *)jstr(m, "Source");
+		if (!strcmp(jstr(m, "Type"), "volume"))
+			bytes += number_of(du);
+	}
+	json_object_object_add(d, "bytes", json_object_new_uint64(bytes));
+}
+
+static void check_free(json_object *d, const char *dir, uint64_t bytes, json_object *problems)
+{
+	struct statvfs fs;
+	uint64_t room;
+
+	if (statvfs(dir, &fs))
+		return;
+	room = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (room < bytes)
+		problem(problems, "make room there", "volumes and changes of container %s need %lu MiB in %s on their way, and there are %lu", jstr(d, "name"),
+			(unsigned long)(bytes >> 20), dir, (unsigned long)(room >> 20));
+}
+
+/* Each side has the archive, and podman, in @storage, as many copies of what is in there. */
+static void check_room(json_object *d, const char *storage, unsigned int copies, json_object *problems)
+{
+	const char *archive = access(CLI_STATE_DIR, F_OK) ? "/var/lib" : CLI_STATE_DIR;
+	uint64_t bytes = jint(d, "bytes");
+	struct stat a, s;
+
+	if (stat(archive, &a) || stat(storage, &s))
+		return;
+	if (a.st_dev == s.st_dev)
+		copies++;
+	else
+		check_free(d, archive, bytes, problems);
+	check_free(d, storage, copies * bytes, problems);
 }
 
 static void describe_mounts(json_object *mounts, json_object *described)
@@ -313,6 +373,8 @@ json_object *container_describe(const char *name, bool shared_volumes, json_obje
 	json_object_object_add(d, "shared_volumes", json_object_new_boolean(shared_volumes));
 	describe_mounts(jget(c, "Mounts"), d);
 	describe_network(jget(c, "NetworkSettings"), d);
+	describe_bytes(c, d);
+	check_room(d, jstr(c, "StaticDir"), 1, problems);
 	check_stays(c, d, problems);
 	check_others(d, problems);
 	json_object_put(c);
@@ -331,8 +393,9 @@ static bool program_is_there(const char *name)
 void container_arrival(json_object *d, json_object *problems)
 {
 	const char *name = jstr(d, "name"), *runtime = jstr(d, "runtime");
+	char *info[] = { "podman", "info", "--format", "{{.Store.GraphRoot}}", NULL }, remedy[640], *storage;
 	json_object *array;
-	char remedy[640];
+	int status;
 	size_t i;
 
 	if (!json_object_is_type(d, json_type_object))
@@ -354,6 +417,12 @@ void container_arrival(json_object *d, json_object *problems)
 		snprintf(remedy, sizeof(remedy), "copy it: podman image save %.200s | ssh HOST podman image load", jstr(d, "image_name"));
 		problem(problems, remedy, "image %s (%.12s) of container %s is not there", jstr(d, "image_name"), jstr(d, "image"), name);
 	}
+	storage = output_of(info, &status);
+	if (storage) {
+		storage[strcspn(storage, "\n")] = 0;
+		check_room(d, storage, 2, problems);
+	}
+	free(storage);
 	array = jget(d, "networks");
 	for (i = 0; i < jlen(array); i++) {
 		const char *network = json_object_get_string(json_object_array_get_idx(array, i));
@@ -568,7 +637,7 @@ int container_restore_here(json_object *d, const char *snapshot)
 	/* podman restores what it has cleaned up after, which another podman may be about to do */
 	free(output_of(cleanup, &status));
 	wire_new_id(id);
-	work = cli_work_dir(id, dir, sizeof(dir));
+	work = cli_work_dir(CLI_RUN_DIR, id, dir, sizeof(dir));
 	if (work < 0 || container_criu(dir, settings)) {
 		cli_say("directory %s cannot be made: %s", dir, strerror(errno));
 		return -1;

@@ -411,7 +411,7 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 	ret = cli_mkdir_p(CLI_PREPARED_DIR, 0700);
 	wire_new_id(id);
 	if (!ret && *p->named)
-		lock = cli_work_dir(id, p->dir, sizeof(p->dir));
+		lock = cli_work_dir(CLI_RUN_DIR, id, p->dir, sizeof(p->dir));
 	else
 		lock = ret || mkdir(p->dir, 0700) ? -1 : open("/dev/null", O_RDONLY | O_CLOEXEC);
 	/* criu may have another working directory */
@@ -738,7 +738,7 @@ static int resume_fetch(struct resume *r, const char *what)
 	int ret;
 
 	json_object_object_add(hello, "fetch", json_object_new_string(what));
-	r->lock = cli_work_dir(r->id, r->dir, sizeof(r->dir));
+	r->lock = cli_work_dir(CLI_RUN_DIR, r->id, r->dir, sizeof(r->dir));
 	if (r->lock < 0) {
 		cli_say("no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
 		json_object_put(hello);

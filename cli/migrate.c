@@ -414,6 +414,11 @@ back:
 /* Nothing of it runs there: it goes on from its checkpoint, whose memory is held here. */
 static void take_back(struct migrate *m)
 {
+	char archive[128];
+
+	/* it may be why there is no room left, and a restore here is not from it */
+	snprintf(archive, sizeof(archive), "%s/" CONTAINER_ARCHIVE, m->dir);
+	unlink(archive);
 	wire_send_key(&m->wire, "abort");
 	/* its addresses must have gone from there */
 	remote_end(m);
@@ -636,7 +641,7 @@ static int migrate(struct migrate *m)
 	ret = CLI_FAILED;
 	if (!m->ctl)
 		goto out;
-	work = cli_work_dir(m->id, m->dir, sizeof(m->dir));
+	work = cli_work_dir(m->container ? CLI_STATE_DIR : CLI_RUN_DIR, m->id, m->dir, sizeof(m->dir));
 	if (work < 0) {
 		cli_say("directory %s cannot be made: %s", m->dir, strerror(errno));
 		goto out;

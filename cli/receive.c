@@ -484,7 +484,7 @@ static int receive(struct receive *r)
 		wire_send_error(&r->wire, "there is a migration %s already: see mitosis-cli resolve there", r->id);
 		return ret;
 	}
-	work = cli_work_dir(r->id, r->dir, sizeof(r->dir));
+	work = cli_work_dir(r->container ? CLI_STATE_DIR : CLI_RUN_DIR, r->id, r->dir, sizeof(r->dir));
 	if (work < 0) {
 		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
 		return ret;
@@ -686,7 +686,7 @@ static int receive_fork(struct receive *r, json_object *fork)
 		.prefetch = *jstr(fork, "prefetch") ? jstr(fork, "prefetch") : NULL,
 		.hook = *jstr(fork, "hook") ? jstr(fork, "hook") : NULL,
 	};
-	int lock = cli_work_dir(r->id, r->dir, sizeof(r->dir)), ret = -1;
+	int lock = cli_work_dir(CLI_RUN_DIR, r->id, r->dir, sizeof(r->dir)), ret = -1;
 	char *argv[CLI_CRIU_ARGS], err[MITOSIS_ERROR_LEN];
 
 	if (lock < 0) {

@@ -231,13 +231,13 @@ bool cli_is_migration(const char *id)
 	return strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16 && cli_parse_id(id, &value);
 }
 
-int cli_work_dir(const char *id, char *dir, size_t len)
+int cli_work_dir(const char *where, const char *id, char *dir, size_t len)
 {
 	struct stat made, there;
 	int fd, ret;
 
-	snprintf(dir, len, "%s/%s", CLI_RUN_DIR, id);
-	ret = cli_mkdir_p(CLI_RUN_DIR, 0700);
+	snprintf(dir, len, "%s/%s", where, id);
+	ret = cli_mkdir_p(where, 0700);
 	if (ret) {
 		errno = -ret;
 		return -1;
@@ -268,9 +268,9 @@ static bool podman_needs(const char *id)
 	return lives;
 }
 
-void cli_sweep_work_dirs(void)
+static void sweep_work_dirs(const char *where)
 {
-	DIR *d = opendir(CLI_RUN_DIR);
+	DIR *d = opendir(where);
 	char path[512];
 	struct dirent *e;
 	int fd;
@@ -278,7 +278,7 @@ void cli_sweep_work_dirs(void)
 	while (d && (e = readdir(d))) {
 		if (!cli_is_migration(e->d_name) || podman_needs(e->d_name))
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", CLI_RUN_DIR, e->d_name);
+		snprintf(path, sizeof(path), "%s/%s", where, e->d_name);
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			continue;
@@ -288,6 +288,12 @@ void cli_sweep_work_dirs(void)
 	}
 	if (d)
 		closedir(d);
+}
+
+void cli_sweep_work_dirs(void)
+{
+	sweep_work_dirs(CLI_RUN_DIR);
+	sweep_work_dirs(CLI_STATE_DIR);
 }
 
 static int tree_add(pid_t pid, pid_t **pids, size_t *n)
