@@ -8,9 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -703,20 +707,90 @@ int container_remove(json_object *d, bool with_volumes)
 	return 0;
 }
 
+static uint16_t checksum(uint32_t sum, const void *data, size_t len)
+{
+	const uint16_t *p = data;
+
+	for (; len > 1; len -= 2)
+		sum += *p++;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/*
+ * A segment from @from to @to that is not where their connection stands. What answers it, as TCP does, with what it expects, is told then that
+ * there is no connection: who waits for an answer sends nothing by itself.
+ */
+static void poke(const struct addrinfo *from, const struct addrinfo *to, uint32_t seq)
+{
+	struct {
+		struct in_addr from, to;
+		uint16_t proto, len;
+	} pseudo = { .proto = htons(IPPROTO_TCP), .len = htons(sizeof(struct tcphdr)) };
+	struct tcphdr tcp = { .doff = sizeof(tcp) / 4, .ack = 1, .seq = htonl(seq) };
+	int fd = socket(from->ai_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_TCP), offset = offsetof(struct tcphdr, check);
+	struct sockaddr_storage source, dest;
+
+	memcpy(&source, from->ai_addr, from->ai_addrlen);
+	memcpy(&dest, to->ai_addr, to->ai_addrlen);
+	if (from->ai_family == AF_INET6) {
+		tcp.source = ((struct sockaddr_in6 *)&source)->sin6_port;
+		tcp.dest = ((struct sockaddr_in6 *)&dest)->sin6_port;
+		((struct sockaddr_in6 *)&source)->sin6_port = 0;
+		((struct sockaddr_in6 *)&dest)->sin6_port = 0;
+		setsockopt(fd, IPPROTO_IPV6, IPV6_CHECKSUM, &offset, sizeof(offset));
+	} else {
+		tcp.source = ((struct sockaddr_in *)&source)->sin_port;
+		tcp.dest = ((struct sockaddr_in *)&dest)->sin_port;
+		pseudo.from = ((struct sockaddr_in *)&source)->sin_addr;
+		pseudo.to = ((struct sockaddr_in *)&dest)->sin_addr;
+		tcp.check = checksum((uint16_t)~checksum(0, &pseudo, sizeof(pseudo)), &tcp, sizeof(tcp));
+	}
+	/* what cannot be sent, as with an address that is not this machine's, ends with a time-out */
+	if (fd >= 0 && !bind(fd, (void *)&source, from->ai_addrlen))
+		sendto(fd, &tcp, sizeof(tcp), 0, (void *)&dest, to->ai_addrlen);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A line of conntrack's: who had connected to which address of this machine. */
+static void end_connection(const char *line)
+{
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *client = NULL, *server = NULL;
+	char src[64], dst[64], sport[8], dport[8];
+	const char *flow = strstr(line, "src=");
+
+	if (strncmp(line, "tcp", 3) || !flow || sscanf(flow, "src=%63s dst=%63s sport=%7s dport=%7s", src, dst, sport, dport) != 4)
+		return;
+	if (!getaddrinfo(src, sport, &hints, &client) && !getaddrinfo(dst, dport, &hints, &server) && client->ai_family == server->ai_family) {
+		/* one of them is not what is expected next */
+		poke(server, client, 0);
+		poke(server, client, 1U << 31);
+	}
+	if (client)
+		freeaddrinfo(client);
+	if (server)
+		freeaddrinfo(server);
+}
+
 /*
  * Connections to published ports would still be translated to where nobody is, and clients wait for a time-out. Without an entry their next
  * packet meets a closed port.
  */
 static void end_connections(json_object *addrs)
 {
-	char *argv[] = { "sh", "-c", "exec conntrack -D -f \"$0\" -r \"$1\" > /dev/null 2>&1", NULL, NULL, NULL };
+	char *argv[] = { "sh", "-c", "exec conntrack -D -f \"$0\" -r \"$1\" 2> /dev/null", NULL, NULL, NULL }, *text, *line, *save;
 	int status;
 	size_t i;
 
 	for (i = 0; i < jlen(addrs); i++) {
 		argv[4] = (char *)json_object_get_string(json_object_array_get_idx(addrs, i));
 		argv[3] = strchr(argv[4], ':') ? "ipv6" : "ipv4";
-		free(output_of(argv, &status));
+		text = output_of(argv, &status);
+		for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+			end_connection(line);
+		free(text);
 	}
 }
 
