@@ -231,12 +231,36 @@ cmd_clients() {
 	until_true 60 eval '[ "$(connections)" -ge 9 ]' || fail "redis-benchmark does not connect: $(cat $T/benchmark)"
 }
 
+# refused PATTERN COMMAND [OPTION...]: by a check on either side.
+refused() {
+	local pattern=$1
+	shift
+	mitosis-cli "$@" --to "$PEER" > $T/refused 2>&1
+	[ $? = 3 ] || fail "mitosis-cli $* is not refused: $(cat $T/refused)"
+	grep -q "$pattern" $T/refused || fail "mitosis-cli $*: '$pattern' is not said: $(cat $T/refused)"
+}
+
+# Another container named r, with a volume named data, on the peer.
+cmd_stand_in() {
+	podman run -d --name r -v data:/data $IMAGE busybox sleep 100000 > /dev/null
+}
+
+cmd_stand_in_lives() {
+	runs || fail "a stand-in of the same name has been ended"
+	podman volume exists data || fail "a stand-in's volume has been removed"
+}
+
 # The receiver dies before COMMIT: it goes on here, from the checkpoint.
 cmd_fails() {
 	local runtime=$1
 	machines
 	redis_start --runtime "$runtime" -p 6390:6379
 	redis-cli -p 6390 set answer 42 > /dev/null
+	podman run -d --name user --restart always --network container:r -v data:/data $IMAGE busybox sleep 100000 > /dev/null
+	refused "container user depends on container r" check --container r
+	grep -q "container user uses volume data, too" $T/refused || fail "a volume that another one writes to is not told: $(cat $T/refused)"
+	refused "restart policy always" check --container user
+	podman rm -f -t 0 user > /dev/null
 	on_peer "echo restored:kill > /run/mitosis-test-step"
 	! move || fail "a move succeeds whose receiver is dead"
 	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
@@ -245,7 +269,17 @@ cmd_fails() {
 	until_true 10 idle_source || fail "memory is still held here"
 	on_peer "rm /run/mitosis-test-step"
 	[ "$(mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left here"
+	on_peer "cp /var/lib/mitosis/*.json $T/" || fail "the receiver has left no journal"
+	refused "there is a container r already" check --container r
+	on_peer podman container exists r || fail "a mere check has removed a container"
 	# what the dead receiver has left goes with the next one
+	refused "volume data of container r is not there" migrate --container r --shared-volumes
+	! on_peer podman container exists r || fail "what a dead receiver has left has not gone"
+	# as if the next one had come after somebody had helped himself
+	on_peer "cp $T/????????????????.json /var/lib/mitosis/; $0 stand_in"
+	refused "there is a container r already" migrate --container r
+	on_peer "$0 stand_in_lives" || exit 1
+	on_peer "podman rm -f -t 0 r && podman volume rm data" > /dev/null
 	moved
 	[ "$(on_peer redis-cli -p 6390 incr answer)" = 44 ] || fail "redis does not go on there"
 	[ "$(on_peer redis-cli -p 6390 dbsize)" = 20002 ] || fail "redis has lost keys"
