@@ -7,7 +7,9 @@ container() {
 }
 
 for r in crun runc; do
-	for c in podman runtime port address fails cut criu; do
+	for c in podman runtime port address cut criu; do
 		add "container-$c-$r" 400 container $c $r
 	done
+	# two moves, and five that are refused
+	add "container-fails-$r" 600 container fails $r
 done
