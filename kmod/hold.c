@@ -209,6 +209,7 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 	kref_init(&hold->kref);
 	mutex_init(&hold->lock);
 	INIT_LIST_HEAD(&hold->mms);
+	INIT_LIST_HEAD(&hold->bases);
 	INIT_DELAYED_WORK(&hold->expire, hold_expire_work);
 	INIT_DELAYED_WORK(&hold->follow, hold_follow_work);
 	INIT_WORK(&hold->done, hold_done_work);
@@ -255,11 +256,160 @@ static struct hold_mm *hold_find_mm(struct hold *hold, u32 mm)
 	return NULL;
 }
 
+int hold_add_base(struct hold *hold, struct hold *base)
+{
+	struct hold_base *hb;
+	int ret = 0;
+
+	if (hold == base)
+		return -EINVAL;
+	hb = kzalloc(sizeof(*hb), GFP_KERNEL);
+	if (!hb)
+		return -ENOMEM;
+	hb->hold = base;
+	mutex_lock(&hold->lock);
+	if (hold->state != MITOSIS_HOLD_OPEN || !list_empty(&hold->mms))
+		ret = -EBUSY;
+	mutex_lock(&hold_lock);
+	/* a base cannot get bases any more, so there are no circles */
+	if (READ_ONCE(base->state) != MITOSIS_HOLD_SEALED)
+		ret = ret ? : -EINVAL;
+	if (!ret)
+		base->npinned++;
+	mutex_unlock(&hold_lock);
+	if (!ret) {
+		kref_get(&base->kref);
+		list_add_tail(&hb->list, &hold->bases);
+	}
+	mutex_unlock(&hold->lock);
+	if (ret)
+		kfree(hb);
+	return ret;
+}
+
+/* One whose owner is gone was there for the last who had it as a base. */
+static void hold_unpin(struct hold *hold)
+{
+	bool unused;
+
+	mutex_lock(&hold_lock);
+	unused = !--hold->npinned && !hold->owner;
+	mutex_unlock(&hold_lock);
+	if (unused)
+		hold_release(hold, 0);
+	hold_put(hold);
+}
+
+static void hold_same_free(struct hold_mm *hm)
+{
+	struct hold_same *hs, *next;
+
+	list_for_each_entry_safe(hs, next, &hm->same, list) {
+		kvfree(hs->blocks);
+		kfree(hs);
+	}
+	INIT_LIST_HEAD(&hm->same);
+}
+
+/* Locks of holds nest in the order in which they were made. */
+static bool hold_lock_base(struct hold *base)
+{
+	mutex_lock_nested(&base->lock, SINGLE_DEPTH_NESTING);
+	return base->state == MITOSIS_HOLD_SEALED;
+}
+
+/* Gets ready to find what @base, locked, has of the address space. */
+static int hold_same_add(struct hold_mm *hm, struct hold *base)
+{
+	struct hold_mm *old = hold_find_mm(base, hm->mm);
+	struct hold_region *region;
+	struct hold_same *hs;
+	unsigned long n = 0;
+
+	if (!old || list_empty(&old->regions))
+		return 0;
+	list_for_each_entry(region, &old->regions, list)
+		n++;
+	hs = kzalloc(sizeof(*hs), GFP_KERNEL);
+	if (!hs)
+		return -ENOMEM;
+	hs->blocks = kvcalloc(n, sizeof(*hs->blocks), GFP_KERNEL);
+	if (!hs->blocks) {
+		kfree(hs);
+		return -ENOMEM;
+	}
+	hs->base = base;
+	hs->regions = &old->regions;
+	hs->region = list_first_entry(&old->regions, struct hold_region, list);
+	list_add_tail(&hs->list, &hm->same);
+	return 0;
+}
+
+static int hold_same_init(struct hold *hold, struct hold_mm *hm)
+{
+	struct hold_base *hb;
+	int ret = 0;
+
+	list_for_each_entry(hb, &hold->bases, list) {
+		if (hold_lock_base(hb->hold))
+			ret = ret ? : hold_same_add(hm, hb->hold);
+		mutex_unlock(&hb->hold->lock);
+	}
+	return ret;
+}
+
+/* Whether the base holds this very page at @va; takes note of it. base->lock held; addresses ascend. */
+static bool hold_same_page(struct hold_same *hs, u64 va, const struct page *page)
+{
+	struct hold_region *r = hs->region;
+	struct pager_block *b;
+
+	while (r && r->start + ((u64)r->npages << PAGE_SHIFT) <= va)
+		r = list_is_last(&r->list, hs->regions) ? NULL : list_next_entry(r, list);
+	hs->region = r;
+	if (!r || va < r->start || r->pages[(va - r->start) >> PAGE_SHIFT] != page)
+		return false;
+	b = hs->nblocks ? &hs->blocks[hs->nblocks - 1] : NULL;
+	if (!b || b->block != va >> MITOSIS_REGION_SHIFT) {
+		b = &hs->blocks[hs->nblocks++];
+		b->block = va >> MITOSIS_REGION_SHIFT;
+		b->rkey = r->rkey;
+		b->first = (r->start >> PAGE_SHIFT) % HOLD_BLOCK_PAGES;
+		b->npages = r->npages;
+	}
+	__set_bit((va >> PAGE_SHIFT) % HOLD_BLOCK_PAGES, b->pending);
+	return true;
+}
+
+/* Of the pages at @va on those that earlier snapshots hold are let go of; @same tells which. */
+static void hold_drop_same(struct hold_mm *hm, u64 va, struct page **pages, unsigned int n, unsigned long *same)
+{
+	struct hold_same *hs;
+	unsigned int i;
+
+	bitmap_zero(same, HOLD_BLOCK_PAGES);
+	list_for_each_entry(hs, &hm->same, list) {
+		bool sealed = hold_lock_base(hs->base);
+
+		for (i = 0; sealed && i < n; i++) {
+			if (!pages[i] || pages[i] == ZERO_PAGE(0) || !hold_same_page(hs, va + ((u64)i << PAGE_SHIFT), pages[i]))
+				continue;
+			put_page(pages[i]);
+			pages[i] = NULL;
+			__set_bit(i, same);
+		}
+		mutex_unlock(&hs->base->lock);
+	}
+}
+
 int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone)
 {
 	struct hold_mm *hm;
 	int ret;
 
+	/* it does not stand still while its pages are taken */
+	if ((hold->flags & MITOSIS_HOLD_F_PRECOPY) && !clone)
+		return -EINVAL;
 	hm = kzalloc(sizeof(*hm), GFP_KERNEL);
 	if (!hm)
 		return -ENOMEM;
@@ -267,6 +417,7 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 	hm->first = HOLD_BLOCK_PAGES;
 	INIT_LIST_HEAD(&hm->regions);
 	INIT_LIST_HEAD(&hm->inherited);
+	INIT_LIST_HEAD(&hm->same);
 	hm->fill = kcalloc(HOLD_BLOCK_PAGES, sizeof(*hm->fill), GFP_KERNEL);
 	ret = -ENOMEM;
 	if (!hm->fill)
@@ -296,7 +447,7 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 	else if (hold_find_mm(hold, mm))
 		ret = -EEXIST;
 	else
-		ret = 0;
+		ret = hold_same_init(hold, hm);
 	if (!ret) {
 		if (list_empty(&hold->mms)) {
 			mutex_lock(&hold_lock);
@@ -310,6 +461,7 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 	mutex_unlock(&hold->lock);
 	if (!ret)
 		return 0;
+	hold_same_free(hm);
 err_clone:
 	pager_inherit_free(&hm->inherited);
 	if (hm->clone)
@@ -428,23 +580,31 @@ static int hold_copy(struct mm_struct *mm, u64 va, struct page **page)
 	return 1;
 }
 
-/* Finds how much from @va on is in one mapping of the process, and whether the clone has it. */
-static int hold_extent(struct hold_mm *hm, u64 va, u64 *end, bool *copy)
+/*
+ * Finds how much from @va on is in one mapping of the process, and whether the clone has it. 1: it is left out, as the process runs on, and
+ * what it has had mapped is known from its clone only.
+ */
+static int hold_extent(const struct hold *hold, struct hold_mm *hm, u64 va, u64 *end, bool *copy)
 {
+	bool precopy = hold->flags & MITOSIS_HOLD_F_PRECOPY;
+	struct mm_struct *mm = precopy ? hm->clone : hm->orig;
 	struct vm_area_struct *vma;
 	int ret = -EFAULT;
 
 	*copy = !hm->clone;
-	if (mmap_read_lock_killable(hm->orig))
+	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	vma = find_vma(hm->orig, va);
+	vma = find_vma(mm, va);
 	if (vma && vma->vm_start <= va) {
 		*end = vma->vm_end;
 		if (vma->vm_flags & (VM_DONTCOPY | VM_WIPEONFORK))
 			*copy = true;
-		ret = 0;
+		ret = precopy && *copy;
+	} else if (precopy) {
+		*end = vma ? vma->vm_start : U64_MAX;
+		ret = 1;
 	}
-	mmap_read_unlock(hm->orig);
+	mmap_read_unlock(mm);
 	return ret;
 }
 
@@ -498,13 +658,13 @@ static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, boo
 {
 	unsigned int i = (va >> PAGE_SHIFT) % HOLD_BLOCK_PAGES;
 	unsigned int n = (end - va) >> PAGE_SHIFT, left = n, held = 0, j;
+	DECLARE_BITMAP(same, HOLD_BLOCK_PAGES);
 	int got, ret;
 
 	ret = hold_charge(hold, n);
 	if (ret)
 		return ret;
 	hm->block = va >> MITOSIS_REGION_SHIFT;
-	hm->first = min(hm->first, i);
 	while (left) {
 		if (fatal_signal_pending(current))
 			got = -EINTR;
@@ -516,9 +676,13 @@ static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, boo
 			ret = got ? : -EFAULT;
 			break;
 		}
-		hm->last = i + got - 1;
+		hold_drop_same(hm, va, &hm->fill[i], got, same);
 		/* the zero page is everybody's; holes stand for it */
 		for (j = i; j < i + got; j++) {
+			if (test_bit(j - i, same))
+				continue;
+			hm->first = min(hm->first, j);
+			hm->last = j;
 			if (hm->fill[j] == ZERO_PAGE(0)) {
 				put_page(hm->fill[j]);
 				hm->fill[j] = NULL;
@@ -565,10 +729,12 @@ int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, un
 		hm->next = end;
 		pager_inherit_less(&hm->inherited, va >> PAGE_SHIFT, runs[i].npages);
 		while (va < end) {
-			ret = hold_extent(hm, va, &extent, &copy);
-			if (ret)
+			ret = hold_extent(hold, hm, va, &extent, &copy);
+			if (ret < 0)
 				goto out;
 			extent = min(extent, end);
+			if (ret)
+				va = extent;
 			while (va < extent) {
 				if (va >> MITOSIS_REGION_SHIFT != hm->block) {
 					ret = hold_close_region(hold, hm);
@@ -605,6 +771,16 @@ static void hold_drop_mms(struct hold *hold)
 	}
 }
 
+static bool hold_base_released(struct hold *hold)
+{
+	struct hold_base *hb;
+
+	list_for_each_entry(hb, &hold->bases, list)
+		if (READ_ONCE(hb->hold->state) == MITOSIS_HOLD_RELEASED)
+			return true;
+	return false;
+}
+
 int hold_seal(struct hold *hold)
 {
 	struct hold_mm *hm;
@@ -613,6 +789,9 @@ int hold_seal(struct hold *hold)
 	mutex_lock(&hold->lock);
 	ret = -EBUSY;
 	if (hold->state != MITOSIS_HOLD_OPEN)
+		goto out;
+	ret = -ESTALE;
+	if (hold_base_released(hold))
 		goto out;
 	list_for_each_entry(hm, &hold->mms, list) {
 		ret = hold_close_region(hold, hm);
@@ -635,10 +814,42 @@ out:
 	return ret;
 }
 
+static bool hold_is_mapped(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return atomic_read(&page->_mapcount) >= 0 || (folio_test_large(folio) && folio_entire_mapcount(folio));
+}
+
+/* The clone that it was taken from maps its pages until it is let go of: a moment after sealing. */
+int hold_changed(struct hold *hold, u64 *npages)
+{
+	struct hold_region *region;
+	struct hold_mm *hm;
+	unsigned int i;
+	int ret = 0;
+
+	*npages = 0;
+	mutex_lock(&hold->lock);
+	if (hold->state != MITOSIS_HOLD_SEALED)
+		ret = -EBUSY;
+	list_for_each_entry(hm, &hold->mms, list) {
+		list_for_each_entry(region, &hm->regions, list) {
+			for (i = 0; i < region->npages; i++)
+				*npages += region->pages[i] != ZERO_PAGE(0) && !hold_is_mapped(region->pages[i]);
+			cond_resched();
+		}
+	}
+	mutex_unlock(&hold->lock);
+	return ret;
+}
+
 void hold_release(struct hold *hold, int error)
 {
 	struct hold_region *region, *next_region;
+	struct hold_base *base, *next_base;
 	struct hold_mm *hm, *next;
+	LIST_HEAD(bases);
 
 	mutex_lock(&hold->lock);
 	if (hold->state == MITOSIS_HOLD_RELEASED) {
@@ -657,10 +868,12 @@ void hold_release(struct hold *hold, int error)
 		}
 		hold_put_pages(hm->fill, HOLD_BLOCK_PAGES);
 		pager_inherit_free(&hm->inherited);
+		hold_same_free(hm);
 		kfree(hm->fill);
 		kfree(hm);
 	}
 	INIT_LIST_HEAD(&hold->mms);
+	list_splice_init(&hold->bases, &bases);
 	mitosis_stat_add(MITOSIS_STAT_REGIONS, -(long)hold->nregions);
 	mutex_unlock(&hold->lock);
 
@@ -675,6 +888,10 @@ void hold_release(struct hold *hold, int error)
 	mitosis_stat_add(MITOSIS_STAT_RELEASED, 1);
 	trace_mitosis_release(hold->id, error);
 	netlink_event(MITOSIS_EVENT_RELEASED, hold->id, 0, 0, error);
+	list_for_each_entry_safe(base, next_base, &bases, list) {
+		hold_unpin(base->hold);
+		kfree(base);
+	}
 	hold_put(hold);
 }
 
@@ -687,11 +904,18 @@ static struct hold *hold_first(u32 owner, bool any)
 		/* The state is read unlocked: an owner that is gone cannot seal it any more. */
 		if (READ_ONCE(hold->state) == MITOSIS_HOLD_RELEASED)
 			continue;
-		if (any || (hold->owner == owner && READ_ONCE(hold->state) == MITOSIS_HOLD_OPEN)) {
-			kref_get(&hold->kref);
-			found = hold;
-			break;
+		if (!any && hold->owner != owner)
+			continue;
+		if (!any && READ_ONCE(hold->state) != MITOSIS_HOLD_OPEN) {
+			if (!(hold->flags & MITOSIS_HOLD_F_PRECOPY))
+				continue;
+			hold->owner = 0;
+			if (hold->npinned)
+				continue;
 		}
+		kref_get(&hold->kref);
+		found = hold;
+		break;
 	}
 	mutex_unlock(&hold_lock);
 	return found;

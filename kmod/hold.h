@@ -15,6 +15,7 @@
 #include "mitosis.h"
 #include "transport.h"
 
+struct pager_block;
 struct task_struct;
 
 /* Pages of one region, all in one block of 2 MiB; holes are the zero page. */
@@ -26,12 +27,29 @@ struct hold_region {
 	struct page *pages[];
 };
 
+/* An earlier snapshot of this node, pinned: pages that are still the same are read from it. */
+struct hold_base {
+	struct list_head list;
+	struct hold *hold;
+};
+
+/* Those of one address space. Their being the very same page says that nothing has been written there since: what is held does not change. */
+struct hold_same {
+	struct list_head list;
+	struct hold *base;
+	struct hold_region *region;	/* base->lock; where the look-up of ascending addresses is; NULL: at the end */
+	struct list_head *regions;	/* of base */
+	unsigned long nblocks;
+	struct pager_block *blocks;	/* ascending; "pending" are the pages */
+};
+
 struct hold_mm {
 	struct list_head list;
 	u32 mm;				/* CRIU's pid */
 	struct mm_struct *orig, *clone;	/* NULL once sealed; clone may be NULL before */
 	struct list_head regions;	/* ascending */
 	struct list_head inherited;	/* struct pager_inherit: what the process itself misses, without what is held */
+	struct list_head same;		/* struct hold_same: what is held by earlier snapshots */
 	u64 next;			/* first address that may follow */
 	/* the region being filled */
 	u64 block;
@@ -47,7 +65,8 @@ struct hold {
 	char name[MITOSIS_NAME_LEN];
 	char addr[64];			/* for people */
 	u32 flags;
-	u32 owner;			/* netlink port that created it: while open, its close releases it */
+	u32 owner;			/* hold_lock; netlink port that created it: while open, its close releases it; 0: closed */
+	unsigned int npinned;		/* hold_lock; by holds that have it as a base */
 	kuid_t uid;			/* hold_lock; of the first address space's process, whose snapshot it is */
 	u64 npages;			/* hold_lock; charged to the user and to the machine */
 	u64 created_ns;
@@ -62,6 +81,7 @@ struct hold {
 	u64 expires_ns;			/* 0: never */
 	struct pid *root;		/* of the first address space's process; NULL unless FOLLOW */
 	struct list_head mms;
+	struct list_head bases;		/* struct hold_base, the latest first */
 	u64 nregions;
 	char transport[XPRT_NAMES_LEN];
 	struct xprt_addr where;
@@ -77,9 +97,14 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 struct hold *hold_get(u64 id);
 void hold_put(struct hold *hold);
 
+/* Before the first address space, the latest first. -EINVAL: it is not sealed, or the same. */
+int hold_add_base(struct hold *hold, struct hold *base);
 int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone);
 int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n);
+/* -ESTALE: an earlier snapshot that it shares pages with has been released meanwhile. */
 int hold_seal(struct hold *hold);
+/* How many of its pages no process has mapped any more: they have been written to since, or given up. */
+int hold_changed(struct hold *hold, u64 *npages);
 /* @lease: seconds from now, 0: none. */
 int hold_extend(struct hold *hold, u32 lease);
 /* When it returns no peer can read and the pages are free. @error goes into the event. */

@@ -276,7 +276,7 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 	if (a[MITOSIS_A_LEASE] && nla_get_u32(a[MITOSIS_A_LEASE]) > NETLINK_MAX_SECONDS)
 		return netlink_say(info, -ERANGE, "the lease is longer than a year");
 	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) &
-	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW | MITOSIS_F_INSECURE))
+	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW | MITOSIS_HOLD_F_PRECOPY | MITOSIS_F_INSECURE))
 		return netlink_say(info, -EINVAL, "unknown flags");
 	transports = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) : NULL;
 	hold = hold_create(transports, a[MITOSIS_A_ADDR] ? &addr : NULL,
@@ -307,6 +307,64 @@ err:
 		hold_release(hold, -ret);
 	hold_put(hold);
 	return ret;
+}
+
+static int netlink_hold_base(struct sk_buff *req, struct genl_info *info)
+{
+	struct hold *hold, *base;
+	int ret;
+
+	ret = netlink_need(info, MITOSIS_A_PARENT);
+	if (ret)
+		return ret;
+	hold = netlink_hold(info);
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	base = hold_get(nla_get_u64(info->attrs[MITOSIS_A_PARENT]));
+	if (base) {
+		ret = hold_add_base(hold, base);
+		hold_put(base);
+		if (ret == -EINVAL)
+			GENL_SET_ERR_MSG(info, "the earlier snapshot is not sealed");
+		else if (ret == -EBUSY)
+			GENL_SET_ERR_MSG(info, "the snapshot is of an address space already");
+	} else {
+		ret = netlink_say(info, -ENOENT, "there is no such earlier snapshot here any more");
+	}
+	hold_put(hold);
+	return ret;
+}
+
+/* A reply to @cmd that has one number. */
+static int netlink_reply_u64(struct genl_info *info, u8 cmd, int attr, u64 value)
+{
+	struct sk_buff *skb;
+	void *hdr;
+
+	skb = netlink_reply_new(info, cmd, &hdr);
+	if (!skb)
+		return -ENOMEM;
+	if (netlink_put_u64(skb, attr, value)) {
+		nlmsg_free(skb);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(skb, hdr);
+	return genlmsg_reply(skb, info);
+}
+
+static int netlink_hold_changed(struct sk_buff *req, struct genl_info *info)
+{
+	struct hold *hold = netlink_hold(info);
+	u64 npages;
+	int ret;
+
+	if (IS_ERR(hold))
+		return PTR_ERR(hold);
+	ret = hold_changed(hold, &npages);
+	hold_put(hold);
+	if (ret == -EBUSY)
+		return netlink_say(info, ret, "the snapshot is not sealed");
+	return ret ? : netlink_reply_u64(info, MITOSIS_CMD_HOLD_CHANGED, MITOSIS_A_PAGES_CHANGED, npages);
 }
 
 static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
@@ -391,6 +449,8 @@ static int netlink_hold_seal(struct sk_buff *req, struct genl_info *info)
 	ret = hold_seal(hold);
 	if (ret == -EBUSY)
 		GENL_SET_ERR_MSG(info, "the snapshot is sealed or released");
+	else if (ret == -ESTALE)
+		GENL_SET_ERR_MSG(info, "an earlier snapshot that has some of its pages has been released meanwhile: begin anew");
 	hold_put(hold);
 	return ret;
 }
@@ -955,12 +1015,25 @@ out:
 	return ret ? : skb->len;
 }
 
+/* Pages that a snapshot leaves to another one, and where that is. */
+struct netlink_source {
+	const struct pager_block *blocks;
+	unsigned long nblocks;
+	u64 id;
+	const u8 *key;
+	const char *transport, *addr;
+	const struct mitosis_dct *dct;
+	u16 port;
+	bool insecure;
+};
+
 /* One message of a dump of inherited pages, as long as it is being filled. */
 struct netlink_inherit {
 	struct netlink_dump d;
 	void *hdr;
 	struct nlattr *nest;
-	const struct pager_inherit *in;
+	u64 id;				/* of the source that it is about, and whose pages */
+	u32 mm;
 	int attr;
 };
 
@@ -974,33 +1047,33 @@ static void netlink_inherit_end(struct netlink_inherit *n)
 	n->nest = NULL;
 }
 
-static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in, int attr)
+static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm *hm, const struct netlink_source *from, int attr)
 {
-	const struct link *link = in->link;
 	struct sk_buff *skb = n->d.skb;
 
 	netlink_inherit_end(n);
 	n->hdr = netlink_dump_put(&n->d, MITOSIS_CMD_INHERIT_GET);
 	if (!n->hdr)
 		return -EMSGSIZE;
-	n->in = in;
+	n->id = from->id;
+	n->mm = hm->mm;
 	n->attr = attr;
-	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) || netlink_put_u64(skb, MITOSIS_A_PARENT, link->id) ||
-	    nla_put(skb, MITOSIS_A_KEY, sizeof(link->key), link->key) ||
-	    nla_put_string(skb, MITOSIS_A_TRANSPORT, link->transport) ||
-	    nla_put_u32(skb, MITOSIS_A_FLAGS, link->insecure ? MITOSIS_F_INSECURE : 0) ||
-	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, link->peer_text) ||
-	    netlink_put_where(skb, &link->peer.dct, xprt_port(&link->peer)))
+	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) || netlink_put_u64(skb, MITOSIS_A_PARENT, from->id) ||
+	    nla_put(skb, MITOSIS_A_KEY, MITOSIS_KEY_LEN, from->key) ||
+	    nla_put_string(skb, MITOSIS_A_TRANSPORT, from->transport) ||
+	    nla_put_u32(skb, MITOSIS_A_FLAGS, from->insecure ? MITOSIS_F_INSECURE : 0) ||
+	    nla_put_string(skb, MITOSIS_A_PEER_ADDR, from->addr) ||
+	    netlink_put_where(skb, from->dct, from->port))
 		return -EMSGSIZE;
 	n->nest = nla_reserve(skb, attr, 0);
 	return n->nest ? 0 : -EMSGSIZE;
 }
 
 /* -EMSGSIZE: the message is full. */
-static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in, int attr,
+static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *hm, const struct netlink_source *from, int attr,
 			       const void *data, int len)
 {
-	if ((!n->hdr || n->in != in || n->attr != attr) && netlink_inherit_begin(n, hm, in, attr))
+	if ((!n->hdr || n->id != from->id || n->mm != hm->mm || n->attr != attr) && netlink_inherit_begin(n, hm, from, attr))
 		return -EMSGSIZE;
 	if (nla_append(n->d.skb, len, data))
 		return -EMSGSIZE;
@@ -1011,7 +1084,7 @@ static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *
 /* Where a dump goes on: args of its callback. A process of terabytes has many messages. */
 enum { INHERIT_SOURCE, INHERIT_RUNS, INHERIT_BLOCK, INHERIT_BIT };
 
-static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in)
+static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *hm, const struct netlink_source *in)
 {
 	long *at = n->d.cb->args;
 	unsigned long from, to;
@@ -1055,11 +1128,35 @@ static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *
 	return 0;
 }
 
+static int netlink_inherit_link(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in)
+{
+	const struct link *link = in->link;
+	struct netlink_source from = {
+		.blocks = in->blocks, .nblocks = in->nblocks, .id = link->id, .key = link->key, .transport = link->transport,
+		.addr = link->peer_text, .dct = &link->peer.dct, .port = xprt_port(&link->peer), .insecure = link->insecure,
+	};
+
+	return netlink_inherit_one(n, hm, &from);
+}
+
+static int netlink_inherit_hold(struct netlink_inherit *n, const struct hold_mm *hm, const struct hold_same *hs)
+{
+	const struct hold *base = hs->base;
+	struct netlink_source from = {
+		.blocks = hs->blocks, .nblocks = hs->nblocks, .id = base->id, .key = base->key, .transport = base->transport,
+		.addr = base->addr, .dct = &base->where.dct, .port = xprt_port(&base->where),
+		.insecure = base->flags & MITOSIS_F_INSECURE && xprt_is_in_clear(base->transport, true),
+	};
+
+	return netlink_inherit_one(n, hm, &from);
+}
+
 static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct netlink_inherit n = { .d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) } };
 	struct hold *hold = hold_get(n.d.snapshot);
 	struct pager_inherit *in;
+	struct hold_same *hs;
 	struct hold_mm *hm;
 	int ret = 0;
 
@@ -1068,10 +1165,14 @@ static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 	mutex_lock(&hold->lock);
 	if (hold->state != MITOSIS_HOLD_SEALED)
 		ret = -EBUSY;
-	list_for_each_entry(hm, &hold->mms, list)
+	list_for_each_entry(hm, &hold->mms, list) {
 		list_for_each_entry(in, &hm->inherited, list)
 			if (!ret && n.d.seen++ == cb->args[INHERIT_SOURCE])
-				ret = netlink_inherit_one(&n, hm, in);
+				ret = netlink_inherit_link(&n, hm, in);
+		list_for_each_entry(hs, &hm->same, list)
+			if (!ret && n.d.seen++ == cb->args[INHERIT_SOURCE])
+				ret = netlink_inherit_hold(&n, hm, hs);
+	}
 	netlink_inherit_end(&n);
 	mutex_unlock(&hold->lock);
 	hold_put(hold);
@@ -1141,6 +1242,8 @@ static const struct genl_ops netlink_ops[] = {
 	NETLINK_DO(MITOSIS_CMD_SELFTEST, netlink_selftest),
 	NETLINK_DO(MITOSIS_CMD_XPRT_TEST, netlink_xprt_test),
 	NETLINK_DO(MITOSIS_CMD_HOLD_CREATE, netlink_hold_create),
+	NETLINK_DO(MITOSIS_CMD_HOLD_BASE, netlink_hold_base),
+	NETLINK_DO(MITOSIS_CMD_HOLD_CHANGED, netlink_hold_changed),
 	NETLINK_DO(MITOSIS_CMD_HOLD_MM, netlink_hold_mm),
 	NETLINK_DO(MITOSIS_CMD_HOLD_PAGES, netlink_hold_pages),
 	NETLINK_DO(MITOSIS_CMD_HOLD_SEAL, netlink_hold_seal),

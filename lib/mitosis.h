@@ -154,6 +154,10 @@ MITOSIS_API int mitosis_transport_test(struct mitosis *ctl, const char *transpor
 MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr, const char *name,
 				    uint32_t lease, uint32_t flags, uint64_t *snapshot,
 				    uint8_t key[MITOSIS_KEY_LEN], struct mitosis_where *where);
+/* Pages that base, an earlier snapshot of this machine, has as well are left to it; the latest first, before any address space. */
+MITOSIS_API int mitosis_hold_base(struct mitosis *ctl, uint64_t snapshot, uint64_t base);
+/* How many of a sealed snapshot's pages its processes have written to since, or given up. */
+MITOSIS_API int mitosis_hold_changed(struct mitosis *ctl, uint64_t snapshot, uint64_t *pages);
 /* clone may be NULL. */
 MITOSIS_API int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				const struct mitosis_proc *proc, const struct mitosis_proc *clone);

@@ -511,6 +511,39 @@ int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char 
 	return 0;
 }
 
+int mitosis_hold_base(struct mitosis *ctl, uint64_t snapshot, uint64_t base)
+{
+	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_BASE, NLM_F_ACK, 0);
+	char what[128];
+
+	snprintf(what, sizeof(what), "snapshot %016llx after snapshot %016llx", (unsigned long long)snapshot,
+		 (unsigned long long)base);
+	if (!msg)
+		return NETLINK_NO_MEMORY(ctl, what);
+	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) || nla_put_u64(msg, MITOSIS_A_PARENT, base))
+		return netlink_too_small(ctl, msg, what);
+	return netlink_call(ctl, msg, what, NULL, NULL);
+}
+
+static int netlink_reply_changed(struct nlattr **a, void *arg)
+{
+	*(uint64_t *)arg = attr_u64(a, MITOSIS_A_PAGES_CHANGED);
+	return 0;
+}
+
+int mitosis_hold_changed(struct mitosis *ctl, uint64_t snapshot, uint64_t *pages)
+{
+	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_CHANGED, NLM_F_ACK, 0);
+	char what[128];
+
+	snprintf(what, sizeof(what), "snapshot %016llx", (unsigned long long)snapshot);
+	if (!msg)
+		return NETLINK_NO_MEMORY(ctl, what);
+	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot))
+		return netlink_too_small(ctl, msg, what);
+	return netlink_call(ctl, msg, what, netlink_reply_changed, pages);
+}
+
 int mitosis_hold_mm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 		    const struct mitosis_proc *proc, const struct mitosis_proc *clone)
 {

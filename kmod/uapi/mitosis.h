@@ -30,17 +30,21 @@
  *		may then exit. Without a clone the process's own pages are copied. Pages that the process itself still misses are
  *		inherited: whoever restores the snapshot reads them from where this process would. EXDEV: it has moved some.
  *		The snapshot is the user's whose process, by its real uid, is named first.
+ * HOLD_BASE	SNAPSHOT, PARENT (repeat, the latest first; before HOLD_MM)
+ *		PARENT is an earlier snapshot of this node, sealed. Pages that are the very same in it are not held again: whoever restores
+ *		SNAPSHOT reads them from PARENT, as INHERIT_GET says, which stays at least as long. EINVAL: it is not sealed.
+ * HOLD_CHANGED	SNAPSHOT -> PAGES_CHANGED, of PAGES_HELD. For a sealed one.
  * HOLD_PAGES	SNAPSHOT, MM, RUNS (ascending, not overlapping; at most MITOSIS_MAX_ARRAY a call; repeat)
  *		Takes the pages. EFAULT: a page can not be had. ENOSPC, EDQUOT: all snapshots, or those of its user, would
  *		hold more than the module's parameters max_held_mb or max_held_user_mb. The snapshot is useless then and
  *		should be released.
  * HOLD_SEAL	SNAPSHOT
- *		Registers the last region, drops the address spaces, and lets peers in.
+ *		Registers the last region, drops the address spaces, and lets peers in. ESTALE: a snapshot of HOLD_BASE has been released.
  * HOLD_EXTEND	SNAPSHOT [, LEASE]: the lease begins anew, LEASE seconds from now; without one there is none any more. ENOENT:
  *		no such snapshot, or it is going away.
  * REGION_GET	(dump) SNAPSHOT -> MM, REGIONS, several messages
  * INHERIT_GET	(dump) SNAPSHOT -> MM, PARENT, KEY, TRANSPORT, PEER_ADDR, PORT, DCT with dct, FLAGS (MITOSIS_F_INSECURE), and either REGIONS or RUNS, several messages. The snapshot keeps
- *		this node's links to its parents open.
+ *		this node's links to its parents open. PEER_ADDR of an earlier snapshot of this node over tcp is "any" when it is offered at every address.
  * HOLD_GET	(dump) [SNAPSHOT] -> all of a snapshot's attributes but its key
  * RELEASE	SNAPSHOT, or FLAGS with MITOSIS_RELEASE_ALL: revokes the regions, disconnects peers, frees the
  *		pages. Synchronous: afterwards no peer can read. ENOENT: no such snapshot.
@@ -132,6 +136,8 @@ enum mitosis_cmd {
 	MITOSIS_CMD_INHERIT_GET,
 	MITOSIS_CMD_RECORD_GET,
 	MITOSIS_CMD_XPRT_TEST,
+	MITOSIS_CMD_HOLD_BASE,
+	MITOSIS_CMD_HOLD_CHANGED,
 	__MITOSIS_CMD_MAX,
 };
 #define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
@@ -191,6 +197,7 @@ enum mitosis_attr {
 	MITOSIS_A_DCT,			/* struct mitosis_dct, where transport dct finds the source */
 	MITOSIS_A_NS,			/* u64 */
 	MITOSIS_A_WHY,			/* string, a sentence without its end */
+	MITOSIS_A_PAGES_CHANGED,	/* u64, of PAGES_HELD: those that no process has mapped any more; about, with huge pages */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
@@ -240,6 +247,11 @@ struct mitosis_keep {
  * has been gone for less than MITOSIS_GIVE_UP_DEFAULT seconds. Looked at once a second from HOLD_SEAL on.
  */
 #define MITOSIS_HOLD_F_FOLLOW	(1U << 1)
+/*
+ * Of processes that run on while their pages are taken: HOLD_PAGES takes what their clones have, and leaves out the rest. Released when the socket
+ * of who created it is closed and no snapshot has it as a base any more.
+ */
+#define MITOSIS_HOLD_F_PRECOPY	(1U << 2)
 /* MITOSIS_A_FLAGS of ATTACH_ARM */
 #define MITOSIS_ATTACH_F_CACHE	(1U << 0)	/* pages that it reads are kept for others of the same snapshot */
 #define MITOSIS_ATTACH_F_DRAIN	(1U << 1)	/* bring in all of it, whatever others do; its forks are drained, too */
