@@ -47,6 +47,7 @@ static const struct metric {
 	[MITOSIS_STAT_CACHE_UNMAPPED] = { COUNTER, "Kept pages taken from children because memory was short" },
 	[MITOSIS_STAT_FAULTS_WAITED] = { COUNTER, "Faults that waited for their page" },
 	[MITOSIS_STAT_PAGES_AHEAD] = { COUNTER, "Pages read before they were touched, not by a drain" },
+	[MITOSIS_STAT_PAGES_FILLED] = { COUNTER, "Pages read before there was a process for them" },
 };
 
 _Static_assert(sizeof(metrics) / sizeof(metrics[0]) == __MITOSIS_STAT_MAX, "every counter has a metric");

@@ -91,6 +91,7 @@ static int list_attach(const struct mitosis_attach_info *a, void *arg)
 	add_u64(o, "dead", a->pages_dead);
 	add_u64(o, "unreadable", a->pages_unreadable);
 	add_u64(o, "ahead", a->pages_ahead);
+	add_u64(o, "precopied", a->pages_filled);
 	add_u64(o, "drain_ms", a->drain_ns / 1000000);
 	add_u64(o, "busy_ms", a->busy_ns / 1000000);
 	add_latency(o, a->latency);

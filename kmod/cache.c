@@ -8,8 +8,11 @@
 #include <linux/swap.h>
 
 #include "cache.h"
+#include "mitosis.h"
 
 #define CACHE_PG_BITS 40		/* of an original page index: more than any user address has */
+#define CACHE_REGION (1UL << (BITS_PER_LONG - 1))	/* an index by region */
+#define CACHE_REGION_BITS (MITOSIS_REGION_SHIFT - PAGE_SHIFT)
 #define CACHE_MAGIC 0x6d69746f
 
 static LIST_HEAD(cache_list);
@@ -22,12 +25,18 @@ static const struct address_space_operations cache_aops = {
 
 static bool cache_takes(u32 mm, u64 pg)
 {
-	return !(pg >> CACHE_PG_BITS) && !(mm >> (BITS_PER_LONG - CACHE_PG_BITS));
+	return !(pg >> CACHE_PG_BITS) && !(mm >> (BITS_PER_LONG - 1 - CACHE_PG_BITS));
 }
 
 static pgoff_t cache_index(u32 mm, u64 pg)
 {
 	return (pgoff_t)mm << CACHE_PG_BITS | pg;
+}
+
+/* A region lies within one block. */
+static pgoff_t cache_region_index(u32 rkey, u64 pg)
+{
+	return CACHE_REGION | (pgoff_t)rkey << CACHE_REGION_BITS | (pg & ((1U << CACHE_REGION_BITS) - 1));
 }
 
 int cache_create(struct cache *c)
@@ -63,13 +72,10 @@ void cache_destroy(struct cache *c)
 	iput(c->inode);
 }
 
-struct page *cache_get(struct cache *c, u32 mm, u64 pg)
+static struct page *cache_get_at(struct cache *c, pgoff_t index)
 {
-	struct page *page;
+	struct page *page = find_get_page(c->inode->i_mapping, index);
 
-	if (!cache_takes(mm, pg))
-		return NULL;
-	page = find_get_page(c->inode->i_mapping, cache_index(mm, pg));
 	if (!page)
 		return NULL;
 	/* when this node's memory has failed the source still has the page */
@@ -77,37 +83,75 @@ struct page *cache_get(struct cache *c, u32 mm, u64 pg)
 		put_page(page);
 		return NULL;
 	}
-	mark_page_accessed(page);
 	return page;
 }
 
-bool cache_has(struct cache *c, u32 mm, u64 pg)
+struct page *cache_get(struct cache *c, u32 mm, u64 pg)
 {
-	void *entry;
+	struct page *page = cache_takes(mm, pg) ? cache_get_at(c, cache_index(mm, pg)) : NULL;
 
-	if (!cache_takes(mm, pg))
-		return false;
-	entry = xa_load(&c->inode->i_mapping->i_pages, cache_index(mm, pg));
+	if (page)
+		mark_page_accessed(page);
+	return page;
+}
+
+struct page *cache_get_region(struct cache *c, u32 rkey, u64 pg)
+{
+	return cache_get_at(c, cache_region_index(rkey, pg));
+}
+
+static bool cache_has_at(struct cache *c, pgoff_t index)
+{
+	void *entry = xa_load(&c->inode->i_mapping->i_pages, index);
+
 	/* a value is a note of the kernel's about a page that it has taken away */
 	return entry && !xa_is_value(entry);
 }
 
-int cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
+bool cache_has(struct cache *c, u32 mm, u64 pg)
 {
-	struct folio *folio = page_folio(page);
-	int ret;
+	return cache_takes(mm, pg) && cache_has_at(c, cache_index(mm, pg));
+}
 
-	if (folio->mapping)
-		return 0;
-	if (!cache_takes(mm, pg))
-		return -EINVAL;
+bool cache_has_region(struct cache *c, u32 rkey, u64 pg)
+{
+	return cache_has_at(c, cache_region_index(rkey, pg));
+}
+
+static int cache_add_at(struct cache *c, pgoff_t index, struct folio *folio)
+{
 	/* who has reached the limit of its cgroup is not killed for the sake of others' faults */
-	ret = filemap_add_folio(c->inode->i_mapping, folio, cache_index(mm, pg), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	int ret = filemap_add_folio(c->inode->i_mapping, folio, index, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+
 	if (ret)
 		return ret;
 	folio_mark_uptodate(folio);
 	folio_unlock(folio);
 	return 0;
+}
+
+int cache_add(struct cache *c, u32 mm, u64 pg, struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (folio->mapping)
+		return 0;
+	if (!cache_takes(mm, pg))
+		return -EINVAL;
+	return cache_add_at(c, cache_index(mm, pg), folio);
+}
+
+int cache_add_region(struct cache *c, u32 rkey, u64 pg, struct page *page)
+{
+	WRITE_ONCE(c->filled, true);
+	return cache_add_at(c, cache_region_index(rkey, pg), page_folio(page));
+}
+
+void cache_drop_region(struct cache *c, u32 rkey, u64 pg, unsigned int n)
+{
+	pgoff_t index = cache_region_index(rkey, pg);
+
+	invalidate_mapping_pages(c->inode->i_mapping, index, index + n - 1);
 }
 
 bool cache_keeps(struct cache *c, struct page *page)

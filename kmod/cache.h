@@ -6,6 +6,9 @@
  * They are the page cache of an inode that has no name. So the kernel charges a page to the memory cgroup of who needed it first, as
  * with a file, and takes back, of that cgroup or of the machine, what nobody has mapped. Children map them read-only without
  * being in the inode's list of mappings: what is mapped is not found there and stays, and the inode must outlive all children.
+ *
+ * Pages may also have come before there is any process that they are for (fill.c): these are found by the key of their region, which with the
+ * page's address is all that a READ is told.
  */
 #ifndef MITOSIS_CACHE_H
 #define MITOSIS_CACHE_H
@@ -20,6 +23,7 @@ struct page;
 struct cache {
 	struct list_head list;		/* cache_lock */
 	struct inode *inode;
+	bool filled;			/* has had pages by region */
 	spinlock_t lock;		/* reads; softirq */
 	struct list_head reads;		/* struct pager_read: on their way for any child */
 };
@@ -36,6 +40,12 @@ struct page *cache_get(struct cache *c, u32 mm, u64 pg);
 bool cache_has(struct cache *c, u32 mm, u64 pg);
 /* Keeps @page, unless there is one already (-EEXIST), or no memory (-ENOMEM). Nobody else adds it meanwhile. Sleeps. */
 int cache_add(struct cache *c, u32 mm, u64 pg, struct page *page);
+/* The same by region: what a READ of page @pg with key @rkey gives. */
+struct page *cache_get_region(struct cache *c, u32 rkey, u64 pg);
+bool cache_has_region(struct cache *c, u32 rkey, u64 pg);
+int cache_add_region(struct cache *c, u32 rkey, u64 pg, struct page *page);
+/* Lets go of [pg, pg + n), of one region, unless somebody uses them. They can be read again. */
+void cache_drop_region(struct cache *c, u32 rkey, u64 pg, unsigned int n);
 /* Whether the cache keeps @page, which the caller has a reference on. */
 bool cache_keeps(struct cache *c, struct page *page);
 /* Of all caches. */

@@ -157,10 +157,14 @@ static int drain_land(struct drain *d)
 	pager_ensure_room(at, pr->n);
 	ret = drain_install(at, pr, pr->addr);
 	if (ret > 0) {
+		if (pr->filled)
+			atomic_long_add(ret, &at->nfilled);
 		atomic_long_add(ret, &at->ndrain);
 		mitosis_stat_add(MITOSIS_STAT_PAGES_DRAIN, ret);
 		ret = 0;
 	}
+	pager_read_used(pr);
+	return ret;
 out:
 	pager_read_put(pr);
 	return ret;

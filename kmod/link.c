@@ -351,7 +351,7 @@ static void link_drop_unwanted(struct link *link)
 	spin_unlock_irq(&link->lock);
 	/* asked without the lock, which nests inside those that the answer takes */
 	list_for_each_entry_safe(lr, next, &reads, rd.list)
-		if (!pager_read_wanted(lr))
+		if (!lr->wanted(lr))
 			list_move_tail(&lr->rd.list, &unwanted);
 	spin_lock_irq(&link->lock);
 	gone = link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE;
@@ -731,8 +731,7 @@ static void *link_grow(void *old, size_t size, unsigned long n, unsigned int add
 	return mem;
 }
 
-/* Whether @runs are good, and go behind the @nold that are there. */
-static int link_check_runs(const struct mitosis_run *old, unsigned long nold, const struct mitosis_run *runs, unsigned int nruns)
+int link_check_runs(const struct mitosis_run *old, unsigned long nold, const struct mitosis_run *runs, unsigned int nruns)
 {
 	u64 next = nold ? old[nold - 1].start + (old[nold - 1].npages << PAGE_SHIFT) : 0;
 	unsigned int i;
@@ -749,13 +748,11 @@ static int link_check_runs(const struct mitosis_run *old, unsigned long nold, co
 	return 0;
 }
 
-static int link_check_regions(const struct link_mm *lm, const struct mitosis_region *regions, unsigned int nregions)
+int link_check_regions(const struct mitosis_region *old, unsigned long nold, const struct mitosis_region *regions, unsigned int nregions)
 {
-	u64 next = 0;
+	u64 next = nold ? (old[nold - 1].start >> MITOSIS_REGION_SHIFT) + 1 : 0;
 	unsigned int i;
 
-	if (lm->nregions)
-		next = (lm->regions[lm->nregions - 1].start >> MITOSIS_REGION_SHIFT) + 1;
 	for (i = 0; i < nregions; i++) {
 		u64 block = regions[i].start >> MITOSIS_REGION_SHIFT;
 
@@ -793,7 +790,7 @@ int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mito
 	}
 found:
 	ret = link_check_runs(lm->runs, lm->nruns, runs, nruns) ? : link_check_runs(lm->record, lm->nrecord, record, nrecord) ? :
-	      link_check_regions(lm, regions, nregions);
+	      link_check_regions(lm->regions, lm->nregions, regions, nregions);
 	if (ret)
 		goto out;
 	ret = -ENOMEM;

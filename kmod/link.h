@@ -40,6 +40,8 @@ struct link_read {
 	 * -ENOLINK given up.
 	 */
 	void (*done)(struct link_read *lr, int err);
+	/* Whether anybody still waits for it, while it waits for the link to come back. Any context. */
+	bool (*wanted)(struct link_read *lr);
 };
 
 /*
@@ -126,6 +128,9 @@ int link_close(struct link *link, u32 owner);
 int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
 	     const struct mitosis_region *regions, unsigned int nregions,
 	     const struct mitosis_run *record, unsigned int nrecord);
+/* Whether what is said of memory is good, and goes behind the @nold that are there. */
+int link_check_runs(const struct mitosis_run *old, unsigned long nold, const struct mitosis_run *runs, unsigned int nruns);
+int link_check_regions(const struct mitosis_region *old, unsigned long nold, const struct mitosis_region *regions, unsigned int nregions);
 /*
  * Takes what was collected, the link's own snapshot first; false: nothing. The caller frees it and then calls link_armed() with
  * the outcome.

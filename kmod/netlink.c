@@ -13,6 +13,7 @@
 
 #include "cache.h"
 #include "compat.h"
+#include "fill.h"
 #include "hold.h"
 #include "hooks.h"
 #include "link.h"
@@ -632,6 +633,36 @@ static int netlink_link_close(struct sk_buff *req, struct genl_info *info)
 	return ret;
 }
 
+static int netlink_link_fill(struct sk_buff *req, struct genl_info *info)
+{
+	const void *runs, *regions;
+	int ret, nruns, nregions;
+	struct link *link;
+	u64 npages;
+
+	ret = netlink_need(info, MITOSIS_A_MM);
+	if (ret)
+		return ret;
+	nruns = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
+	if (nruns < 0)
+		return nruns;
+	nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &regions);
+	if (nregions < 0)
+		return nregions;
+	if (link_check_runs(NULL, 0, runs, nruns) || link_check_regions(NULL, 0, regions, nregions))
+		return netlink_say(info, -EINVAL, "runs or regions are not ascending whole pages of user address space");
+	link = netlink_link(info);
+	if (IS_ERR(link))
+		return PTR_ERR(link);
+	ret = fill(link, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, nruns, regions, nregions, &npages);
+	link_put(link);
+	if (ret == -ENOLINK)
+		return netlink_say(info, ret, "the link to the source is lost for good, see dmesg");
+	if (ret == -EINVAL)
+		return netlink_say(info, ret, "a page of the runs is in no region");
+	return ret ? : netlink_reply_u64(info, MITOSIS_CMD_LINK_FILL, MITOSIS_A_PAGES_FILLED, npages);
+}
+
 static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 {
 	const void *runs, *regions, *record;
@@ -892,6 +923,7 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_DEAD, atomic_long_read(&at->ndead)) ||
 	    netlink_put_u64(skb, MITOSIS_A_BUSY_NS, READ_ONCE(at->busy_ns)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_AHEAD, atomic_long_read(&at->nahead)) ||
+	    netlink_put_u64(skb, MITOSIS_A_PAGES_FILLED, atomic_long_read(&at->nfilled)) ||
 	    netlink_put_latency(skb, &at->latency) ||
 	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, (drained ? : now) - drain))) {
 		genlmsg_cancel(skb, hdr);
@@ -1255,6 +1287,7 @@ static const struct genl_ops netlink_ops[] = {
 	NETLINK_DO(MITOSIS_CMD_LINK_OPEN, netlink_link_open),
 	NETLINK_DO(MITOSIS_CMD_LINK_DRAIN, netlink_link_drain),
 	NETLINK_DO(MITOSIS_CMD_LINK_CLOSE, netlink_link_close),
+	NETLINK_DO(MITOSIS_CMD_LINK_FILL, netlink_link_fill),
 	NETLINK_DUMP(MITOSIS_CMD_LINK_GET, netlink_link_get),
 	NETLINK_DO(MITOSIS_CMD_ATTACH_ADD, netlink_attach_add),
 	NETLINK_DO(MITOSIS_CMD_ATTACH_ARM, netlink_attach_arm),

@@ -613,7 +613,8 @@ static void pager_read_done(struct link_read *lr, int err)
 	pager_read_put(pr);
 }
 
-bool pager_read_wanted(struct link_read *lr)
+/* Whether a process still has the memory that a read is for. */
+static bool pager_read_wanted(struct link_read *lr)
 {
 	struct pager_read *pr = container_of(lr, struct pager_read, lr);
 
@@ -649,6 +650,22 @@ void pager_read_put(struct pager_read *pr)
 		put_page(pr->page + i);
 	kfree(pr);
 	attach_put(at);
+}
+
+void pager_read_used(struct pager_read *pr)
+{
+	struct link *link = pr->filled ? pr->lr.link : NULL;
+	unsigned int n = pr->n;
+	u32 rkey = pr->lr.rd.rkey;
+	u64 pg = pr->pg;
+
+	if (link)
+		link_ref(link);
+	pager_read_put(pr);
+	if (!link)
+		return;
+	cache_drop_region(&link->cache, rkey, pg, n);
+	link_put(link);
 }
 
 int pager_read_keep(struct attach *at, struct pager_read *pr, bool last)
@@ -739,6 +756,65 @@ static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned 
 	return pr;
 }
 
+/* As above, of up to @n pages that a fill has brought here before there was the process, if they are in one piece. */
+static struct pager_read *pager_read_filled(struct attach *at, const struct pager_block *b, u64 pg, unsigned int n, unsigned long addr)
+{
+	struct link *link = at->links[b->src].link;
+	struct page *page, *next = NULL;
+	struct pager_read *pr;
+	unsigned int i;
+
+	page = cache_get_region(&link->cache, b->rkey, pg);
+	if (!page)
+		return NULL;
+	pr = kzalloc(sizeof(*pr), GFP_KERNEL);
+	if (!pr) {
+		put_page(page);
+		return ERR_PTR(-ENOMEM);
+	}
+	for (i = 1; i < n; i++) {
+		next = cache_get_region(&link->cache, b->rkey, pg + i);
+		if (next != page + i)
+			break;
+		next = NULL;
+	}
+	if (next)
+		put_page(next);
+	pager_read_init(pr, at, pg, i, addr);
+	pr->page = page;
+	pr->kept = true;
+	pr->filled = true;
+	pr->lr.link = link;
+	pr->lr.rd.rkey = b->rkey;
+	mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, i);
+	complete_all(&pr->arrived);
+	return pr;
+}
+
+/* What is here of pages that are to be read; else NULL, and @n is how many are before the next one that is. */
+static struct pager_read *pager_read_here(struct attach *at, const struct pager_block *b, u64 pg, unsigned int *n, unsigned long addr)
+{
+	struct cache *filled = &at->links[b->src].link->cache;
+	struct pager_read *pr;
+	unsigned int i;
+
+	if (at->cache) {
+		pr = pager_read_cached(at, pg, addr);
+		if (pr)
+			return pr;
+		for (i = 1; i < *n; i++)
+			if (cache_has(&at->link->cache, at->mm_id, pg + i))
+				*n = i;
+	}
+	if (!READ_ONCE(filled->filled))
+		return NULL;
+	pr = pager_read_filled(at, b, pg, *n, addr);
+	for (i = 1; !pr && i < *n; i++)
+		if (cache_has_region(filled, b->rkey, pg + i))
+			*n = i;
+	return pr;
+}
+
 unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n)
 {
 	struct pager_block *b = pager_find_block(at, pg);
@@ -759,14 +835,9 @@ struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n,
 
 	if (!b)
 		return ERR_PTR(-EAGAIN);
-	if (at->cache) {
-		pr = pager_read_cached(at, pg, addr);
-		if (pr)
-			return pr;
-		for (i = 1; i < n; i++)
-			if (cache_has(&at->link->cache, at->mm_id, pg + i))
-				n = i;
-	}
+	pr = pager_read_here(at, b, pg, &n, addr);
+	if (pr)
+		return pr;
 	other = pager_read_enter(at, pg, b, NULL);
 	if (other)
 		return other;
@@ -794,6 +865,7 @@ struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n,
 	pager_read_init(pr, at, pg, n, addr);
 	refcount_inc(&pr->ref);		/* the read's */
 	pr->lr.done = pager_read_done;
+	pr->lr.wanted = pager_read_wanted;
 	pr->lr.link = at->links[b->src].link;
 	pr->lr.mm = at->mm_id;
 	pr->lr.rd.raddr = pg << PAGE_SHIFT;
@@ -1063,8 +1135,10 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 				ret = pager_map_shared(at, vma, addr, page);
 			} else {
 				ret = pager_install_page(at, vma, addr, page);
-				if (ret > 0)
+				if (ret > 0) {
 					atomic_long_inc(&at->nfault);
+					atomic_long_add(pr->filled, &at->nfilled);
+				}
 				prefetch_install(at, vma, addr, pr, pg);
 			}
 		}
@@ -1737,8 +1811,10 @@ static int pager_eager(struct attach *at, u64 pg, u64 end)
 				if (!ret)
 					pager_settle(at, pg + i);
 			}
-			if (!ret)
+			if (!ret) {
 				atomic_long_inc(&at->neager);
+				atomic_long_add(pr->filled, &at->nfilled);
+			}
 		}
 		pager_read_put(pr);
 		if (ret)

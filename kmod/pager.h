@@ -99,6 +99,7 @@ struct attach {
 	u64 ntotal;
 	atomic_long_t nfault, nshared, ndrain, neager, ndead;
 	atomic_long_t nahead;		/* read by its prefetch before they were touched */
+	atomic_long_t nfilled;		/* installed from what a fill has brought here before */
 	struct latency latency;
 
 	u64 hint;			/* original page index of the latest fault: the drain goes on there */
@@ -130,6 +131,7 @@ struct pager_read {
 	unsigned int n;
 	struct page *page;
 	int err;
+	bool filled;			/* has been here, of the source's link's cache */
 	struct completion arrived;
 	struct mutex keeping;
 	bool kept;			/* keeping; the cache has had its chance */
@@ -165,8 +167,6 @@ int pager_visit(int (*fn)(struct attach *at, void *arg), void *arg);
 unsigned int pager_nunreadable(struct attach *at);
 /* Its process's pid, 0 when there is none any more. */
 u32 pager_pid(struct attach *at);
-/* Whether a process still has the memory that a read is for. Any context. */
-bool pager_read_wanted(struct link_read *lr);
 
 void attach_put(struct attach *at);
 
@@ -209,6 +209,8 @@ unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
 /* -EREMOTEIO: the source cannot read it. -EAGAIN: it is not pending any more. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
 void pager_read_put(struct pager_read *pr);
+/* As above, of one whose pages have been installed: nobody else is expected to want them. */
+void pager_read_used(struct pager_read *pr);
 /*
  * What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some are not kept, and can be tried again
  * unless this was the last time, after which they may be installed. Sleeps.

@@ -92,6 +92,7 @@ struct mitosis_attach_info {
 	uint64_t drain_ns;
 	uint64_t busy_ns;
 	uint64_t pages_ahead;
+	uint64_t pages_filled;		/* had from what mitosis_link_fill() has read */
 	uint64_t latency[MITOSIS_LATENCY_MAX];	/* MITOSIS_A_LATENCY */
 };
 
@@ -201,6 +202,12 @@ MITOSIS_API int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot,
 				  const char *addr, uint32_t give_up);
 MITOSIS_API int mitosis_link_drain(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
+/*
+ * Reads pages here before there is a process for them; at most MITOSIS_MAX_ARRAY runs and regions, in which they are. pages: of them, what is
+ * here now and was not before. -EAGAIN: nothing has come for two seconds; what has come before that is kept.
+ */
+MITOSIS_API int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, const struct mitosis_run *runs, size_t nruns,
+				  const struct mitosis_region *regions, size_t nregions, uint64_t *pages);
 /*
  * Any number of runs and regions; either may be NULL with 0. parent: 0, or the snapshot that these pages are inherited from, to which
  * there must be a link.

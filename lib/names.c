@@ -50,6 +50,7 @@ static const char *const stat_names[] = {
 	[MITOSIS_STAT_CACHE_UNMAPPED]	= "cache_unmapped",
 	[MITOSIS_STAT_FAULTS_WAITED]	= "faults_waited",
 	[MITOSIS_STAT_PAGES_AHEAD]	= "pages_ahead",
+	[MITOSIS_STAT_PAGES_FILLED]	= "pages_filled",
 };
 
 static const char *const event_names[] = {

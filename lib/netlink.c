@@ -701,6 +701,31 @@ int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot)
 	return netlink_simple(ctl, MITOSIS_CMD_LINK_CLOSE, snapshot, "link to snapshot");
 }
 
+static int netlink_reply_filled(struct nlattr **a, void *arg)
+{
+	*(uint64_t *)arg = attr_u64(a, MITOSIS_A_PAGES_FILLED);
+	return 0;
+}
+
+int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, const struct mitosis_run *runs, size_t nruns,
+		      const struct mitosis_region *regions, size_t nregions, uint64_t *pages)
+{
+	struct nl_msg *msg;
+	char what[128];
+
+	snprintf(what, sizeof(what), "pages of process %u of snapshot %016llx", mm, (unsigned long long)snapshot);
+	if (nruns > MITOSIS_MAX_ARRAY || nregions > MITOSIS_MAX_ARRAY)
+		return netlink_fail(ctl, -E2BIG, "%s: more than %d runs or regions", what, MITOSIS_MAX_ARRAY);
+	msg = netlink_request(ctl, MITOSIS_CMD_LINK_FILL, NLM_F_ACK, nruns * sizeof(*runs) + nregions * sizeof(*regions));
+	if (!msg)
+		return NETLINK_NO_MEMORY(ctl, what);
+	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) || nla_put_u32(msg, MITOSIS_A_MM, mm) ||
+	    nla_put(msg, MITOSIS_A_RUNS, nruns * sizeof(*runs), runs) ||
+	    nla_put(msg, MITOSIS_A_REGIONS, nregions * sizeof(*regions), regions))
+		return netlink_too_small(ctl, msg, what);
+	return netlink_call(ctl, msg, what, netlink_reply_filled, pages);
+}
+
 /* What a dump calls for each message. */
 struct dump {
 	union {
@@ -868,6 +893,7 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 		.busy_ns = attr_u64(a, MITOSIS_A_BUSY_NS),
 		.flags = attr_u32(a, MITOSIS_A_FLAGS),
 		.pages_ahead = attr_u64(a, MITOSIS_A_PAGES_AHEAD),
+		.pages_filled = attr_u64(a, MITOSIS_A_PAGES_FILLED),
 	};
 	struct dump *dump = arg;
 

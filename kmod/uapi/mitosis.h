@@ -58,6 +58,10 @@
  *		Connects; blocks at most MITOSIS_CONNECT_TIMEOUT seconds. EACCES: the peer refused the key or has
  *		no such snapshot. EEXIST: it is open already, with this key, and stays so until the caller's
  *		socket is closed: attach to it. A link without attachments is closed with the socket of who opened it.
+ * LINK_FILL	SNAPSHOT, MM, RUNS, REGIONS (both ascending) -> PAGES_FILLED
+ *		Reads pages of the snapshot to this node's memory and returns when they are here, killably. They stay until memory is short or
+ *		the link is closed; a process whose page is to come over this link by the same region key has it from there. EAGAIN: nothing has come
+ *		for two seconds; ENOLINK: given up.
  * ATTACH_ADD	SNAPSHOT, MM [, PARENT], RUNS and/or REGIONS and/or RECORD (ascending; repeat)
  *		Collects what the source holds for one address space, or what PARENT's source does, to which the caller has opened a
  *		link; and what of it is to be read before it is touched (without PARENT).
@@ -138,6 +142,7 @@ enum mitosis_cmd {
 	MITOSIS_CMD_XPRT_TEST,
 	MITOSIS_CMD_HOLD_BASE,
 	MITOSIS_CMD_HOLD_CHANGED,
+	MITOSIS_CMD_LINK_FILL,
 	__MITOSIS_CMD_MAX,
 };
 #define MITOSIS_CMD_MAX (__MITOSIS_CMD_MAX - 1)
@@ -198,6 +203,7 @@ enum mitosis_attr {
 	MITOSIS_A_NS,			/* u64 */
 	MITOSIS_A_WHY,			/* string, a sentence without its end */
 	MITOSIS_A_PAGES_CHANGED,	/* u64, of PAGES_HELD: those that no process has mapped any more; about, with huge pages */
+	MITOSIS_A_PAGES_FILLED,		/* u64, read to this node before there was a process for them; of an attachment: those that it has had from there */
 	__MITOSIS_A_MAX,
 };
 #define MITOSIS_A_MAX (__MITOSIS_A_MAX - 1)
@@ -337,6 +343,7 @@ enum mitosis_stat {
 	MITOSIS_STAT_CACHE_UNMAPPED,	/* pages taken out of page tables of children because memory was short */
 	MITOSIS_STAT_FAULTS_WAITED,	/* of FAULTS_READ: their page was not here yet */
 	MITOSIS_STAT_PAGES_AHEAD,	/* of PAGES_READ: asked for before they were touched, not by a drain */
+	MITOSIS_STAT_PAGES_FILLED,	/* of PAGES_READ: by LINK_FILL */
 	__MITOSIS_STAT_MAX,
 };
 
