@@ -352,12 +352,12 @@ static int image_check_inherited(const struct mitosis_image *img, const struct m
 
 int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errlen)
 {
-	bool sealed = img->state == MITOSIS_IMAGE_SEALED;
+	bool sealed = img->state == MITOSIS_IMAGE_SEALED, pages = sealed || img->state == MITOSIS_IMAGE_PRECOPY;
 	uint32_t pid = 0;
 	size_t i;
 	int ret;
 
-	if (!sealed && img->state != MITOSIS_IMAGE_OPEN)
+	if (!pages && img->state != MITOSIS_IMAGE_OPEN)
 		return image_refuse(err, errlen, "its state is %u", (unsigned int)img->state);
 	if (!img->snapshot)
 		return image_refuse(err, errlen, "its snapshot is 0");
@@ -374,7 +374,7 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 		return ret;
 	if (img->nmms > MITOSIS_IMAGE_MAX_MMS)
 		return image_refuse(err, errlen, "it has %zu processes", img->nmms);
-	if (sealed && !img->nmms)
+	if (pages && !img->nmms)
 		return image_refuse(err, errlen, "it has no process");
 	for (i = 0; i < img->nmms; i++) {
 		const struct mitosis_image_mm *mm = &img->mms[i];
@@ -382,13 +382,14 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 		if (mm->pid <= pid || mm->pid > INT32_MAX)
 			return image_refuse(err, errlen, "process %u is out of order", mm->pid);
 		pid = mm->pid;
-		if (sealed != !!mm->pagemap_len || (!sealed && (mm->pages.nregions || mm->pages.nruns || mm->ninherited)))
-			return image_refuse(err, errlen, "process %u has %s", pid,
-					    sealed ? "no pagemap" : "pages before it is sealed");
-		if (!sealed)
+		if (sealed != !!mm->pagemap_len)
+			return image_refuse(err, errlen, "process %u has %s", pid, sealed ? "no pagemap" : "a pagemap before it is sealed");
+		if (!pages && (mm->pages.nregions || mm->pages.nruns || mm->ninherited))
+			return image_refuse(err, errlen, "process %u has pages before it is sealed", pid);
+		if (!pages)
 			continue;
 		ret = image_check_pages(mm->pid, &mm->pages, err, errlen);
-		if (!ret)
+		if (!ret && sealed)
 			ret = image_check_pagemap(mm, err, errlen);
 		if (!ret)
 			ret = image_check_inherited(img, mm, err, errlen);

@@ -29,6 +29,7 @@
 enum mitosis_image_state {
 	MITOSIS_IMAGE_OPEN = 1,
 	MITOSIS_IMAGE_SEALED = 2,
+	MITOSIS_IMAGE_PRECOPY = 3,
 };
 
 /* Pages at one source. Arrays are owned. */
@@ -59,7 +60,7 @@ struct mitosis_image_parent {
 struct mitosis_image_mm {
 	uint32_t pid;			/* as CRIU's images name the process: N of pagemap-N.img */
 	struct mitosis_image_pages pages;
-	uint8_t *pagemap;		/* pagemap-N.img without lazy pages; owned; NULL in an open image */
+	uint8_t *pagemap;		/* pagemap-N.img without lazy pages; owned; NULL but in a sealed image */
 	size_t pagemap_len;		/* bytes */
 	struct mitosis_image_inherited *inherited;	/* at most one of each parent; owned */
 	size_t ninherited;

@@ -14,4 +14,7 @@
  */
 int runs_append(struct mitosis_run **runs, size_t *n, uint64_t start, uint64_t npages);
 
+/* Takes what is in the @nless runs of less out of the *n ones of *runs, both ascending. -ENOMEM: they are as they were. */
+int runs_subtract(struct mitosis_run **runs, size_t *n, const struct mitosis_run *less, size_t nless);
+
 #endif /* MITOSIS_RUNS_H */

@@ -29,6 +29,9 @@
 static struct {
 	struct mitosis *ctl;
 	struct mitosis_image *img;	/* NULL: no dump is under way */
+	uint64_t only;			/* not 0: a snapshot that somebody else has made, and no dump */
+	unsigned int nleft;		/* processes that it is still to be taken of */
+	FILE *taken;			/* MITOSIS_TAKEN_NAME, once the first has been seen */
 	char finish[PATH_MAX];
 } dump;
 
@@ -136,6 +139,24 @@ static int dump_hold_create(void)
 	return ret;
 }
 
+/* Earlier snapshots whose pages are not held again: MITOSIS_BASE, their numbers, the latest first. */
+static int dump_bases(void)
+{
+	const char *text = plugin_setting("MITOSIS_BASE");
+	int ret = 0, n = 0;
+
+	for (; text && *text && !ret; text += n + (text[n] == ',')) {
+		uint64_t base;
+
+		if (sscanf(text, "%16" SCNx64 "%n", &base, &n) != 1)
+			return -EINVAL;
+		ret = mitosis_hold_base(dump.ctl, dump.img->snapshot, base);
+	}
+	if (ret)
+		plugin_say("%s", mitosis_error(dump.ctl));
+	return ret;
+}
+
 static int dump_record(void)
 {
 	char err[MITOSIS_ERROR_LEN];
@@ -175,6 +196,10 @@ int dump_init(void)
 		ret = dump_options();
 	if (ret)
 		goto out;
+	if (plugin_setting("MITOSIS_SNAPSHOT")) {
+		ret = sscanf(plugin_setting("MITOSIS_SNAPSHOT"), "%16" SCNx64, &dump.only) == 1 ? 0 : -EINVAL;
+		goto out;
+	}
 	ret = dump_finish_script();
 	if (ret)
 		goto out;
@@ -182,7 +207,7 @@ int dump_init(void)
 	ret = dump.img ? dump_hold_create() : -ENOMEM;
 	if (ret)
 		goto out;
-	ret = dump_record();
+	ret = dump_bases() ? : dump_record();
 	/* criu does not call dump_fini() after this. */
 	if (ret)
 		mitosis_release(dump.ctl, dump.img->snapshot);
@@ -230,7 +255,7 @@ int dump_pause(pid_t pid)
 	time_t end;
 	int ret;
 
-	if (!dump.img)
+	if (!dump.img && !dump.only)
 		return 0;
 	ret = plugin_setting_u32("MITOSIS_DRAIN_WAIT", &wait);
 	if (ret)
@@ -319,13 +344,68 @@ static int dump_check_io(pid_t pid)
 	return 0;
 }
 
+/* Processes of the tree below @pid that have not ended. They stand still. */
+static unsigned int dump_count(pid_t pid)
+{
+	char path[300], stat[512], *state = NULL;
+	unsigned int n = 0;
+	struct dirent *e;
+	int child;
+	FILE *f;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (f && fgets(stat, sizeof(stat), f))
+		state = strrchr(stat, ')');
+	n += state && state[1] && !strchr("ZX", state[2]);
+	if (f)
+		fclose(f);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/children", (int)pid, e->d_name);
+		f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
+		while (f && fscanf(f, "%d", &child) == 1)
+			n += dump_count(child);
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+/* criu asks in the order of the tree, its root first. Failing after the last one is how it lets them go on without looking further. */
+static int dump_take_only(pid_t pid, uint32_t mm)
+{
+	int fd, ret;
+
+	if (!dump.taken) {
+		dump.nleft = dump_count(pid);
+		fd = openat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		dump.taken = fd < 0 ? NULL : fdopen(fd, "w");
+		if (!dump.taken)
+			return -errno;
+	}
+	ret = snapshot_take(dump.ctl, dump.only, mm, pid);
+	if (ret)
+		return ret;
+	fprintf(dump.taken, "%d %u\n", (int)pid, mm);
+	if (!dump.nleft || --dump.nleft)
+		return 0;
+	if (!fflush(dump.taken) && !ferror(dump.taken))
+		renameat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", criu_get_image_dir(), MITOSIS_TAKEN_NAME);
+	return -ECANCELED;
+}
+
 int dump_checkpoint(pid_t pid)
 {
 	struct mitosis_attach_info at = { .pid = (uint32_t)pid };
 	uint32_t mm;
 	int ret;
 
-	if (!dump.img)
+	if (!dump.img && !dump.only)
 		return 0;
 	mm = mitosis_proc_inner_pid(pid);
 	if (!mm) {
@@ -345,6 +425,8 @@ int dump_checkpoint(pid_t pid)
 	ret = dump_check_io(pid);
 	if (ret)
 		return ret;
+	if (dump.only)
+		return dump_take_only(pid, mm);
 	if (!mitosis_image_add_mm(dump.img, mm)) {
 		ret = errno == EEXIST ? -EEXIST : -ENOMEM;
 		plugin_say("process %d can not be recorded (%s): try again", pid, strerror(-ret));
@@ -374,8 +456,10 @@ void dump_fini(int ret)
 	char err[MITOSIS_ERROR_LEN];
 	bool lost = false;
 
-	if (!dump.img)
+	if (!dump.img) {
+		dump_end();
 		return;
+	}
 	if (getenv("MITOSIS_ACTION_ID") && dump_is_sealed()) {
 		dump_end();
 		return;

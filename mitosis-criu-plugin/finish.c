@@ -149,16 +149,20 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 		.snapshot = info->parent, .port = info->where.port, .addr = (char *)info->where.addr, .dct = info->where.dct,
 		.insecure = info->where.insecure,
 	};
-	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, info->mm);
+	struct mitosis_image *img = arg;
+	struct mitosis_image_mm *mm = mitosis_image_find_mm(img, info->mm);
 	struct mitosis_image_inherited *in;
 	int ret = 0;
 	size_t i;
 
 	if (!mm)
 		return -EPROTO;
+	/* an earlier snapshot of this machine, offered as this one is */
+	if (!strcmp(info->where.addr, "any") && img->naddrs)
+		parent.addr = img->addrs[0];
 	snprintf(parent.transport, sizeof(parent.transport), "%s", info->where.transport);
 	memcpy(parent.key, info->key, sizeof(parent.key));
-	in = mitosis_image_add_inherited(arg, mm, &parent);
+	in = mitosis_image_add_inherited(img, mm, &parent);
 	explicit_bzero(parent.key, sizeof(parent.key));
 	explicit_bzero(&parent.dct, sizeof(parent.dct));
 	if (!in)
@@ -170,7 +174,23 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 	return ret;
 }
 
-static int finish_seal(struct mitosis *ctl, struct mitosis_image *img, char *err, size_t errlen)
+/* What an earlier snapshot has is not read from this one. */
+static int finish_leave_inherited(struct mitosis_image *img)
+{
+	size_t i, j;
+	int ret = 0;
+
+	for (i = 0; i < img->nmms; i++) {
+		struct mitosis_image_mm *mm = &img->mms[i];
+
+		for (j = 0; j < mm->ninherited && !ret; j++)
+			ret = runs_subtract(&mm->pages.runs, &mm->pages.nruns, mm->inherited[j].pages.runs,
+					    mm->inherited[j].pages.nruns);
+	}
+	return ret;
+}
+
+int mitosis_seal(struct mitosis *ctl, struct mitosis_image *img, char *err, size_t errlen)
 {
 	int ret;
 
@@ -179,6 +199,8 @@ static int finish_seal(struct mitosis *ctl, struct mitosis_image *img, char *err
 		ret = mitosis_region_get(ctl, img->snapshot, finish_add_regions, img);
 	if (!ret)
 		ret = mitosis_inherit_get(ctl, img->snapshot, finish_add_inherited, img);
+	if (!ret)
+		ret = finish_leave_inherited(img);
 	if (ret)
 		snprintf(err, errlen, "%s", mitosis_error(ctl)[0] ? mitosis_error(ctl) :
 			 "the module's regions are not those of this dump: load the module of this version of mitosis");
@@ -208,14 +230,34 @@ static int finish_write(int dirfd, const struct mitosis_image *img, char *err, s
 	return mitosis_image_write(dirfd, img, err, errlen);
 }
 
+static uint64_t finish_count_runs(const struct mitosis_image_pages *pages)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < pages->nruns; i++)
+		n += pages->runs[i].npages;
+	return n;
+}
+
 static uint64_t finish_count(const struct mitosis_image *img)
+{
+	uint64_t pages = 0;
+	size_t i;
+
+	for (i = 0; i < img->nmms; i++)
+		pages += finish_count_runs(&img->mms[i].pages);
+	return pages;
+}
+
+static uint64_t finish_count_inherited(const struct mitosis_image *img)
 {
 	uint64_t pages = 0;
 	size_t i, j;
 
 	for (i = 0; i < img->nmms; i++)
-		for (j = 0; j < img->mms[i].pages.nruns; j++)
-			pages += img->mms[i].pages.runs[j].npages;
+		for (j = 0; j < img->mms[i].ninherited; j++)
+			pages += finish_count_runs(&img->mms[i].inherited[j].pages);
 	return pages;
 }
 
@@ -247,11 +289,12 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 		ret = -ENODATA;
 	}
 	if (!ret)
-		ret = finish_seal(ctl, img, err, errlen);
+		ret = mitosis_seal(ctl, img, err, errlen);
 	if (!ret)
 		ret = finish_write(dirfd, img, err, errlen);
 out:
 	done.pages = finish_count(img);
+	done.inherited = finish_count_inherited(img);
 	if (!ret && info)
 		*info = done;
 	mitosis_image_free(img);

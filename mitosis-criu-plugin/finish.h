@@ -11,11 +11,19 @@
 
 #define MITOSIS_FINISH_PROGRAM	"mitosis-dump-finish"
 
+/*
+ * For a snapshot of processes that run on at once, MITOSIS_SNAPSHOT in the environment of criu: it is taken there, criu's dump fails then, which lets them
+ * go on, and the file has a line "PID MM" for each of them, if it was taken of all.
+ */
+#define MITOSIS_TAKEN_NAME	"mitosis-taken"
+
 struct mitosis;
+struct mitosis_image;
 
 struct mitosis_finish {
 	uint64_t snapshot;
 	uint64_t pages;		/* held at the source */
+	uint64_t inherited;	/* besides, by earlier snapshots */
 	uint64_t mms;
 };
 
@@ -27,6 +35,9 @@ struct mitosis_finish {
  */
 int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *info, char *err,
 			size_t errlen);
+
+/* Seals the snapshot of @img, and completes @img as to memory. */
+int mitosis_seal(struct mitosis *ctl, struct mitosis_image *img, char *err, size_t errlen);
 
 /*
  * Lets go of the memory and makes the images unusable: mitosis.img goes, and each pagemap-N.img

@@ -12,6 +12,7 @@
 #include "images/mitosis_image.h"
 #include "images/pagemap.h"
 #include "images/record.h"
+#include "images/runs.h"
 #include "images/tty.h"
 #include "mitosis.pb-c.h"
 #include "tests/unit/image_sample.h"
@@ -259,7 +260,7 @@ static void image_bad_header_fields(void)
 	img->flags = 0;
 	img->state = 0;
 	refused(img, "state");
-	img->state = 3;
+	img->state = 4;
 	refused(img, "state");
 	mitosis_image_free(img);
 }
@@ -471,6 +472,7 @@ static void image_bad_pagemap(void)
 static void image_state_and_contents_agree(void)
 {
 	struct mitosis_image *img = sample_image();
+	size_t i;
 
 	img->state = MITOSIS_IMAGE_OPEN;
 	refused(img, "before it is sealed");
@@ -478,6 +480,15 @@ static void image_state_and_contents_agree(void)
 	img = sample_open_image();
 	img->state = MITOSIS_IMAGE_SEALED;
 	refused(img, "no pagemap");
+	mitosis_image_free(img);
+	img = sample_image();
+	img->state = MITOSIS_IMAGE_PRECOPY;
+	refused(img, "a pagemap");
+	for (i = 0; i < img->nmms; i++)
+		img->mms[i].pagemap_len = 0;
+	CU_ASSERT_EQUAL(mitosis_image_check(img, err, sizeof(err)), 0);
+	img->mms[0].pages.runs[0].npages += 1 << 20;
+	refused(img, "");
 	mitosis_image_free(img);
 	img = mitosis_image_new();
 	img->snapshot = 1;
@@ -1221,6 +1232,46 @@ static void record_bad(void)
 	}
 }
 
+/* Against a bit a page, in a space of RUNS_SPACE pages. */
+#define RUNS_SPACE 20
+
+static void runs_make(unsigned int bits, struct mitosis_run **runs, size_t *n)
+{
+	*runs = NULL;
+	*n = 0;
+	for (unsigned int i = 0; i < RUNS_SPACE; i++)
+		if (bits >> i & 1)
+			runs_append(runs, n, i * 4096, 1);
+}
+
+static void runs_subtracted(void)
+{
+	unsigned int seed = 1, i, from, less;
+	struct mitosis_run *a, *b, *want;
+	size_t na, nb, nwant;
+
+	for (i = 0; i < 20000; i++) {
+		seed = seed * 1103515245 + 12345;
+		from = seed >> 8;
+		seed = seed * 1103515245 + 12345;
+		less = seed >> 8 & (i % 2 ? ~0U : from);
+		runs_make(from, &a, &na);
+		runs_make(less, &b, &nb);
+		runs_make(from & ~less, &want, &nwant);
+		CU_ASSERT_EQUAL_FATAL(runs_subtract(&a, &na, b, nb), 0);
+		CU_ASSERT_EQUAL_FATAL(na, nwant);
+		CU_ASSERT_TRUE(!na || !memcmp(a, want, na * sizeof(*a)));
+		free(a);
+		free(b);
+		free(want);
+	}
+}
+
+static CU_TestInfo runs_tests[] = {
+	{ "taken out of others", runs_subtracted },
+	CU_TEST_INFO_NULL,
+};
+
 static CU_TestInfo record_tests[] = {
 	{ "survives the file", record_survives },
 	{ "refused when bad", record_bad },
@@ -1228,6 +1279,7 @@ static CU_TestInfo record_tests[] = {
 };
 
 CU_SuiteInfo suites[] = {
+	{ "runs", NULL, NULL, NULL, NULL, runs_tests },
 	{ "record", NULL, NULL, NULL, NULL, record_tests },
 	{ "files", NULL, NULL, NULL, NULL, files_tests },
 	{ "terminals", NULL, NULL, NULL, NULL, tty_tests },
