@@ -276,6 +276,8 @@ void wire_end(struct wire *w);			/* closes both */
 int wire_send(struct wire *w, json_object *obj);	/* takes the reference */
 int wire_send_key(struct wire *w, const char *key);	/* {KEY: true} */
 int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Something has come, or the end of it. */
+bool wire_has_input(const struct wire *w);
 /* NULL: end of input, or errno ETIMEDOUT. */
 json_object *wire_recv(struct wire *w, int timeout_ms);
 void wire_new_id(char id[17]);	/* random; of a session, or of a migration */
@@ -293,6 +295,40 @@ int cli_receive_images(struct wire *w, const char *dir);
 int wire_recv_file(struct wire *w, json_object *head, int dirfd);
 /* All images in @dir and the end of them; a sentence when it fails. step, which may be NULL, is called after each. */
 int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t *bytes, void (*step)(void *arg), void *arg);
+
+/* precopy.c */
+#define PRECOPY_MAX	MITOSIS_MAX_PARENTS	/* rounds */
+#define PRECOPY_AUTO	(PRECOPY_MAX + 1)	/* as many as it takes, or none */
+#define PRECOPY_BASES_LEN (17 * PRECOPY_MAX + 1)
+struct precopy {
+	pid_t pid;
+	int rounds;			/* 0: none */
+	const char *addr, *transports;	/* as for the dump */
+	char **criu_args;
+	int ncriu_args;
+	struct mitosis *ctl;		/* snapshots live as long as it, or the one that is based on them */
+	struct wire *wire;
+	int patience;			/* seconds for a part of it */
+	json_object *(*expect)(void *arg, const char *key, int timeout_s);
+	void (*step)(void *arg);	/* after each round */
+	void *arg;
+	/* what has become of it */
+	uint64_t snapshots[PRECOPY_MAX];	/* the latest last */
+	unsigned int n;
+	uint64_t pages, ms;		/* that the destination has read, and in which time */
+	uint64_t changed;		/* of the last round, written to by its end */
+	char chosen[256];		/* a sentence; empty: nothing was to be chosen */
+};
+/* "auto", NULL or a number of rounds; -1: it is none of these. */
+int precopy_parse(const char *text);
+/* Whether there is to be any. */
+bool precopy_wanted(struct precopy *p);
+/* Not 0, a sentence said: it failed, and the process runs on. */
+int precopy_run(struct precopy *p);
+/* For MITOSIS_BASE. */
+void precopy_bases(const struct precopy *p, char text[PRECOPY_BASES_LEN]);
+/* The destination's side; what it reads stays as long as @ctl, or processes that need it. -1: the session is over. */
+int precopy_receive(struct mitosis *ctl, struct wire *w, const char *dir, unsigned int give_up);
 
 static inline const char *jstr(json_object *o, const char *key)
 {

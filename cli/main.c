@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 static const struct cli_command commands[] = {
-	{ "migrate", cmd_migrate, "--pid PID | --container NAME --to HOST [--shared-volumes] [--addr ADDR] [--transport LIST] [--insecure] [--no-wait] [--give-up SECONDS] [--timeout SECONDS] [--tcp-established] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
+	{ "migrate", cmd_migrate, "--pid PID | --container NAME --to HOST [--shared-volumes] [--precopy[=ROUNDS]] [--addr ADDR] [--transport LIST] [--insecure] [--no-wait] [--give-up SECONDS] [--timeout SECONDS] [--tcp-established] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
 	  "move a process and its children, or a container of podman, to HOST" },
 	{ "prepare", cmd_prepare, "--pid PID [--lease TIME] [--name NAME] [--pin] [--replace] [--dir DIR] [--addr ADDR] [--transport LIST] [--insecure] [--json] [-- CRIU-OPTION...]",
 	  "a snapshot of a process that runs on, for resume" },

@@ -42,9 +42,12 @@ struct migrate {
 	struct mitosis *ctl;
 	json_object *journal;
 	uint64_t snapshot, bytes, pages;
-	uint64_t t_start, t_dump, t_frozen, t_sent, t_ready, t_running;
+	uint64_t t_start, t_checked, t_dump, t_frozen, t_sent, t_ready, t_running;
 	json_object *drained;		/* the receiver's last report */
 	json_object *problems;		/* what the preflight found, both sides */
+	struct precopy precopy;
+	bool precopy_possible;		/* the other side knows it, too */
+	uint64_t precopied;		/* pages that had not been written to since */
 };
 
 static void test_step(struct migrate *m, const char *name)
@@ -101,6 +104,7 @@ static json_object *hello(struct migrate *m, json_object *described, json_object
 	json_object_object_add(o, "timeout", json_object_new_int(m->timeout));
 	json_object_object_add(o, "tcp", json_object_new_boolean(m->tcp));
 	json_object_object_add(o, "wait", json_object_new_boolean(m->wait));
+	json_object_object_add(o, "precopy", json_object_new_boolean(m->precopy.rounds));
 	for (i = 0; i < m->ncriu_args; i++)
 		json_object_array_add(options, json_object_new_string(m->criu_args[i]));
 	json_object_object_add(o, "criu_options", options);
@@ -150,6 +154,7 @@ static int preflight(struct migrate *m)
 	probe_end(&probe);
 	if (!answer)
 		return CLI_REFUSED;
+	m->precopy_possible = json_object_get_boolean(json_object_object_get(answer, "precopy"));
 	problems = json_object_object_get(answer, "problems");
 	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to, m->problems))
 		ret = CLI_REFUSED;
@@ -237,7 +242,7 @@ static int send_images(struct migrate *m)
 
 static int criu_start(struct migrate *m, const char *sock)
 {
-	char pid[16], self[PATH_MAX], *argv[CLI_CRIU_ARGS];
+	char pid[16], self[PATH_MAX], bases[PRECOPY_BASES_LEN], *argv[CLI_CRIU_ARGS];
 	int n;
 
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -259,6 +264,8 @@ static int criu_start(struct migrate *m, const char *sock)
 	if (m->addr)
 		setenv("MITOSIS_ADDR", m->addr, 1);
 	setenv("MITOSIS_TRANSPORT", m->usable, 1);
+	precopy_bases(&m->precopy, bases);
+	setenv("MITOSIS_BASE", bases, 1);
 	if (cli_spawn(argv, -1, 2, &m->criu_pid))
 		return -1;
 	m->criu_fd = syscall(SYS_pidfd_open, m->criu_pid, 0);
@@ -372,7 +379,8 @@ static int transaction(struct migrate *m)
 		goto back;
 	}
 	m->snapshot = info.snapshot;
-	m->pages = info.pages;
+	m->pages = info.pages + info.inherited;
+	m->precopied = info.inherited;
 	test_step(m, "held");
 	if (fence_source(m))
 		goto back;
@@ -589,7 +597,7 @@ static void summary(struct migrate *m)
 	else
 		json_object_object_add(o, "pid", json_object_new_int(m->pid));
 	json_object_object_add(o, "to", json_object_new_string(m->to));
-	json_object_object_add(o, "preflight_ms", json_object_new_uint64(m->t_dump - m->t_start));
+	json_object_object_add(o, "preflight_ms", json_object_new_uint64(m->t_checked - m->t_start));
 	json_object_object_add(o, "dump_ms", json_object_new_uint64(m->t_frozen - m->t_dump));
 	json_object_object_add(o, "hold_and_send_ms", json_object_new_uint64(m->t_sent - m->t_frozen));
 	json_object_object_add(o, "restore_ms", json_object_new_uint64(m->t_ready - m->t_sent));
@@ -597,6 +605,12 @@ static void summary(struct migrate *m)
 	json_object_object_add(o, "downtime_ms", json_object_new_uint64(m->t_running - m->t_dump));
 	json_object_object_add(o, "bytes_before_resume", json_object_new_uint64(m->bytes));
 	json_object_object_add(o, "pages", json_object_new_uint64(m->pages));
+	if (m->precopy.n) {
+		json_object_object_add(o, "precopy_rounds", json_object_new_int(m->precopy.n));
+		json_object_object_add(o, "precopy_ms", json_object_new_uint64(m->precopy.ms));
+		json_object_object_add(o, "precopy_pages", json_object_new_uint64(m->precopy.pages));
+		json_object_object_add(o, "pages_precopied", json_object_new_uint64(m->precopied));
+	}
 	if (m->drained)
 		json_object_object_add(o, "drain_ms", json_object_new_uint64(end - m->t_running));
 	/* when all had come before the first look at it, nobody has counted */
@@ -627,6 +641,46 @@ static int action_wait(struct migrate *m, int listen_fd)
 	return m->action < 0 ? -1 : 0;
 }
 
+static json_object *precopy_expect(void *arg, const char *key, int timeout_s)
+{
+	return remote_expect(arg, key, timeout_s);
+}
+
+static void precopy_step(void *arg)
+{
+	test_step(arg, "precopied");
+}
+
+/* Not 0: the process is not to be moved. */
+static int precopy(struct migrate *m)
+{
+	struct precopy *p = &m->precopy;
+	int ret = 0;
+
+	if (p->rounds && !m->precopy_possible) {
+		cli_say("no pre-copy: %s has an older mitosis", m->to);
+		return 0;
+	}
+	if (p->rounds) {
+		p->addr = m->addr;
+		p->transports = m->usable;
+		p->criu_args = m->criu_args;
+		p->ncriu_args = m->ncriu_args;
+		p->ctl = m->ctl;
+		p->wire = &m->wire;
+		p->patience = m->give_up + WIRE_STALL_S;
+		p->expect = precopy_expect;
+		p->step = precopy_step;
+		p->arg = m;
+		ret = precopy_run(p);
+		if (!ret)
+			ret = wire_send_key(&m->wire, "dump");
+	}
+	if (!ret && *p->chosen)
+		cli_say("%s", p->chosen);
+	return ret;
+}
+
 static int migrate(struct migrate *m)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -634,6 +688,9 @@ static int migrate(struct migrate *m)
 
 	m->t_start = cli_now_ms();
 	cli_sweep_work_dirs();
+	m->precopy.pid = m->pid;
+	if (m->check_only || m->container || !precopy_wanted(&m->precopy))
+		m->precopy.rounds = 0;
 	ret = preflight(m);
 	if (ret != CLI_OK || m->check_only)
 		goto out;
@@ -646,6 +703,7 @@ static int migrate(struct migrate *m)
 		cli_say("directory %s cannot be made: %s", m->dir, strerror(errno));
 		goto out;
 	}
+	m->t_checked = cli_now_ms();
 	if (m->container) {
 		/* podman leaves a process behind that lives as long as the container */
 		fcntl(work, F_SETFD, FD_CLOEXEC);
@@ -657,6 +715,10 @@ static int migrate(struct migrate *m)
 	umask(077);
 	if (listen_fd < 0 || bind(listen_fd, (void *)&un, sizeof(un)) || listen(listen_fd, 1)) {
 		cli_say("socket %s cannot be made: %s", un.sun_path, strerror(errno));
+		goto out;
+	}
+	if (precopy(m)) {
+		cli_say("process %d runs on here", m->pid);
 		goto out;
 	}
 	m->t_dump = cli_now_ms();
@@ -710,11 +772,13 @@ static int parse(struct migrate *m, int argc, char **argv)
 		{ "addr", 1, NULL, 'a' }, { "no-wait", 0, NULL, 'n' }, { "give-up", 1, NULL, 'g' },
 		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
 		{ "json", 0, NULL, 'j' }, { "transport", 1, NULL, 'x' }, { "loopback", 0, NULL, 'l' },
-		{ "insecure", 0, NULL, 'i' }, { "container", 1, NULL, 'c' }, { "shared-volumes", 0, NULL, 'v' }, {}
+		{ "insecure", 0, NULL, 'i' }, { "container", 1, NULL, 'c' }, { "shared-volumes", 0, NULL, 'v' },
+		{ "precopy", 2, NULL, 'P' }, {}
 	};
 	int c;
 
 	memset(m, 0, sizeof(*m));
+	m->precopy.rounds = PRECOPY_AUTO;
 	m->action = -1;
 	m->criu_fd = -1;
 	m->wait = true;
@@ -766,12 +830,23 @@ static int parse(struct migrate *m, int argc, char **argv)
 		case 'v':
 			m->shared_volumes = true;
 			break;
+		case 'P':
+			m->precopy.rounds = precopy_parse(optarg);
+			if (m->precopy.rounds < 0) {
+				cli_say("--precopy=%s is no number of rounds: give 0 to %d, or auto", optarg, PRECOPY_MAX);
+				return -1;
+			}
+			break;
 		default:
 			return -1;
 		}
 	}
 	if (m->to && !wire_host_is_good(m->to))
 		return -1;
+	if (m->container && m->precopy.rounds && m->precopy.rounds != PRECOPY_AUTO) {
+		cli_say("--precopy is for processes: a container is moved without");
+		return -1;
+	}
 	if (!m->give_up || !m->timeout || m->timeout > WIRE_TIMEOUT_MAX_S || m->pid < 0) {
 		cli_say("--pid, --give-up and --timeout take whole numbers above 0, --timeout %d at most", WIRE_TIMEOUT_MAX_S);
 		return -1;

@@ -29,6 +29,8 @@ struct receive {
 	pid_t podman;
 	int gate;			/* where the plugin waits for a word, -1: nowhere */
 	struct mitosis *ctl;
+	struct mitosis *fill;	/* keeps what pre-copy has read, until the process has come */
+	bool precopy;
 	uint64_t snapshot;
 	json_object *journal;
 };
@@ -492,6 +494,11 @@ static int receive(struct receive *r)
 	/* podman leaves a process behind that lives as long as the container */
 	if (r->container)
 		fcntl(work, F_SETFD, FD_CLOEXEC);
+	if (r->precopy) {
+		r->fill = cli_open();
+		if (!r->fill || precopy_receive(r->fill, &r->wire, r->dir, r->give_up))
+			goto out;
+	}
 	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
 		goto out;
 	cli_test_step("received");
@@ -499,6 +506,10 @@ static int receive(struct receive *r)
 		decide(r, false);
 		goto out;
 	}
+	/* from here on the process keeps it, as long as it needs it */
+	if (r->fill)
+		mitosis_close(r->fill);
+	r->fill = NULL;
 	cli_test_step("ready");
 	/* the source waits no longer for RUNNING than this */
 	o = wire_recv(&r->wire, r->timeout * 1000);
@@ -522,6 +533,8 @@ out:
 	cli_remove_dir(r->dir);
 	close(work);
 	json_object_put(r->journal);
+	if (r->fill)
+		mitosis_close(r->fill);
 	if (r->ctl)
 		mitosis_close(r->ctl);
 	return ret;
@@ -803,6 +816,7 @@ int cmd_receive(int argc, char **argv)
 	r.wait = json_object_get_boolean(json_object_object_get(hello, "wait"));
 	r.criu_options = json_object_object_get(hello, "criu_options");
 	r.container = jget(hello, "container");
+	r.precopy = json_object_get_boolean(json_object_object_get(hello, "precopy"));
 	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
 	/* a look takes nothing away */
 	if (!check_only)
@@ -825,6 +839,7 @@ int cmd_receive(int argc, char **argv)
 	json_object_object_add(answer, "problems", problems);
 	json_object_object_add(answer, "transport", json_object_new_string(usable));
 	json_object_object_add(answer, "unreached", unreached);
+	json_object_object_add(answer, "precopy", json_object_new_boolean(r.precopy));
 	if (wire_send(&r.wire, answer) || check_only)
 		ret = check_only ? CLI_REFUSED : CLI_FAILED;
 	else if (json_object_object_get_ex(hello, "fork", &fork))

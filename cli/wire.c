@@ -202,6 +202,13 @@ static ssize_t wire_fill(struct wire *w, int timeout_ms)
 	return n;
 }
 
+bool wire_has_input(const struct wire *w)
+{
+	struct pollfd p = { w->in, POLLIN, 0 };
+
+	return w->len || poll(&p, 1, 0) > 0;
+}
+
 json_object *wire_recv(struct wire *w, int timeout_ms)
 {
 	json_object *obj;

@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Pre-copy: before a process is stopped for its dump, snapshots of it are taken while it runs on, and the destination reads their pages. What has not
+ * been written to since is there already when the process comes: the dump leaves it to these snapshots.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "images/mitosis_image.h"
+#include "images/runs.h"
+#include "mitosis-criu-plugin/finish.h"
+#include "mitosis-criu-plugin/offer.h"
+
+#define MIB_PAGES	256ULL
+/* What is less is drained in less time than a snapshot takes. */
+#define AUTO_MIN	(64 * MIB_PAGES)
+#define AUTO_LEFT	(4 * MIB_PAGES)
+#define AUTO_ROUNDS	4
+#define LOOK_MS		1000	/* how often to see how much has been written to */
+
+#define REGION_END(r)	((r)->start + (r)->npages * 4096ULL)
+
+#define PM_SWAPPED	(1ULL << 62)
+#define PM_PRESENT	(1ULL << 63)
+#define PM_BUF		8192	/* entries of a pagemap in one look: 32 MiB */
+
+int precopy_parse(const char *text)
+{
+	char *end;
+	long n;
+
+	if (!text || !strcmp(text, "auto"))
+		return PRECOPY_AUTO;
+	n = strtol(text, &end, 10);
+	return *text < '0' || *text > '9' || *end || n > PRECOPY_MAX ? -1 : n;
+}
+
+/* Pages of anonymous memory of the tree, swapped out or not. */
+static uint64_t tree_pages(pid_t pid)
+{
+	char path[64], *text, *at;
+	uint64_t kb = 0;
+	size_t n = 0, i;
+	pid_t *tree = cli_tree(pid, &n);
+
+	for (i = 0; tree && i < n; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/status", tree[i]);
+		text = cli_read_file(path);
+		at = text ? strstr(text, "\nRssAnon:") : NULL;
+		kb += at ? strtoull(at + 9, NULL, 10) : 0;
+		at = text ? strstr(text, "\nVmSwap:") : NULL;
+		kb += at ? strtoull(at + 8, NULL, 10) : 0;
+		free(text);
+	}
+	free(tree);
+	return kb / 4;
+}
+
+bool precopy_wanted(struct precopy *p)
+{
+	uint64_t pages;
+
+	if (p->rounds != PRECOPY_AUTO)
+		return p->rounds;
+	pages = tree_pages(p->pid);
+	if (pages >= AUTO_MIN)
+		return true;
+	snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: %.1f MiB are fetched sooner afterwards (less than %llu MiB)",
+		 (double)pages / MIB_PAGES, AUTO_MIN / MIB_PAGES);
+	return false;
+}
+
+/* What is there of [start, end) of the process. */
+static int runs_present(int pagemap, uint64_t start, uint64_t end, struct mitosis_run **runs, size_t *n)
+{
+	static uint64_t buf[PM_BUF];
+	int ret = 0;
+
+	while (start < end && !ret) {
+		uint64_t want = (end - start) / 4096 < PM_BUF ? (end - start) / 4096 : PM_BUF;
+		ssize_t got = pread(pagemap, buf, want * sizeof(*buf), start / 4096 * sizeof(*buf));
+		ssize_t i;
+
+		if (got <= 0)
+			return got ? -errno : -ESRCH;
+		for (i = 0; i < got / (ssize_t)sizeof(*buf) && !ret; i++)
+			if (buf[i] & (PM_PRESENT | PM_SWAPPED))
+				ret = runs_append(runs, n, start + i * 4096, 1);
+		start += got / sizeof(*buf) * 4096;
+	}
+	return ret;
+}
+
+/*
+ * The private anonymous memory of a process that runs: more or less what was there when the snapshot was taken, whose clone knows exactly. What was
+ * mapped since is not taken, and what is gone is not needed.
+ */
+static int runs_of(pid_t pid, struct mitosis_run **runs, size_t *n)
+{
+	unsigned long start, end, inode;
+	char path[64], perms[5], name[8];
+	char *line = NULL;
+	int pagemap, ret = 0;
+	size_t room = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (!maps || pagemap < 0)
+		ret = -errno;
+	while (!ret && getline(&line, &room, maps) > 0) {
+		*name = 0;
+		if (sscanf(line, "%lx-%lx %4s %*x %*s %lu %7s", &start, &end, perms, &inode, name) < 4)
+			continue;
+		/* not [vdso], [vvar], [vsyscall], which are the kernel's */
+		if (perms[3] == 'p' && !inode && strncmp(name, "[v", 2))
+			ret = runs_present(pagemap, start, end, runs, n);
+	}
+	free(line);
+	if (maps)
+		fclose(maps);
+	if (pagemap >= 0)
+		close(pagemap);
+	return ret;
+}
+
+/* Leaves of the runs what is held: not what was mapped after the snapshot had been taken. */
+static int runs_clip(struct mitosis_image_pages *p)
+{
+	struct mitosis_run *held = NULL;
+	size_t n = 0, r = 0, i;
+	int ret = 0;
+
+	for (i = 0; i < p->nruns && !ret; i++) {
+		uint64_t start = p->runs[i].start, end = start + p->runs[i].npages * 4096;
+
+		while (r < p->nregions && REGION_END(&p->regions[r]) <= start)
+			r++;
+		for (; r < p->nregions && p->regions[r].start < end && !ret; r++) {
+			uint64_t from = p->regions[r].start > start ? p->regions[r].start : start;
+			uint64_t to = REGION_END(&p->regions[r]) < end ? REGION_END(&p->regions[r]) : end;
+
+			ret = runs_append(&held, &n, from, (to - from) / 4096);
+			/* it may have some of the next run as well */
+			if (to == end)
+				break;
+		}
+	}
+	free(p->runs);
+	p->runs = held;
+	p->nruns = n;
+	return ret;
+}
+
+/* Has the plugin take a snapshot of all processes of the tree, which run on. */
+static int round_take(struct precopy *p, const char *dir, uint64_t snapshot)
+{
+	char pid[16], id[17], taken[PATH_MAX + 32], *argv[CLI_CRIU_ARGS];
+	int status = 0, ret;
+	pid_t criu;
+
+	snprintf(pid, sizeof(pid), "%d", p->pid);
+	snprintf(id, sizeof(id), "%016lx", (unsigned long)snapshot);
+	cli_criu_options(argv, cli_criu_dump(argv, pid, (char *)dir), p->criu_args, p->ncriu_args);
+	setenv("MITOSIS_SNAPSHOT", id, 1);
+	setenv("MITOSIS_LEAVE_RUNNING", "1", 1);
+	ret = cli_spawn(argv, -1, 2, &criu);
+	unsetenv("MITOSIS_SNAPSHOT");
+	unsetenv("MITOSIS_LEAVE_RUNNING");
+	if (ret) {
+		cli_say("criu cannot be started: %s", strerror(-ret));
+		return ret;
+	}
+	while (waitpid(criu, &status, 0) < 0 && errno == EINTR)
+		;
+	snprintf(taken, sizeof(taken), "%s/" MITOSIS_TAKEN_NAME, dir);
+	if (!access(taken, R_OK))
+		return 0;
+	cli_say_criu_errors(dir, "dump.log");
+	cli_say("criu could not take a snapshot of process %d for pre-copy (status %#x)", p->pid, status);
+	return -EIO;
+}
+
+static int round_failed(const char *why)
+{
+	cli_say("no snapshot for pre-copy: %s", why);
+	return -EIO;
+}
+
+/* Holds what the snapshot is of. */
+static int round_hold(struct precopy *p, const char *dir, struct mitosis_image *img)
+{
+	char path[PATH_MAX + 32], err[MITOSIS_ERROR_LEN];
+	struct mitosis_image_mm *mm;
+	unsigned int id;
+	int pid, ret = 0;
+	size_t i;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/" MITOSIS_TAKEN_NAME, dir);
+	f = fopen(path, "re");
+	while (f && !ret && fscanf(f, "%d %u", &pid, &id) == 2) {
+		mm = mitosis_image_add_mm(img, id);
+		ret = mm ? runs_of(pid, &mm->pages.runs, &mm->pages.nruns) : -ENOMEM;
+		if (ret)
+			cli_say("the memory of process %d cannot be looked at: %s", pid, strerror(-ret));
+		else if (mitosis_hold_pages(p->ctl, img->snapshot, id, mm->pages.runs, mm->pages.nruns))
+			ret = round_failed(mitosis_error(p->ctl));
+	}
+	if (f)
+		fclose(f);
+	if (ret)
+		return ret;
+	if (mitosis_seal(p->ctl, img, err, sizeof(err)))
+		return round_failed(err);
+	img->state = MITOSIS_IMAGE_PRECOPY;
+	for (i = 0; i < img->nmms && !ret; i++)
+		ret = runs_clip(&img->mms[i].pages);
+	return ret ? round_failed("no memory is left") : 0;
+}
+
+static uint64_t image_pages(const struct mitosis_image *img)
+{
+	uint64_t n = 0;
+	size_t i, j;
+
+	for (i = 0; i < img->nmms; i++)
+		for (j = 0; j < img->mms[i].pages.nruns; j++)
+			n += img->mms[i].pages.runs[j].npages;
+	return n;
+}
+
+/* One more snapshot, which has what the ones before do not. A sentence when it fails. */
+static int round_begin(struct precopy *p, const char *dir, struct mitosis_image *img)
+{
+	struct mitosis_offer offer = {
+		.transports = p->transports, .addr = p->addr, .name = "pre-copy", .insecure = cli_insecure(),
+	};
+	char err[MITOSIS_ERROR_LEN];
+	unsigned int i;
+	int ret = 0;
+
+	/* it goes with our socket, or with the last snapshot that leaves pages to it */
+	img->flags = MITOSIS_HOLD_F_PRECOPY;
+	if (mitosis_offer(p->ctl, img, &offer, err, sizeof(err)))
+		return round_failed(err);
+	img->flags &= ~MITOSIS_HOLD_F_PRECOPY;
+	for (i = p->n; i && !ret; i--)
+		ret = mitosis_hold_base(p->ctl, img->snapshot, p->snapshots[i - 1]);
+	if (ret)
+		round_failed(mitosis_error(p->ctl));
+	if (!ret)
+		ret = round_take(p, dir, img->snapshot);
+	if (!ret)
+		ret = round_hold(p, dir, img);
+	if (ret)
+		mitosis_release(p->ctl, img->snapshot);
+	else
+		p->snapshots[p->n++] = img->snapshot;
+	return ret;
+}
+
+/* Tells the destination of it. A sentence when it fails. */
+static int round_send(struct precopy *p, const char *dir, const struct mitosis_image *img)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
+	char err[MITOSIS_ERROR_LEN];
+	uint64_t bytes = 0;
+
+	if (dirfd < 0 || mitosis_image_write(dirfd, img, err, sizeof(err)))
+		cli_say("%s", dirfd < 0 ? strerror(errno) : err);
+	else
+		ret = wire_send_key(p->wire, "precopy") || wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
+		      wire_send_key(p->wire, "end") ? -1 : 0;
+	if (dirfd >= 0)
+		close(dirfd);
+	return ret;
+}
+
+/* Written to of what this round has, as far as can be seen. */
+static uint64_t round_changed(struct precopy *p)
+{
+	uint64_t pages = 0;
+
+	mitosis_hold_changed(p->ctl, p->snapshots[p->n - 1], &pages);
+	return pages;
+}
+
+/* The destination reads it, part by part, until all is there or most of it is stale. -1, a sentence said: it cannot. */
+static int round_read(struct precopy *p, uint64_t pages, bool *stale)
+{
+	uint64_t begin = cli_now_ms(), looked = begin;
+	json_object *o;
+	int64_t left;
+
+	do {
+		o = p->expect(p->arg, "left", p->patience);
+		if (!o)
+			return -1;
+		left = jint(o, "left");
+		json_object_put(o);
+		/* all pages are looked at for that */
+		if (left <= 0 || cli_now_ms() - looked >= LOOK_MS) {
+			p->changed = round_changed(p);
+			looked = cli_now_ms();
+			*stale = p->rounds == PRECOPY_AUTO && 2 * p->changed >= pages;
+		}
+		if (wire_send_key(p->wire, left > 0 && !*stale ? "more" : "enough"))
+			return -1;
+	} while (left > 0 && !*stale);
+	p->pages += pages - left;
+	p->ms += cli_now_ms() - begin;
+	return 0;
+}
+
+/*
+ * Whether one more round is worth its while: each takes the time that the link takes for what was written in the one before, and is shorter
+ * than that as long as the process writes less than the link moves.
+ */
+static bool round_again(const struct precopy *p, uint64_t pages, bool stale)
+{
+	if (p->rounds != PRECOPY_AUTO)
+		return p->n < (unsigned int)p->rounds;
+	return !stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT && 2 * p->changed < pages;
+}
+
+static void choose(struct precopy *p, bool stale)
+{
+	int n = snprintf(p->chosen, sizeof(p->chosen), "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on", p->n,
+			 p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES, p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0);
+
+	snprintf(p->chosen + n, sizeof(p->chosen) - n, "; %.1f MiB of the last were written to meanwhile%s", (double)p->changed / MIB_PAGES,
+		 stale ? ", which is as fast as the link: the rest comes afterwards" : "");
+}
+
+int precopy_run(struct precopy *p)
+{
+	char id[17], dir[64];
+	bool stale = false, again = true;
+	int ret = 0, work;
+
+	while (again && !ret) {
+		struct mitosis_image *img = mitosis_image_new();
+		uint64_t pages = 0;
+
+		/* it has a key: when we are killed it is swept as other directories of ours are */
+		wire_new_id(id);
+		work = cli_work_dir(CLI_RUN_DIR, id, dir, sizeof(dir));
+		if (!img || work < 0) {
+			cli_say("directory %s cannot be made: %s", dir, strerror(errno));
+			ret = -EIO;
+		} else if (round_begin(p, dir, img)) {
+			/* what cannot be had while it runs may be had when it stands still */
+			ret = p->rounds == PRECOPY_AUTO ? 0 : -EIO;
+			again = false;
+			if (!p->n)
+				snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: the process cannot be had a snapshot of while it runs, see above");
+		} else {
+			pages = image_pages(img);
+			ret = round_send(p, dir, img);
+			if (!ret)
+				ret = round_read(p, pages, &stale);
+			again = !ret && round_again(p, pages, stale);
+			choose(p, stale);
+			p->step(p->arg);
+		}
+		if (work >= 0) {
+			cli_remove_dir(dir);
+			close(work);
+		}
+		mitosis_image_free(img);
+	}
+	return ret;
+}
+
+void precopy_bases(const struct precopy *p, char text[PRECOPY_BASES_LEN])
+{
+	unsigned int i;
+	int n = 0;
+
+	*text = 0;
+	for (i = p->n; i; i--)
+		n += sprintf(text + n, "%s%016lx", n ? "," : "", (unsigned long)p->snapshots[i - 1]);
+}
+
+/* A part of a snapshot's address space that is read at a time: as much as a link moves in about a second, and as runs fit into a request. */
+struct part {
+	const struct mitosis_image_pages *pages;
+	size_t run, region;		/* where the next begins */
+	uint64_t done;			/* pages of that run */
+	struct mitosis_run runs[MITOSIS_MAX_ARRAY];
+	size_t nruns, first, nregions;
+	uint64_t npages;
+};
+
+#define PART_PAGES	(32 * MIB_PAGES)
+
+/* The next one; false: there is none. */
+static bool part_next(struct part *part)
+{
+	const struct mitosis_image_pages *p = part->pages;
+	uint64_t end;
+
+	part->nruns = 0;
+	part->npages = 0;
+	while (part->run < p->nruns && part->nruns < MITOSIS_MAX_ARRAY && part->npages < PART_PAGES) {
+		const struct mitosis_run *run = &p->runs[part->run];
+		struct mitosis_run *to = &part->runs[part->nruns++];
+		uint64_t n = run->npages - part->done;
+
+		n = n < PART_PAGES - part->npages ? n : PART_PAGES - part->npages;
+		*to = (struct mitosis_run){ run->start + part->done * 4096, n };
+		part->npages += n;
+		part->done += n;
+		if (part->done == run->npages) {
+			part->run++;
+			part->done = 0;
+		}
+	}
+	if (!part->nruns)
+		return false;
+	while (part->region < p->nregions && REGION_END(&p->regions[part->region]) <= part->runs[0].start)
+		part->region++;
+	part->first = part->region;
+	end = part->runs[part->nruns - 1].start + part->runs[part->nruns - 1].npages * 4096;
+	for (part->nregions = 0; part->first + part->nregions < p->nregions &&
+	     p->regions[part->first + part->nregions].start < end; part->nregions++)
+		;
+	return true;
+}
+
+/* -EPIPE: the session has ended. */
+static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uint32_t mm, const struct part *part)
+{
+	uint64_t pages;
+	int ret;
+
+	do {
+		ret = mitosis_link_fill(ctl, snapshot, mm, part->runs, part->nruns, part->pages->regions + part->first, part->nregions, &pages);
+		/* nothing is to come before we have answered, but its end */
+		if (ret == -EAGAIN && wire_has_input(w))
+			return -EPIPE;
+	} while (ret == -EAGAIN);
+	return ret;
+}
+
+/* Reads a snapshot's pages; 1: the other side has enough. */
+static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_image *img)
+{
+	struct part *part = calloc(1, sizeof(*part));
+	uint64_t left = image_pages(img);
+	bool enough = false;
+	json_object *o;
+	int ret = part ? 0 : -ENOMEM;
+	size_t i;
+
+	for (i = 0; i < img->nmms && !ret && !enough; i++) {
+		*part = (struct part){ .pages = &img->mms[i].pages };
+		while (!ret && !enough && part_next(part)) {
+			ret = part_read(ctl, w, img->snapshot, img->mms[i].pid, part);
+			if (ret)
+				break;
+			left -= part->npages;
+			o = json_object_new_object();
+			json_object_object_add(o, "left", json_object_new_uint64(left));
+			wire_send(w, o);
+			o = wire_recv(w, WIRE_STALL_S * 1000);
+			if (!o)
+				ret = -EPIPE;
+			enough = json_object_object_get_ex(o, "enough", NULL);
+			json_object_put(o);
+		}
+	}
+	/* there was nothing to read */
+	if (!ret && !enough) {
+		o = json_object_new_object();
+		json_object_object_add(o, "left", json_object_new_uint64(0));
+		wire_send(w, o);
+		json_object_put(wire_recv(w, WIRE_STALL_S * 1000));
+	}
+	free(part);
+	return ret;
+}
+
+/* One snapshot, of which the other side has just said that it is coming. */
+static int receive_round(struct mitosis *ctl, struct wire *w, const char *dir, unsigned int give_up)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+	struct mitosis_image *img = NULL;
+	char err[MITOSIS_ERROR_LEN];
+
+	if (cli_receive_images(w, dir)) {
+		close(dirfd);
+		return -1;
+	}
+	ret = mitosis_image_read(dirfd, &img, err, sizeof(err));
+	mitosis_image_remove(dirfd);
+	close(dirfd);
+	if (!ret)
+		ret = mitosis_reach(ctl, img, give_up, err, sizeof(err));
+	if (!ret) {
+		ret = fill_image(ctl, w, img);
+		cli_test_step("filled");
+		if (ret)
+			snprintf(err, sizeof(err), "%s", ret == -EPIPE ? "the session ended" : mitosis_error(ctl));
+	}
+	if (ret)
+		wire_send_error(w, "pages cannot be read there before the process comes: %s", err);
+	mitosis_image_free(img);
+	return ret;
+}
+
+int precopy_receive(struct mitosis *ctl, struct wire *w, const char *dir, unsigned int give_up)
+{
+	json_object *o;
+	bool round;
+
+	for (;;) {
+		o = wire_recv(w, WIRE_DUMP_S * 1000);
+		round = o && json_object_object_get_ex(o, "precopy", NULL);
+		if (!round) {
+			int ret = o && json_object_object_get_ex(o, "dump", NULL) ? 0 : -1;
+
+			json_object_put(o);
+			return ret;
+		}
+		json_object_put(o);
+		if (receive_round(ctl, w, dir, give_up))
+			return -1;
+	}
+}
