@@ -81,7 +81,8 @@ run_mitosis() {
 	local key
 	start
 	stats_of_b /tmp/before
-	mitosis-cli migrate --pid "$PID" --to b --json "$@" > /tmp/migrate.json || fail "mitosis-cli migrate fails"
+	# pre-copy has figures of its own: precopy.sh
+	mitosis-cli migrate --pid "$PID" --to b --precopy=0 --json "$@" > /tmp/migrate.json || fail "mitosis-cli migrate fails"
 	stats_of_b /tmp/after
 	check_on_b
 	# RUNNING has come before the process here is killed: at most too long
@@ -99,7 +100,7 @@ run_mitosis() {
 run_faults() {
 	start $((MB * 64))
 	on_b 'rm -f /tmp/mitosis-test-go; echo drain:hold > /run/mitosis-test-step'
-	mitosis-cli migrate --pid "$PID" --to b "$@" > /tmp/migrate.log 2>&1 &
+	mitosis-cli migrate --pid "$PID" --to b --precopy=0 "$@" > /tmp/migrate.log 2>&1 &
 	until ! [ -d "/proc/$PID" ]; do
 		[ -n "$(jobs -r)" ] || fail "mitosis-cli migrate fails: $(tail -n 1 /tmp/migrate.log)"
 		sleep 0.1

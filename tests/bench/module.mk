@@ -18,8 +18,8 @@ define icount
 	mv $(3).tmp $(3)
 endef
 
-.PHONY: bench bench-cost bench-migrate bench-fork-cost bench-fork bench-table bench-docs
-bench: bench-cost bench-fork-cost bench-fork bench-migrate bench-tcp
+.PHONY: bench bench-cost bench-migrate bench-precopy bench-fork-cost bench-fork bench-table bench-docs
+bench: bench-cost bench-fork-cost bench-fork bench-migrate bench-precopy bench-tcp
 
 bench-cost: rig vm-payload-6.12 $(BENCH_PROGS) mlx5-model
 	$(call icount,guest-cost.sh,900,$(B)/bench/cost.txt,--mlx5)
@@ -31,6 +31,13 @@ bench-migrate: rig vm-payload-6.12 $(BENCH_PROGS)
 	tests/bench/migrate.sh > $(B)/bench/two-machines.tmp
 	mv $(B)/bench/two-machines.tmp $(B)/bench/two-machines.txt
 	@$(MAKE) --no-print-directory bench-table
+
+# With and without pre-copy, of a process that writes; BENCH_MB: its size. TRANSPORT=tcp: over that. Ten minutes.
+bench-precopy: rig vm-payload-6.12
+	@mkdir -p $(B)/bench
+	tests/bench/precopy.sh > $(B)/bench/precopy.tmp
+	mv $(B)/bench/precopy.tmp $(B)/bench/precopy.txt
+	@tests/bench/precopy-table.sh $(B)/bench/precopy.txt
 
 bench-table:
 	tests/bench/two-machines.py $(B)/bench/two-machines.txt $(B)/bench/two-machines.md $(B)/bench/two-machines.dat

@@ -3,10 +3,10 @@
 
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
-VM_CORE := ^(lazy|access|control|unload|migrate|fork)
+VM_CORE := ^(lazy|access|control|unload|migrate|fork)|^precopy-(writer|walk)$$
 VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|vectors|pyverbs-(mlx5_dc|mr|cq|srq)$$)
 VM_DCT_CORE := ^dct-(access|initiator-refused|released|unbind|lost-packets)|^(unload|lazy-threads|lazy-unreadable|migrate-threads|migrate-walk|migrate-falls-back|fork-remote|fork-chain|fork-revoke)$$
-VM_TCP_CORE := ^(tcp|loss-packets-10$$)|^(unload|lazy-threads|migrate-threads|migrate-walk|fork-remote)$$
+VM_TCP_CORE := ^(tcp|loss-packets-10$$)|^(unload|lazy-threads|migrate-threads|precopy-writer|migrate-walk|fork-remote)$$
 VM_GUEST := $(wildcard tests/vm/guest/*)
 VM_LIBS_access := -lrdmacm -libverbs
 VM_LIBS_dc := -lmlx5 -libverbs
@@ -47,7 +47,7 @@ run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --
 check-core-%: vm-payload-%
 	@$(call run_vm,core,$*,$(or $(ONLY),$(VM_CORE)))
 check-one-copy: vm-payload-6.12
-	@$(call run_vm,one-copy,6.12,^one-copy)
+	@$(call run_vm,one-copy,6.12,^(one-copy|precopy))
 check-lost-source: vm-payload-6.12
 	@$(call run_vm,lost-source,6.12,^(lost-source|more)|^container-(podman-crun|address-runc))
 check-vm: $(VM_KERNELS:%=check-core-%)
@@ -64,9 +64,9 @@ check-mlx5-core: vm-payload-6.12 mlx5-model $(VECTORS)
 # Memory goes over dct, or, between machines without RDMA, over TCP: all cases that there are for it.
 .PHONY: check-tcp-core
 check-dct-%: vm-payload-% mlx5-model
-	@$(call run_vm,dct,$*,$(or $(ONLY),$(VM_CORE)|^(dct|lost-source|more|one-copy)),--mlx5)
+	@$(call run_vm,dct,$*,$(or $(ONLY),$(VM_CORE)|^(dct|lost-source|more|one-copy|precopy)),--mlx5)
 check-tcp-%: vm-payload-%
-	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^(tcp|loss|lost-source)),--transport tcp)
+	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^(tcp|loss|lost-source|precopy)),--transport tcp)
 check-tcp-core: vm-payload-6.12
 	@$(call run_vm,tcp,6.12,$(VM_TCP_CORE),--transport tcp)
 

@@ -12,6 +12,7 @@ for p in "$bin"/*; do
 	case $name in
 	corecheck | access | ctl | dc | unreadable) continue ;;
 	walk) args=(1 3000) ;;
+	writer) args=(16 10240 50) ;;
 	forked) touch "$TEST_DIR/forked.go" ;;
 	esac
 	# "abort" and the like need no core files here.

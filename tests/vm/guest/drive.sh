@@ -105,6 +105,98 @@ cmd_prog() {
 	true
 }
 
+# What migrate --json says of KEY.
+migrated() {
+	sed -n "s/^ *\"$1\": *\([0-9]*\),*$/\1/p" $T/migrate.log
+}
+
+# Counters of the destination, since the last call of it.
+peer_counters() {
+	on_peer "for c in pages_filled cache_hits pages_read; do echo \$c \$($BIN/ctl stat \$c); done" > $T/counters.now || fail "machine $PEER does not answer"
+	[ ! -e $T/counters ] || awk 'NR == FNR { was[$1] = $2; next } { print $1, $2 - was[$1] }' $T/counters $T/counters.now > $T/counters.grown
+	mv $T/counters.now $T/counters
+}
+
+grown() {
+	awk -v n="$1" '$1 == n { print $2 }' $T/counters.grown
+}
+
+# precopy ROUNDS NAME ARGS...: what has been brought before and was not written to since is not read again.
+cmd_precopy() {
+	local rounds=$1 all same
+	shift
+	rm -f $T/counters
+	peer_counters
+	MIGRATE="--json --precopy=$rounds" cmd_prog "$@"
+	peer_counters
+	cat $T/migrate.log $T/counters.grown
+	[ "$(migrated precopy_rounds)" = "$rounds" ] || fail "there were $(migrated precopy_rounds) rounds"
+	all=$(migrated pages) same=$(migrated pages_precopied)
+	[ "$(grown pages_filled)" -ge "$same" ] || fail "$same pages are said to have come before, and $(grown pages_filled) have"
+	[ $(($(grown pages_read) - $(grown pages_filled))) -le $((all - same)) ] ||
+		fail "$(grown pages_read) pages were read, $(grown pages_filled) of them before, and $((all - same)) had been written to"
+	case "$*" in
+	"writer "*" 0 0") [ $((all - same)) -le 128 ] || fail "$((all - same)) of $all pages are read after the move, though none was written to" ;;
+	"writer "*" 10") [ $((all - same)) -le $((all / 2)) ] || fail "$((all - same)) of $all pages are read after the move, though a tenth is written to" ;;
+	"writer "*" 100") [ "$same" -le $((all / 2)) ] || fail "$same of $all pages are said to be the same, though all are written to" ;;
+	esac
+}
+
+# The default is by size, and by what is written to meanwhile.
+cmd_precopy_auto() {
+	MIGRATE=--json cmd_prog writer 32 0 0
+	cat $T/migrate.log
+	grep -q '^mitosis-cli: no pre-copy: 3[0-9]\.[0-9] MiB are fetched sooner' $T/migrate.log || fail "it is not said why there was no pre-copy"
+	[ -z "$(migrated precopy_rounds)" ] || fail "a small process was copied before it was moved"
+	MIGRATE=--json cmd_prog writer 80 1024 1
+	cat $T/migrate.log
+	grep -q '^mitosis-cli: pre-copy: [0-9] round' $T/migrate.log || fail "it is not said what was chosen"
+	[ "$(migrated pages_precopied)" -gt $((60 * 256)) ] || fail "$(migrated pages_precopied) pages had come before"
+}
+
+# What is under way would be lost to a process that runs on: by default it is moved without pre-copy.
+cmd_precopy_refused() {
+	local rc=0
+	on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
+	start writer 80 1024 10 1 aio
+	MIGRATE=--precopy=1 migrate || rc=$?
+	cat $T/migrate.log
+	[ $rc = 1 ] || fail "migrate --precopy=1 ends with $rc"
+	grep -q 'io_setup' $T/migrate.log && grep -q "process $PID runs on here" $T/migrate.log || fail "it is not said why, or what has become of the process"
+	! is_gone "$PID" || fail "the process has ended"
+	until_true 20 idle_source || fail "memory is held"
+	on_peer "/root/t/drive.sh no_receiver 20 && /root/t/drive.sh prepare writer" || exit 1
+	migrate || migrate_failed $?
+	cat $T/migrate.log
+	grep -q '^mitosis-cli: no pre-copy: ' $T/migrate.log || fail "it is not said that there was no pre-copy"
+	on_peer "/root/t/drive.sh finish writer $PID 60" || exit 1
+	until_true 20 idle_source || fail "the source still holds memory"
+}
+
+cmd_precopy_evicted_start() {
+	on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
+	peer_counters
+	start writer 16 0 0
+	echo "$PID" > /run/paused.pid
+	(
+		MITOSIS_TEST_STEP=fenced:pause MIGRATE="--json --precopy=1" migrate
+		echo $? > /run/paused.rc
+	) > /dev/null 2>&1 &
+	rm -f /run/paused.rc
+	until_true 60 test -e /tmp/mitosis-test-at || fail "it does not get to step fenced: $(cat $T/migrate.log)"
+}
+
+cmd_precopy_evicted_end() {
+	touch /tmp/mitosis-test-go
+	cmd_paused_end
+	PID=$(cat /run/paused.pid)
+	on_peer "/root/t/drive.sh finish writer $PID 60" || exit 1
+	peer_counters
+	cat $T/counters.grown
+	[ "$(grown pages_read)" -gt $((16 * 256 * 3 / 2)) ] || fail "only $(grown pages_read) pages were read: nothing had been taken away"
+	until_true 20 idle_source || fail "the source still holds memory"
+}
+
 # lazy NAME ARGS...: made lazy in place, without CRIU. DRAIN_MS: -1 starts the drain when the program is done. THEN: a command for when it is lazy,
 # which is given the snapshot.
 cmd_lazy() {
@@ -479,7 +571,7 @@ cmd_paused_start() {
 	echo "$PID" > /run/paused.pid
 	(
 		rc=0
-		MITOSIS_TEST_STEP=$1:pause MIGRATE="--timeout 60" migrate || rc=$?
+		MITOSIS_TEST_STEP=$1:pause MIGRATE="${MIGRATE:---timeout 60}" migrate || rc=$?
 		echo $rc > /run/paused.rc
 	) > /dev/null 2>&1 &
 	rm -f /run/paused.rc

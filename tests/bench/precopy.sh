@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# A process that writes to its memory all the time, moved between two machines with and without pre-copy: "NAME VALUE" lines. The rates are parts of what
+# the link moves, which is measured first, in the same run.
+#
+#	precopy.sh > build/bench/precopy.txt
+set -eu -o pipefail
+# shellcheck source=../vm/lib.sh
+. "$(dirname "$(readlink -f "$0")")/../vm/lib.sh"
+KERNEL=${KERNEL:-6.12} KEEP='' MB=${BENCH_MB:-96}
+export TRANSPORT=${TRANSPORT:-}
+RIG_NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench
+
+say() {
+	echo "bench: $*" >&2
+}
+
+trap 'rig down' EXIT
+trap 'exit 130' INT TERM HUP
+machines_size
+MEM=1024
+machines_up >&2
+for m in a b; do
+	rig put $m "$TOP"/tests/bench/guest-{precopy,watch}.sh /root/t/bin/
+done
+echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
+say "once without being counted"
+rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh run "$MB" 0 0 none > /dev/null
+say "what the link moves"
+link=$(rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh link "$MB")
+echo "link_mib_s $link"
+for percent in 0 10 50; do
+	rate=$((link * percent / 100))
+	for mode in none auto; do
+		for i in $(seq "${BENCH_TIMES:-3}"); do
+			say "$percent % of the link, pre-copy $mode, time $i of ${BENCH_TIMES:-3}"
+			rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh run "$MB" "$rate" $percent $mode
+		done
+	done
+done
+echo "load_after $(cut -d ' ' -f 1 /proc/loadavg)"
