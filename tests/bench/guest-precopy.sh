@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # In machine a, with b beside it. Prints "NAME VALUE" lines:
 #
-#	guest-precopy.sh run MB RATE NAME none|auto	moves a process of MB megabytes that writes RATE of them a second
-#	guest-precopy.sh link MB			MiB a second that a drain moves
+#	guest-precopy.sh run MB RATE NAME none|auto	moves a process of MB megabytes that writes to RATE KiB of them a second
+#	guest-precopy.sh link MB			KiB a second that a drain moves
 set -eu -o pipefail
 BIN=/root/t/bin
 export TEST_DIR=/tmp/mt
@@ -56,6 +56,6 @@ run)
 	;;
 link)
 	move "$2" 0 --precopy=0
-	awk -v p="$(of_b pages_drain)" -v ns="$(of_b drain_ns)" 'BEGIN {print int(p / 256 * 1e9 / ns)}'
+	awk -v p="$(of_b pages_drain)" -v ns="$(of_b drain_ns)" 'BEGIN {print int(p * 4 * 1e9 / ns)}'
 	;;
 esac

@@ -32,7 +32,7 @@ bench-migrate: rig vm-payload-6.12 $(BENCH_PROGS)
 	mv $(B)/bench/two-machines.tmp $(B)/bench/two-machines.txt
 	@$(MAKE) --no-print-directory bench-table
 
-# With and without pre-copy, of a process that writes; BENCH_MB: its size. TRANSPORT=tcp: over that. Ten minutes.
+# With and without pre-copy, of a process that writes; BENCH_MB: its size, BENCH_TIMES: how often each. TRANSPORT=tcp: over that. Ten minutes.
 bench-precopy: rig vm-payload-6.12
 	@mkdir -p $(B)/bench
 	tests/bench/precopy.sh > $(B)/bench/precopy.tmp

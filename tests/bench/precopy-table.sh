@@ -15,7 +15,7 @@ medians "$1" | awk '
 	{ m[$1] = $2 }
 	function of(key) { k = "precopy." p "." mode "." key; return k in m ? m[k] : 0 }
 	END {
-		printf "The link moves %d MiB/s in a drain. Medians.\n\n", m["link_mib_s"]
+		printf "The link moves %.1f MiB/s in a drain. Medians.\n\n", m["link_kib_s"] / 1024
 		print "| written, of the link'"'"'s rate | pre-copy | rounds | before the stop | longest stop before | downtime | drain | read after the stop |"
 		print "| --- | --- | --- | --- | --- | --- | --- | --- |"
 		split("0 10 50", parts)

@@ -28,13 +28,13 @@ say "once without being counted"
 rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh run "$MB" 0 0 none > /dev/null
 say "what the link moves"
 link=$(rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh link "$MB")
-echo "link_mib_s $link"
-for percent in 0 10 50; do
+echo "link_kib_s $link"
+for percent in ${BENCH_PERCENT:-0 10 50}; do
 	rate=$((link * percent / 100))
 	for mode in none auto; do
 		for i in $(seq "${BENCH_TIMES:-3}"); do
 			say "$percent % of the link, pre-copy $mode, time $i of ${BENCH_TIMES:-3}"
-			rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh run "$MB" "$rate" $percent $mode
+			rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh run "$MB" "$rate" "$percent" $mode
 		done
 	done
 done
