@@ -164,12 +164,19 @@ static int runs_clip(struct mitosis_image_pages *p)
 static int round_take(struct precopy *p, const char *dir, uint64_t snapshot)
 {
 	char pid[16], id[17], taken[PATH_MAX + 32], *argv[CLI_CRIU_ARGS];
-	int status = 0, ret;
+	int status = 0, ret, n;
 	pid_t criu;
 
 	snprintf(pid, sizeof(pid), "%d", p->pid);
 	snprintf(id, sizeof(id), "%016lx", (unsigned long)snapshot);
-	cli_criu_options(argv, cli_criu_dump(argv, pid, (char *)dir), p->criu_args, p->ncriu_args);
+	n = cli_criu_dump(argv, pid, (char *)dir);
+	/* the plugin ends it before anything is dumped; were it to go on, nothing would be lost. The last of such options is what counts. */
+	if (n + p->ncriu_args > CLI_CRIU_ARGS - 2) {
+		cli_say("there are too many options for criu: give %d at most", CLI_CRIU_ARGS - 2 - n);
+		return -E2BIG;
+	}
+	cli_criu_options(argv, n, p->criu_args, p->ncriu_args);
+	cli_criu_options(argv, n + p->ncriu_args, (char *[]){ "--leave-running" }, 1);
 	setenv("MITOSIS_SNAPSHOT", id, 1);
 	setenv("MITOSIS_LEAVE_RUNNING", "1", 1);
 	ret = cli_spawn(argv, -1, 2, &criu);

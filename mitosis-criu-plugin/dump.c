@@ -191,15 +191,17 @@ int dump_init(void)
 		plugin_say("%s", err);
 		return -ENODEV;
 	}
-	ret = dump_page_server();
-	if (!ret)
-		ret = dump_options();
+	ret = dump_options();
 	if (ret)
 		goto out;
+	/* without a page server criu cannot complete a dump: whatever it does, it ends with an error and lets the tasks go on */
 	if (plugin_setting("MITOSIS_SNAPSHOT")) {
 		ret = sscanf(plugin_setting("MITOSIS_SNAPSHOT"), "%16" SCNx64, &dump.only) == 1 ? 0 : -EINVAL;
 		goto out;
 	}
+	ret = dump_page_server();
+	if (ret)
+		goto out;
 	ret = dump_finish_script();
 	if (ret)
 		goto out;
@@ -347,7 +349,7 @@ static int dump_check_io(pid_t pid)
 /* Processes of the tree below @pid that have not ended. They stand still. */
 static unsigned int dump_count(pid_t pid)
 {
-	char path[300], stat[512], *state = NULL;
+	char path[300], stat[512], *state;
 	unsigned int n = 0;
 	struct dirent *e;
 	int child;
@@ -356,8 +358,9 @@ static unsigned int dump_count(pid_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	f = fopen(path, "re");
-	if (f && fgets(stat, sizeof(stat), f))
-		state = strrchr(stat, ')');
+	/* not a line: the name in it may be of several */
+	stat[f ? fread(stat, 1, sizeof(stat) - 1, f) : 0] = 0;
+	state = strrchr(stat, ')');
 	n += state && state[1] && !strchr("ZX", state[2]);
 	if (f)
 		fclose(f);
@@ -383,6 +386,11 @@ static int dump_take_only(pid_t pid, uint32_t mm)
 
 	if (!dump.taken) {
 		dump.nleft = dump_count(pid);
+		if (!dump.nleft) {
+			plugin_say("the processes below process %d cannot be counted: see whether /proc can be read, and the limit of open files (ulimit -n)",
+				   pid);
+			return -EIO;
+		}
 		fd = openat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		dump.taken = fd < 0 ? NULL : fdopen(fd, "w");
 		if (!dump.taken)
@@ -392,7 +400,7 @@ static int dump_take_only(pid_t pid, uint32_t mm)
 	if (ret)
 		return ret;
 	fprintf(dump.taken, "%d %u\n", (int)pid, mm);
-	if (!dump.nleft || --dump.nleft)
+	if (--dump.nleft)
 		return 0;
 	if (!fflush(dump.taken) && !ferror(dump.taken))
 		renameat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", criu_get_image_dir(), MITOSIS_TAKEN_NAME);
