@@ -855,6 +855,10 @@ static int parse(struct migrate *m, int argc, char **argv)
 		cli_say("--container takes the name of a container of podman, and no --pid beside it");
 		return -1;
 	}
+	if (optind < argc && strcmp(argv[optind - 1], "--")) {
+		cli_say("%s belongs to no option: options of criu come after --, and a number of rounds is given as --precopy=2", argv[optind]);
+		return -1;
+	}
 	m->criu_args = argv + optind;
 	m->ncriu_args = argc - optind;
 	if (m->container && m->ncriu_args) {
