@@ -87,8 +87,9 @@ static int runs_present(int pagemap, uint64_t start, uint64_t end, struct mitosi
 		ssize_t got = pread(pagemap, buf, want * sizeof(*buf), start / 4096 * sizeof(*buf));
 		ssize_t i;
 
+		/* it has ended meanwhile */
 		if (got <= 0)
-			return got ? -errno : -ESRCH;
+			return got && errno != ESRCH ? -errno : 0;
 		for (i = 0; i < got / (ssize_t)sizeof(*buf) && !ret; i++)
 			if (buf[i] & (PM_PRESENT | PM_SWAPPED))
 				ret = runs_append(runs, n, start + i * 4096, 1);
@@ -99,7 +100,7 @@ static int runs_present(int pagemap, uint64_t start, uint64_t end, struct mitosi
 
 /*
  * The private anonymous memory of a process that runs: more or less what was there when the snapshot was taken, whose clone knows exactly. What was
- * mapped since is not taken, and what is gone is not needed.
+ * mapped since is not taken, and what is gone is not needed, be it with the process.
  */
 static int runs_of(pid_t pid, struct mitosis_run **runs, size_t *n)
 {
@@ -115,8 +116,8 @@ static int runs_of(pid_t pid, struct mitosis_run **runs, size_t *n)
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
 	pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (!maps || pagemap < 0)
-		ret = -errno;
-	while (!ret && getline(&line, &room, maps) > 0) {
+		ret = errno == ENOENT || errno == ESRCH ? 0 : -errno;
+	while (maps && pagemap >= 0 && !ret && getline(&line, &room, maps) > 0) {
 		*name = 0;
 		if (sscanf(line, "%lx-%lx %4s %*x %*s %lu %7s", &start, &end, perms, &inode, name) < 4)
 			continue;
