@@ -306,17 +306,24 @@ static uint64_t round_changed(struct precopy *p)
 static int round_read(struct precopy *p, uint64_t pages, bool *stale)
 {
 	uint64_t begin = cli_now_ms(), looked = begin;
+	int64_t left = pages, was;
 	json_object *o;
-	int64_t left;
 
 	do {
 		o = p->expect(p->arg, "left", p->patience);
 		if (!o)
 			return -1;
+		was = left;
 		left = jint(o, "left");
 		json_object_put(o);
+		/* each part is of a page at least */
+		if (left < 0 || (left && left >= was)) {
+			cli_say("the other side has %ld pages of %ld left to read, which cannot be: install the same version of mitosis there",
+				(long)left, (long)was);
+			return -1;
+		}
 		/* all pages are looked at for that */
-		if (left <= 0 || cli_now_ms() - looked >= LOOK_MS) {
+		if (!left || cli_now_ms() - looked >= LOOK_MS) {
 			p->changed = round_changed(p);
 			looked = cli_now_ms();
 			*stale = p->rounds == PRECOPY_AUTO && 2 * p->changed >= pages;
