@@ -10,8 +10,13 @@ add precopy-idle 180 drive precopy 1 writer 32 0 0
 add precopy-all-written 240 drive precopy 1 writer 8 16384 100
 add precopy-auto 300 drive precopy_auto
 
+# A round is a dump that is ended in time: by a count of processes, whatever their names are.
+add precopy-name 180 drive precopy 2 writer 16 0 0 1 name
+# Some of its processes end between the snapshot and the look at what they have.
+add precopy-children 240 drive precopy 2 writer 16 256 10 1 children
+
 precopied_prog() {
-	on a "MIGRATE=--precopy=2 /root/t/drive.sh prog $*"
+	on a "MIGRATE='--json --precopy=2' /root/t/drive.sh precopied_prog $*"
 }
 for p in forks signals threads uring; do
 	add "precopy-prog-$p" 180 precopied_prog $p

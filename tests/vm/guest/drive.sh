@@ -136,10 +136,18 @@ cmd_precopy() {
 	[ $(($(grown pages_read) - $(grown pages_filled))) -le $((all - same)) ] ||
 		fail "$(grown pages_read) pages were read, $(grown pages_filled) of them before, and $((all - same)) had been written to"
 	case "$*" in
-	"writer "*" 0 0") [ $((all - same)) -le 128 ] || fail "$((all - same)) of $all pages are read after the move, though none was written to" ;;
+	"writer "*" 0 0" | "writer "*" name") [ $((all - same)) -le 128 ] || fail "$((all - same)) of $all pages are read after the move, though none was written to" ;;
 	"writer "*" 10") [ $((all - same)) -le $((all / 2)) ] || fail "$((all - same)) of $all pages are read after the move, though a tenth is written to" ;;
+	"writer "*" children") [ "$same" -ge $((all / 4)) ] || fail "$same of $all pages had come before" ;;
 	"writer "*" 100") [ "$same" -le $((all / 2)) ] || fail "$same of $all pages are said to be the same, though all are written to" ;;
 	esac
+}
+
+# As prog, of which some pages have moved before.
+cmd_precopied_prog() {
+	cmd_prog "$@"
+	[ "$(migrated precopy_rounds)" = 2 ] || fail "there were $(migrated precopy_rounds) rounds"
+	[ "$(migrated pages_precopied)" -gt 0 ] || fail "none of $(migrated pages) pages had come before"
 }
 
 # The default is by size, and by what is written to meanwhile.

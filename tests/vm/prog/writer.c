@@ -3,15 +3,17 @@
  * Writes to its memory all the time, before it is moved, while, and after that, and knows what must be where: each page begins with its number and how
  * often it has been written to, which is counted elsewhere, too. It also gives pages back, and maps some anew.
  *
- *	writer [now] MB RATE HOT [SECONDS [aio]]
+ *	writer [now] MB RATE HOT [SECONDS [aio | name | children]]
  *
  * RATE: KiB that are written to a second, 0: none; HOT: of all memory, the percentage that is. On the destination it writes for SECONDS (1) more, and then looks at
- * all. With "aio" it has a context of io_setup(). Its log has "stopped MS" whenever it has stood still for longer than 20 ms, which on the destination is the move.
+ * all. With "aio" it has a context of io_setup(), with "name" a name of two lines, with "children" a child at any time, each of which ends soon. Its log has "stopped MS" whenever it has stood still for longer than 20 ms, which on the destination is the move.
  */
 #include "prog.h"
+#include <sys/prctl.h>
 
 #define TICK_MS	10
 #define STOPPED_MS 20
+#define CHILD_MS 200
 
 static char *area;
 static uint32_t *counts;	/* 0: never, or given back: zero */
@@ -86,9 +88,26 @@ static void check(void)
 	CHECK(sum == total, "pages have been written to %lu times, they say %lu", total, sum);
 }
 
+/* One child more; those before it have ended, or will. */
+static void next_child(bool last)
+{
+	pid_t pid;
+
+	while (waitpid(-1, NULL, last ? 0 : WNOHANG) > 0)
+		;
+	if (last)
+		return;
+	pid = MUST(fork());
+	if (!pid) {
+		prog_sleep_ms(CHILD_MS);
+		_exit(0);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t last, now, end = 0, owed = 0;
+	const char *also;
+	uint64_t last, now, end = 0, owed = 0, child = 0;
 	size_t mb, rate, hot, seconds, at;
 	unsigned long context = 0;
 
@@ -101,8 +120,11 @@ int main(int argc, char **argv)
 	hot = npages * strtoul(argv[at + 2], NULL, 10) / 100;
 	seconds = (size_t)argc > at + 3 ? strtoul(argv[at + 3], NULL, 10) : 1;
 	CHECK(npages && (hot || !rate), "usage: writer [now] MB RATE HOT [SECONDS]");
-	if ((size_t)argc > at + 4)
+	also = (size_t)argc > at + 4 ? argv[at + 4] : "";
+	if (!strcmp(also, "aio"))
 		MUST(syscall(SYS_io_setup, 1, &context));
+	if (!strcmp(also, "name"))
+		MUST(prctl(PR_SET_NAME, "wri\nter"));
 	area = map_anon(NULL, npages * PAGE, PROT_READ | PROT_WRITE);
 	counts = map_anon(NULL, npages * sizeof(*counts), PROT_READ | PROT_WRITE);
 	for (size_t i = 0; i < npages; i++)
@@ -117,9 +139,14 @@ int main(int argc, char **argv)
 		owed += rate * (now > last && now < last + 1000 ? now - last : TICK_MS);
 		for (; owed >= PAGE / 1024 * 1000; owed -= PAGE / 1024 * 1000)
 			step(hot);
+		if (!strcmp(also, "children") && now - child >= CHILD_MS / 2) {
+			next_child(false);
+			child = now;
+		}
 		if (!end && prog_may_go())
 			end = now + seconds * 1000;
 	}
+	next_child(true);
 	check();
 	prog_pass();
 }
