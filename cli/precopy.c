@@ -406,17 +406,19 @@ void precopy_bases(const struct precopy *p, char text[PRECOPY_BASES_LEN])
 		n += sprintf(text + n, "%s%016lx", n ? "," : "", (unsigned long)p->snapshots[i - 1]);
 }
 
+#define PART_PAGES	(32 * MIB_PAGES)
+/* Each begins and ends in a region of its own, and a region is of 2 MiB at most: so many regions fit into a request as well. */
+#define PART_RUNS	(MITOSIS_MAX_ARRAY / 2 - PART_PAGES / 512)
+
 /* A part of a snapshot's address space that is read at a time: as much as a link moves in about a second, and as runs fit into a request. */
 struct part {
 	const struct mitosis_image_pages *pages;
 	size_t run, region;		/* where the next begins */
 	uint64_t done;			/* pages of that run */
-	struct mitosis_run runs[MITOSIS_MAX_ARRAY];
+	struct mitosis_run runs[PART_RUNS];
 	size_t nruns, first, nregions;
 	uint64_t npages;
 };
-
-#define PART_PAGES	(32 * MIB_PAGES)
 
 /* The next one; false: there is none. */
 static bool part_next(struct part *part)
@@ -426,7 +428,7 @@ static bool part_next(struct part *part)
 
 	part->nruns = 0;
 	part->npages = 0;
-	while (part->run < p->nruns && part->nruns < MITOSIS_MAX_ARRAY && part->npages < PART_PAGES) {
+	while (part->run < p->nruns && part->nruns < PART_RUNS && part->npages < PART_PAGES) {
 		const struct mitosis_run *run = &p->runs[part->run];
 		struct mitosis_run *to = &part->runs[part->nruns++];
 		uint64_t n = run->npages - part->done;
