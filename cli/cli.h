@@ -312,12 +312,14 @@ struct precopy {
 	json_object *(*expect)(void *arg, const char *key, int timeout_s);
 	void (*step)(void *arg);	/* after each round */
 	void *arg;
+	uint64_t reserve;		/* pages: the memory that must be left, see precopy_wanted() */
 	/* what has become of it */
+	bool stale, tight, unkept;	/* it is written to as fast as it is read; memory is short here; there */
 	uint64_t snapshots[PRECOPY_MAX];	/* the latest last */
 	unsigned int n;
 	uint64_t pages, ms;		/* that the destination has read, and in which time */
 	uint64_t changed;		/* of the last round, written to by its end */
-	char chosen[256];		/* a sentence; empty: nothing was to be chosen */
+	char chosen[320];		/* a sentence; empty: nothing was to be chosen */
 };
 /* "auto", NULL or a number of rounds; -1: it is none of these. */
 int precopy_parse(const char *text);
@@ -325,6 +327,8 @@ int precopy_parse(const char *text);
 bool precopy_wanted(struct precopy *p);
 /* Not 0, a sentence said: it failed, and the process runs on. */
 int precopy_run(struct precopy *p);
+/* Lets go of the snapshots: nothing is left to them. */
+void precopy_drop(struct precopy *p);
 /* For MITOSIS_BASE. */
 void precopy_bases(const struct precopy *p, char text[PRECOPY_BASES_LEN]);
 /* The destination's side; what it reads stays as long as @ctl, or processes that need it. -1: the session is over. */

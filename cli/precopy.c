@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -22,7 +23,12 @@
 #define AUTO_MIN	(64 * MIB_PAGES)
 #define AUTO_LEFT	(4 * MIB_PAGES)
 #define AUTO_ROUNDS	4
-#define LOOK_MS		1000	/* how often to see how much has been written to */
+#define LOOK_MS		1000	/* how often to see how much has been written to, and how much memory is left */
+#define LOOK_SHARE	20	/* the part of the time that looking may take: the link is idle meanwhile */
+/* For copies of what is written to until it is seen that memory is short: what can be written in a second or two. */
+#define RESERVE_MIN	(32 * MIB_PAGES)
+#define RESERVE_SHARE	32	/* of the process's memory */
+#define ROOM_SHARE	8	/* likewise; what is to be left beyond that for a round to be begun */
 
 #define REGION_END(r)	((r)->start + (r)->npages * 4096ULL)
 
@@ -62,18 +68,101 @@ static uint64_t tree_pages(pid_t pid)
 	return kb / 4;
 }
 
+/* A number of a cgroup's, be it all of a file or behind a word in it; UINT64_MAX: there is none, or it is "max". */
+static uint64_t cgroup_number(const char *cgroup, const char *file, const char *word)
+{
+	char path[PATH_MAX + 32], *text, *at;
+	uint64_t n = UINT64_MAX;
+
+	snprintf(path, sizeof(path), "%s/%s", cgroup, file);
+	text = cli_read_file(path);
+	at = text && word ? strstr(text, word) : text;
+	if (at && word)
+		at += strlen(word);
+	if (at && *at >= '0' && *at <= '9')
+		n = strtoull(at, NULL, 10);
+	free(text);
+	return n;
+}
+
+/* Bytes that may still be charged to a cgroup before its processes are slowed down or killed. */
+static uint64_t cgroup_room(const char *cgroup)
+{
+	uint64_t max = cgroup_number(cgroup, "memory.max", NULL), high = cgroup_number(cgroup, "memory.high", NULL);
+	uint64_t used = cgroup_number(cgroup, "memory.current", NULL), cache;
+
+	max = max < high ? max : high;
+	if (max == UINT64_MAX || used == UINT64_MAX)
+		return UINT64_MAX;
+	/* it goes before anybody is killed */
+	cache = cgroup_number(cgroup, "memory.stat", "\ninactive_file ");
+	used -= cache < used ? cache : 0;
+	return used < max ? max - used : 0;
+}
+
+/* Pages that the tree may be given before the machine, or one of its cgroups, is out of memory. */
+static uint64_t tree_room(pid_t pid)
+{
+	char *text = cli_read_file("/proc/meminfo"), *at = text ? strstr(text, "\nMemAvailable:") : NULL;
+	uint64_t bytes = at ? strtoull(at + 14, NULL, 10) * 1024 : UINT64_MAX;
+	char cgroup[PATH_MAX], seen[PATH_MAX] = "";
+	size_t n = 0, i;
+	pid_t *tree = cli_tree(pid, &n);
+
+	for (i = 0; tree && i < n; i++) {
+		if (cli_cgroup_of(tree[i], cgroup, sizeof(cgroup)) || !strcmp(cgroup, seen))
+			continue;
+		strcpy(seen, cgroup);
+		for (; strlen(cgroup) > strlen(CLI_CGROUP); *strrchr(cgroup, '/') = 0) {
+			uint64_t room = cgroup_room(cgroup);
+
+			bytes = room < bytes ? room : bytes;
+		}
+	}
+	free(tree);
+	free(text);
+	return bytes / 4096;
+}
+
 bool precopy_wanted(struct precopy *p)
 {
-	uint64_t pages;
+	uint64_t pages, room, need;
 
-	if (p->rounds != PRECOPY_AUTO)
-		return p->rounds;
+	if (!p->rounds)
+		return false;
 	pages = tree_pages(p->pid);
-	if (pages >= AUTO_MIN)
+	p->reserve = pages / RESERVE_SHARE > RESERVE_MIN ? pages / RESERVE_SHARE : RESERVE_MIN;
+	if (p->rounds != PRECOPY_AUTO)
 		return true;
-	snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: %.1f MiB are fetched sooner afterwards (less than %llu MiB)",
-		 (double)pages / MIB_PAGES, AUTO_MIN / MIB_PAGES);
-	return false;
+	if (pages < AUTO_MIN) {
+		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: %.1f MiB are fetched sooner afterwards (less than %llu MiB)",
+			 (double)pages / MIB_PAGES, AUTO_MIN / MIB_PAGES);
+		return false;
+	}
+	room = tree_room(p->pid);
+	need = pages / ROOM_SHARE + p->reserve;
+	if (room < need) {
+		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: %.1f MiB of memory are left, on this machine or to a cgroup of the process, for copies of what it writes to meanwhile (less than %.1f MiB)",
+			 (double)room / MIB_PAGES, (double)need / MIB_PAGES);
+		return false;
+	}
+	return true;
+}
+
+/* Takes note of it when memory gets short; true: it is nearly out. */
+static bool room_look(struct precopy *p)
+{
+	uint64_t room = tree_room(p->pid);
+
+	p->tight |= room < p->reserve;
+	return room < p->reserve / 2;
+}
+
+void precopy_drop(struct precopy *p)
+{
+	/* one is needed by those after it */
+	while (p->n)
+		mitosis_release(p->ctl, p->snapshots[--p->n]);
 }
 
 /* What is there of [start, end) of the process. */
@@ -302,36 +391,64 @@ static uint64_t round_changed(struct precopy *p)
 	return pages;
 }
 
-/* The destination reads it, part by part, until all is there or most of it is stale. -1, a sentence said: it cannot. */
-static int round_read(struct precopy *p, uint64_t pages, bool *stale)
+/* Until the other side says something. -1: it reads so slowly that copies of what is written to have used up the memory. */
+static int round_wait(struct precopy *p)
 {
-	uint64_t begin = cli_now_ms(), looked = begin;
-	int64_t left = pages, was;
-	json_object *o;
+	struct pollfd in = { p->wire->in, POLLIN, 0 };
+	int i;
+
+	for (i = 0; i < p->patience && !wire_has_input(p->wire); i++) {
+		if (poll(&in, 1, LOOK_MS))
+			continue;
+		if (room_look(p)) {
+			precopy_drop(p);
+			cli_say("memory is short here while the other side reads: use --precopy=0");
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* The destination reads it, part by part, until all is there or it is of no use. -1, a sentence said: it cannot. */
+static int round_read(struct precopy *p, uint64_t pages)
+{
+	uint64_t begin = cli_now_ms(), room_looked = begin, looked = begin, pause = LOOK_MS, now;
+	int64_t left = pages, was, kept;
+	json_object *o, *said;
+	bool more;
 
 	do {
-		o = p->expect(p->arg, "left", p->patience);
+		o = round_wait(p) ? NULL : p->expect(p->arg, "left", p->patience);
 		if (!o)
 			return -1;
 		was = left;
 		left = jint(o, "left");
+		kept = json_object_object_get_ex(o, "kept", &said) ? json_object_get_int64(said) : was - left;
 		json_object_put(o);
 		/* each part is of a page at least */
-		if (left < 0 || (left && left >= was)) {
+		if (left < 0 || (left && left >= was) || kept < 0 || kept > was - left) {
 			cli_say("the other side has %ld pages of %ld left to read, which cannot be: install the same version of mitosis there",
 				(long)left, (long)was);
 			return -1;
 		}
+		p->pages += kept;
+		p->unkept = 2 * kept < was - left;
+		now = cli_now_ms();
+		if (!left || now - room_looked >= LOOK_MS) {
+			room_look(p);
+			room_looked = now;
+		}
 		/* all pages are looked at for that */
-		if (!left || cli_now_ms() - looked >= LOOK_MS) {
+		if (!left || now - looked >= pause) {
 			p->changed = round_changed(p);
 			looked = cli_now_ms();
-			*stale = p->rounds == PRECOPY_AUTO && 2 * p->changed >= pages;
+			pause = LOOK_SHARE * (looked - now) > LOOK_MS ? LOOK_SHARE * (looked - now) : LOOK_MS;
+			p->stale = p->rounds == PRECOPY_AUTO && 2 * p->changed >= pages;
 		}
-		if (wire_send_key(p->wire, left > 0 && !*stale ? "more" : "enough"))
+		more = left && !p->stale && !p->tight && !p->unkept;
+		if (wire_send_key(p->wire, more ? "more" : "enough"))
 			return -1;
-	} while (left > 0 && !*stale);
-	p->pages += pages - left;
+	} while (more);
 	p->ms += cli_now_ms() - begin;
 	return 0;
 }
@@ -340,26 +457,34 @@ static int round_read(struct precopy *p, uint64_t pages, bool *stale)
  * Whether one more round is worth its while: each takes the time that the link takes for what was written in the one before, and is shorter
  * than that as long as the process writes less than the link moves.
  */
-static bool round_again(const struct precopy *p, uint64_t pages, bool stale)
+static bool round_again(const struct precopy *p, uint64_t pages)
 {
+	if (p->tight || p->unkept)
+		return false;
 	if (p->rounds != PRECOPY_AUTO)
 		return p->n < (unsigned int)p->rounds;
-	return !stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT && 2 * p->changed < pages;
+	return !p->stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT && 2 * p->changed < pages;
 }
 
-static void choose(struct precopy *p, bool stale)
+static void choose(struct precopy *p)
 {
-	int n = snprintf(p->chosen, sizeof(p->chosen), "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on", p->n,
-			 p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES, p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0);
+	int n;
 
+	if (p->tight) {
+		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: memory became short here while the process wrote to what was being moved, and that was let go of");
+		return;
+	}
+	n = snprintf(p->chosen, sizeof(p->chosen), "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on", p->n,
+		     p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES, p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0);
 	snprintf(p->chosen + n, sizeof(p->chosen) - n, "; %.1f MiB of the last were written to meanwhile%s", (double)p->changed / MIB_PAGES,
-		 stale ? ", which is as fast as the link: the rest comes afterwards" : "");
+		 p->unkept ? ", and memory is short there: the rest comes afterwards" :
+		 p->stale ? ", which is as fast as the link: the rest comes afterwards" : "");
 }
 
 int precopy_run(struct precopy *p)
 {
 	char id[17], dir[64];
-	bool stale = false, again = true;
+	bool again = true;
 	int ret = 0, work;
 
 	while (again && !ret) {
@@ -382,9 +507,9 @@ int precopy_run(struct precopy *p)
 			pages = image_pages(img);
 			ret = round_send(p, dir, img);
 			if (!ret)
-				ret = round_read(p, pages, &stale);
-			again = !ret && round_again(p, pages, stale);
-			choose(p, stale);
+				ret = round_read(p, pages);
+			again = !ret && round_again(p, pages);
+			choose(p);
 			p->step(p->arg);
 		}
 		if (work >= 0) {
@@ -393,6 +518,9 @@ int precopy_run(struct precopy *p)
 		}
 		mitosis_image_free(img);
 	}
+	/* they hold on to every page that has been copied since */
+	if (p->tight)
+		precopy_drop(p);
 	return ret;
 }
 
@@ -455,17 +583,20 @@ static bool part_next(struct part *part)
 }
 
 /* -EPIPE: the session has ended. */
-static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uint32_t mm, const struct part *part)
+static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uint32_t mm, const struct part *part, uint64_t *kept)
 {
-	uint64_t pages;
-	int ret;
+	int tries = 0, ret;
 
 	do {
-		ret = mitosis_link_fill(ctl, snapshot, mm, part->runs, part->nruns, part->pages->regions + part->first, part->nregions, &pages);
+		tries++;
+		ret = mitosis_link_fill(ctl, snapshot, mm, part->runs, part->nruns, part->pages->regions + part->first, part->nregions, kept);
 		/* nothing is to come before we have answered, but its end */
 		if (ret == -EAGAIN && wire_has_input(w))
 			return -EPIPE;
 	} while (ret == -EAGAIN);
+	/* what an attempt before has kept is not counted again */
+	if (tries > 1)
+		*kept = part->npages;
 	return ret;
 }
 
@@ -473,7 +604,7 @@ static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uin
 static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_image *img)
 {
 	struct part *part = calloc(1, sizeof(*part));
-	uint64_t left = image_pages(img);
+	uint64_t left = image_pages(img), kept = 0;
 	bool enough = false;
 	json_object *o;
 	int ret = part ? 0 : -ENOMEM;
@@ -482,12 +613,13 @@ static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_
 	for (i = 0; i < img->nmms && !ret && !enough; i++) {
 		*part = (struct part){ .pages = &img->mms[i].pages };
 		while (!ret && !enough && part_next(part)) {
-			ret = part_read(ctl, w, img->snapshot, img->mms[i].pid, part);
+			ret = part_read(ctl, w, img->snapshot, img->mms[i].pid, part, &kept);
 			if (ret)
 				break;
 			left -= part->npages;
 			o = json_object_new_object();
 			json_object_object_add(o, "left", json_object_new_uint64(left));
+			json_object_object_add(o, "kept", json_object_new_uint64(kept));
 			wire_send(w, o);
 			o = wire_recv(w, WIRE_STALL_S * 1000);
 			if (!o)
