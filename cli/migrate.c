@@ -357,8 +357,8 @@ static void finish(struct migrate *m)
 		journal_remove(m->id);
 }
 
-/* With all tasks stopped by criu and its images complete. */
-static int transaction(struct migrate *m)
+/* With all tasks stopped by criu and its images complete. -1, a sentence said: their memory cannot be held. */
+static int hold(struct migrate *m)
 {
 	char err[MITOSIS_ERROR_LEN];
 	struct mitosis_finish info;
@@ -372,16 +372,24 @@ static int transaction(struct migrate *m)
 		/* the plugin's own step came first, has said why, and has taken its image away */
 		cli_say_criu_errors(m->dir, "dump.log");
 		cli_say("the memory of process %d cannot be held: see the message above", m->pid);
-		goto back;
+		return -1;
 	}
 	if (ret) {
 		cli_say("the memory of process %d cannot be held: %s", m->pid, err);
-		goto back;
+		return -1;
 	}
 	m->snapshot = info.snapshot;
 	m->pages = info.pages + info.inherited;
 	m->precopied = info.inherited;
 	test_step(m, "held");
+	return 0;
+}
+
+/* With their memory held. */
+static int transaction(struct migrate *m)
+{
+	int ret;
+
 	if (fence_source(m))
 		goto back;
 	/* without criu nothing has held the tasks until the fence was closed: their memory has gone on */
@@ -641,6 +649,48 @@ static int action_wait(struct migrate *m, int listen_fd)
 	return m->action < 0 ? -1 : 0;
 }
 
+/* Stops the process, and has its images and memory. -1, a sentence said: criu has failed. -EAGAIN: the memory cannot be held. */
+static int dump(struct migrate *m, int *listen_fd, const char *sock)
+{
+	int ret;
+
+	m->t_dump = cli_now_ms();
+	if (criu_start(m, sock)) {
+		cli_say("criu cannot be started: %s", strerror(errno));
+		return -1;
+	}
+	test_step(m, "start");
+	if (action_wait(m, *listen_fd)) {
+		/* a script that could not be accepted waits for an answer, and criu for the script */
+		close(*listen_fd);
+		*listen_fd = -1;
+		ret = criu_wait(m);
+		cli_say_criu_errors(m->dir, "dump.log");
+		cli_say("criu could not dump process %d (status %d): it runs on here; criu's own words are above, see criu-dump options after --",
+			m->pid, ret);
+		return -1;
+	}
+	m->t_frozen = cli_now_ms();
+	return hold(m) ? -EAGAIN : 0;
+}
+
+/* Lets a process run on whose memory could not be held. */
+static void dump_undo(struct migrate *m)
+{
+	DIR *d = opendir(m->dir);
+	struct dirent *e;
+
+	action_answer(m, '1');
+	criu_wait(m);
+	close(m->action);
+	m->action = -1;
+	while (d && (e = readdir(d)))
+		if (cli_is_image(e->d_name))
+			unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
 static json_object *precopy_expect(void *arg, const char *key, int timeout_s)
 {
 	return remote_expect(arg, key, timeout_s);
@@ -721,25 +771,21 @@ static int migrate(struct migrate *m)
 		cli_say("process %d runs on here", m->pid);
 		goto out;
 	}
-	m->t_dump = cli_now_ms();
-	if (criu_start(m, un.sun_path)) {
-		cli_say("criu cannot be started: %s", strerror(errno));
-		goto out;
+	ret = dump(m, &listen_fd, un.sun_path);
+	/* what is held for pre-copy is counted, too; nobody has asked for it */
+	if (ret == -EAGAIN && m->precopy.n && m->precopy.rounds == PRECOPY_AUTO) {
+		cli_say("process %d is dumped once more, without pre-copy", m->pid);
+		dump_undo(m);
+		precopy_drop(&m->precopy);
+		ret = dump(m, &listen_fd, un.sun_path);
 	}
-	test_step(m, "start");
-	if (action_wait(m, listen_fd)) {
-		/* a script that could not be accepted waits for an answer, and criu for the script */
-		close(listen_fd);
-		listen_fd = -1;
-		ret = criu_wait(m);
-		cli_say_criu_errors(m->dir, "dump.log");
-		cli_say("criu could not dump process %d (status %d): it runs on here; criu's own words are above, see criu-dump options after --",
-			m->pid, ret);
+	if (ret) {
 		roll_back(m);
+		if (ret == -EAGAIN)
+			cli_say("process %d runs on here", m->pid);
 		ret = CLI_FAILED;
 		goto out;
 	}
-	m->t_frozen = cli_now_ms();
 	ret = transaction(m);
 moved:
 	if (ret != CLI_OK)
