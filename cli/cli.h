@@ -317,6 +317,7 @@ struct precopy {
 	bool stale, tight, unkept;	/* it is written to as fast as it is read; memory is short here; there */
 	uint64_t snapshots[PRECOPY_MAX];	/* the latest last */
 	unsigned int n;
+	uint64_t stop_ms, stopped_ms;	/* the process stood still for so long at most, for the last round and for all */
 	uint64_t pages, ms;		/* that the destination has read, and in which time */
 	uint64_t changed;		/* of the last round, written to by its end */
 	char chosen[320];		/* a sentence; empty: nothing was to be chosen */

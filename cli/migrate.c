@@ -616,6 +616,7 @@ static void summary(struct migrate *m)
 	if (m->precopy.n) {
 		json_object_object_add(o, "precopy_rounds", json_object_new_int(m->precopy.n));
 		json_object_object_add(o, "precopy_ms", json_object_new_uint64(m->precopy.ms));
+		json_object_object_add(o, "precopy_stopped_ms", json_object_new_uint64(m->precopy.stopped_ms));
 		json_object_object_add(o, "precopy_pages", json_object_new_uint64(m->precopy.pages));
 		json_object_object_add(o, "pages_precopied", json_object_new_uint64(m->precopied));
 	}

@@ -254,6 +254,7 @@ static int runs_clip(struct mitosis_image_pages *p)
 static int round_take(struct precopy *p, const char *dir, uint64_t snapshot)
 {
 	char pid[16], id[17], taken[PATH_MAX + 32], *argv[CLI_CRIU_ARGS];
+	uint64_t begin = cli_now_ms();
 	int status = 0, ret, n;
 	pid_t criu;
 
@@ -278,6 +279,9 @@ static int round_take(struct precopy *p, const char *dir, uint64_t snapshot)
 	}
 	while (waitpid(criu, &status, 0) < 0 && errno == EINTR)
 		;
+	/* criu's own beginning is in it, too */
+	p->stop_ms = cli_now_ms() - begin;
+	p->stopped_ms += p->stop_ms;
 	snprintf(taken, sizeof(taken), "%s/" MITOSIS_TAKEN_NAME, dir);
 	if (!access(taken, R_OK))
 		return 0;
@@ -463,7 +467,9 @@ static bool round_again(const struct precopy *p, uint64_t pages)
 		return false;
 	if (p->rounds != PRECOPY_AUTO)
 		return p->n < (unsigned int)p->rounds;
-	return !p->stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT && 2 * p->changed < pages;
+	/* the process stands still for one more as long as for the last: less than the link takes for what would move in it */
+	return !p->stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT && 2 * p->changed < pages &&
+	       p->changed * p->ms > p->stop_ms * p->pages;
 }
 
 static void choose(struct precopy *p)
@@ -474,8 +480,9 @@ static void choose(struct precopy *p)
 		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: memory became short here while the process wrote to what was being moved, and that was let go of");
 		return;
 	}
-	n = snprintf(p->chosen, sizeof(p->chosen), "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on", p->n,
-		     p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES, p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0);
+	n = snprintf(p->chosen, sizeof(p->chosen), "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on, stopped for %lu ms at most", p->n,
+		     p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES, p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0,
+		     (unsigned long)p->stopped_ms);
 	snprintf(p->chosen + n, sizeof(p->chosen) - n, "; %.1f MiB of the last were written to meanwhile%s", (double)p->changed / MIB_PAGES,
 		 p->unkept ? ", and memory is short there: the rest comes afterwards" :
 		 p->stale ? ", which is as fast as the link: the rest comes afterwards" : "");
