@@ -258,7 +258,8 @@ static struct hold_mm *hold_find_mm(struct hold *hold, u32 mm)
 
 int hold_add_base(struct hold *hold, struct hold *base)
 {
-	struct hold_base *hb;
+	struct hold_base *hb, *other;
+	unsigned int n = 0;
 	int ret = 0;
 
 	if (hold == base)
@@ -270,6 +271,10 @@ int hold_add_base(struct hold *hold, struct hold *base)
 	mutex_lock(&hold->lock);
 	if (hold->state != MITOSIS_HOLD_OPEN || !list_empty(&hold->mms))
 		ret = -EBUSY;
+	list_for_each_entry(other, &hold->bases, list)
+		n++;
+	if (n >= MITOSIS_MAX_PARENTS)
+		ret = ret ? : -E2BIG;
 	mutex_lock(&hold_lock);
 	/* a base cannot get bases any more, so there are no circles */
 	if (READ_ONCE(base->state) != MITOSIS_HOLD_SEALED)
@@ -285,19 +290,6 @@ int hold_add_base(struct hold *hold, struct hold *base)
 	if (ret)
 		kfree(hb);
 	return ret;
-}
-
-/* One whose owner is gone was there for the last who had it as a base. */
-static void hold_unpin(struct hold *hold)
-{
-	bool unused;
-
-	mutex_lock(&hold_lock);
-	unused = !--hold->npinned && !hold->owner;
-	mutex_unlock(&hold_lock);
-	if (unused)
-		hold_release(hold, 0);
-	hold_put(hold);
 }
 
 static void hold_same_free(struct hold_mm *hm)
@@ -838,25 +830,43 @@ int hold_changed(struct hold *hold, u64 *npages)
 			for (i = 0; i < region->npages; i++)
 				*npages += region->pages[i] != ZERO_PAGE(0) && !hold_is_mapped(region->pages[i]);
 			cond_resched();
+			if (fatal_signal_pending(current)) {
+				ret = -EINTR;
+				goto out;
+			}
 		}
 	}
+out:
 	mutex_unlock(&hold->lock);
 	return ret;
 }
 
-void hold_release(struct hold *hold, int error)
+/* hold->lock held. False: it has been released, or is to be kept as it is pinned. */
+static bool hold_release_begin(struct hold *hold, bool pinned)
+{
+	bool begun;
+
+	mutex_lock(&hold_lock);
+	begun = hold->state != MITOSIS_HOLD_RELEASED && (pinned || !hold->npinned);
+	if (begun)
+		WRITE_ONCE(hold->state, MITOSIS_HOLD_RELEASED);
+	mutex_unlock(&hold_lock);
+	return begun;
+}
+
+/* What it had as bases gets to the end of @bases. -EBUSY: it is a base of another, and not @pinned says that such a one stays. */
+static int hold_release_one(struct hold *hold, int error, bool pinned, struct list_head *bases)
 {
 	struct hold_region *region, *next_region;
-	struct hold_base *base, *next_base;
 	struct hold_mm *hm, *next;
-	LIST_HEAD(bases);
 
 	mutex_lock(&hold->lock);
-	if (hold->state == MITOSIS_HOLD_RELEASED) {
+	if (!hold_release_begin(hold, pinned)) {
+		int ret = hold->state == MITOSIS_HOLD_RELEASED ? 0 : -EBUSY;
+
 		mutex_unlock(&hold->lock);
-		return;
+		return ret;
 	}
-	hold->state = MITOSIS_HOLD_RELEASED;
 	xprt_expose_destroy(hold->exposure);
 	hold->exposure = NULL;
 	hold_drop_mms(hold);
@@ -873,7 +883,7 @@ void hold_release(struct hold *hold, int error)
 		kfree(hm);
 	}
 	INIT_LIST_HEAD(&hold->mms);
-	list_splice_init(&hold->bases, &bases);
+	list_splice_tail_init(&hold->bases, bases);
 	mitosis_stat_add(MITOSIS_STAT_REGIONS, -(long)hold->nregions);
 	mutex_unlock(&hold->lock);
 
@@ -888,11 +898,47 @@ void hold_release(struct hold *hold, int error)
 	mitosis_stat_add(MITOSIS_STAT_RELEASED, 1);
 	trace_mitosis_release(hold->id, error);
 	netlink_event(MITOSIS_EVENT_RELEASED, hold->id, 0, 0, error);
-	list_for_each_entry_safe(base, next_base, &bases, list) {
-		hold_unpin(base->hold);
+	hold_put(hold);
+	return 0;
+}
+
+/* One whose owner is gone was there for the last who had it as a base. */
+static bool hold_unpin(struct hold *hold)
+{
+	bool unused;
+
+	mutex_lock(&hold_lock);
+	unused = !--hold->npinned && !hold->owner;
+	mutex_unlock(&hold_lock);
+	return unused;
+}
+
+static int hold_release_with_bases(struct hold *hold, int error, bool pinned)
+{
+	struct hold_base *base;
+	LIST_HEAD(bases);
+	int ret;
+
+	ret = hold_release_one(hold, error, pinned, &bases);
+	/* one by one: a chain of them is as long as somebody likes */
+	while ((base = list_first_entry_or_null(&bases, struct hold_base, list))) {
+		list_del(&base->list);
+		if (hold_unpin(base->hold))
+			hold_release_one(base->hold, 0, true, &bases);
+		hold_put(base->hold);
 		kfree(base);
 	}
-	hold_put(hold);
+	return ret;
+}
+
+void hold_release(struct hold *hold, int error)
+{
+	hold_release_with_bases(hold, error, true);
+}
+
+int hold_release_unpinned(struct hold *hold)
+{
+	return hold_release_with_bases(hold, 0, false);
 }
 
 static struct hold *hold_first(u32 owner, bool any)

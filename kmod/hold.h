@@ -97,7 +97,7 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 struct hold *hold_get(u64 id);
 void hold_put(struct hold *hold);
 
-/* Before the first address space, the latest first. -EINVAL: it is not sealed, or the same. */
+/* Before the first address space, the latest first. -EINVAL: it is not sealed, or the same. -E2BIG: there are too many. */
 int hold_add_base(struct hold *hold, struct hold *base);
 int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone);
 int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n);
@@ -109,6 +109,8 @@ int hold_changed(struct hold *hold, u64 *npages);
 int hold_extend(struct hold *hold, u32 lease);
 /* When it returns no peer can read and the pages are free. @error goes into the event. */
 void hold_release(struct hold *hold, int error);
+/* -EBUSY: it is a base of another. */
+int hold_release_unpinned(struct hold *hold);
 void hold_release_all(void);
 void hold_owner_gone(u32 owner);
 

@@ -329,6 +329,8 @@ static int netlink_hold_base(struct sk_buff *req, struct genl_info *info)
 			GENL_SET_ERR_MSG(info, "the earlier snapshot is not sealed");
 		else if (ret == -EBUSY)
 			GENL_SET_ERR_MSG(info, "the snapshot is of an address space already");
+		else if (ret == -E2BIG)
+			GENL_SET_ERR_MSG(info, "there are too many earlier snapshots");
 	} else {
 		ret = netlink_say(info, -ENOENT, "there is no such earlier snapshot here any more");
 	}
@@ -475,6 +477,7 @@ static int netlink_hold_extend(struct sk_buff *req, struct genl_info *info)
 static int netlink_release(struct sk_buff *req, struct genl_info *info)
 {
 	struct hold *hold;
+	int ret;
 
 	if (info->attrs[MITOSIS_A_FLAGS] &&
 	    nla_get_u32(info->attrs[MITOSIS_A_FLAGS]) == MITOSIS_RELEASE_ALL) {
@@ -484,9 +487,11 @@ static int netlink_release(struct sk_buff *req, struct genl_info *info)
 	hold = netlink_hold(info);
 	if (IS_ERR(hold))
 		return PTR_ERR(hold);
-	hold_release(hold, 0);
+	ret = hold_release_unpinned(hold);
+	if (ret == -EBUSY)
+		GENL_SET_ERR_MSG(info, "a later snapshot, of a process that was moved with pre-copy, has pages in it: release that one, and this goes with it");
 	hold_put(hold);
-	return 0;
+	return ret;
 }
 
 /* What a descriptor says of a DC target. */
