@@ -312,7 +312,9 @@ static int dump_check_threads(pid_t pid)
  * A device may still write into the memory of a task that stands still. Linux 6.1 lets it keep a page
  * that is copied on write once the clone has been taken, and what it writes there is lost to the
  * task; on any kernel a child never hears of the end. Nobody can learn from outside whether
- * something is under way, or wait for it. A pread() with O_DIRECT has ended when its task stops.
+ * something is under way, or wait for it. A pread() with O_DIRECT has ended when its task stops. A
+ * snapshot for pre-copy is refused likewise: such a page would be taken for unchanged when the process
+ * is moved.
  */
 static int dump_check_io(pid_t pid)
 {

@@ -58,3 +58,7 @@ add precopy-link-down 300 precopy_link_down
 
 # A process that cannot be had a snapshot of while it runs is moved without, unless that was asked for.
 add precopy-refused 240 drive precopy_refused
+
+# What pre-copy needs beside the process is not there.
+add precopy-held 240 drive precopy_held
+add precopy-tight 300 drive precopy_tight

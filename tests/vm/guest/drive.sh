@@ -181,6 +181,38 @@ cmd_precopy_refused() {
 	until_true 20 idle_source || fail "the source still holds memory"
 }
 
+# What is to be held of the process fits, and not once more what has changed since: by default it is moved all the same.
+cmd_precopy_held() {
+	local limit=/sys/module/mitosis/parameters/max_held_mb
+	trap "echo 0 > $limit" EXIT
+	echo 82 > $limit
+	MIGRATE=--json cmd_prog writer 80 0 0
+	cat $T/migrate.log
+	grep -q "max_held_mb: release one" $T/migrate.log && grep -q "process $PID is dumped once more" $T/migrate.log || fail "all could be held"
+	[ -z "$(migrated precopy_rounds)" ] || fail "it was moved with what had come before"
+}
+
+# In a cgroup that leaves little for copies of pages there is no pre-copy, or it is given up: nobody is killed.
+cmd_precopy_tight() {
+	local group=/sys/fs/cgroup/tight option why
+	mkdir -p $group && echo 110M > $group/memory.max && echo 0 > $group/memory.swap.max || fail "the cgroup cannot be made"
+	for option in --precopy=auto --precopy=2; do
+		why="memory became short"
+		[ $option != --precopy=auto ] || why="[12][0-9]\.[0-9] MiB of memory are left"
+		on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
+		echo $$ > $group/cgroup.procs
+		start writer 80 1024 50
+		echo $$ > /sys/fs/cgroup/cgroup.procs
+		MIGRATE="--json $option" migrate || migrate_failed $?
+		cat $T/migrate.log
+		grep -q "^mitosis-cli: no pre-copy: $why" $T/migrate.log || fail "with $option it is not said that memory is short"
+		[ -z "$(migrated precopy_rounds)" ] || fail "with $option it is moved with what had come before"
+		on_peer "/root/t/drive.sh finish writer $PID 60" || exit 1
+		until_true 20 idle_source || fail "the source still holds memory"
+	done
+	rmdir $group
+}
+
 cmd_precopy_evicted_start() {
 	on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
 	peer_counters
