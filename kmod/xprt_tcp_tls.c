@@ -5,6 +5,8 @@
  *
  * A key is for one connection, and goes with its handshake.
  */
+#define pr_fmt(fmt) "mitosis: " fmt
+
 #include <keys/user-type.h>
 #include <linux/cred.h>
 #include <linux/err.h>
@@ -13,7 +15,9 @@
 #include <linux/net.h>
 #include <linux/nvme-keyring.h>
 #include <net/handshake.h>
+#include <net/inet_connection_sock.h>
 #include <net/sock.h>
+#include <net/tls.h>
 
 #include "xprt_tcp_tls.h"
 
@@ -114,6 +118,24 @@ int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const
 	return ret;
 }
 
+/* Whether what goes over it is encrypted, in both directions: that is not tlshd's word alone. */
+static bool tls_is_on(struct sock *sk)
+{
+	const struct tcp_ulp_ops *ulp;
+	const struct tls_context *ctx;
+	bool on = false;
+
+	lock_sock(sk);
+	ulp = inet_csk(sk)->icsk_ulp_ops;
+	ctx = tls_get_ctx(sk);
+	if (ulp && !strcmp(ulp->name, "tls") && ctx)
+		/* 0 where no keys have been set; with others than software and devices for TLS, the kernel does not know them */
+		on = (ctx->tx_conf == TLS_SW || ctx->tx_conf == TLS_HW) && (ctx->rx_conf == TLS_SW || ctx->rx_conf == TLS_HW) &&
+		     ctx->crypto_send.info.version == TLS_1_3_VERSION && ctx->crypto_recv.info.version == TLS_1_3_VERSION;
+	release_sock(sk);
+	return on;
+}
+
 int xtcp_tls_end(struct xtcp_tls *tls, struct socket *sock)
 {
 	int ret = -ECANCELED;
@@ -122,6 +144,10 @@ int xtcp_tls_end(struct xtcp_tls *tls, struct socket *sock)
 	if (smp_load_acquire(&tls->is_over) || !tls_handshake_cancel(sock->sk)) {
 		wait_for_completion(&tls->done);
 		ret = tls->err;
+		if (!ret && !tls_is_on(sock->sk)) {
+			pr_err_ratelimited("the agent for TLS handshakes says that one has succeeded, and the connection is not encrypted by TLS 1.3: is it tlshd?\n");
+			ret = -EKEYREJECTED;
+		}
 	}
 	tls_key_drop(tls);
 	return ret;

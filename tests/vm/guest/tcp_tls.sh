@@ -26,8 +26,13 @@ expect "unencrypted" "*refuses the key*" "$(MITOSIS_INSECURE=1 TRANSPORT=tcp $BI
 expect "the source says why" "*does not want TLS*" "$(on_peer dmesg | grep refused: | tail -n 1)"
 expect "a wrong key" "*refuses the key*" "$(KEY=${KEY//[0-7]/8} link)"
 on_peer "dd if=/proc/$PID/mem bs=4096 skip=$((A / 4096)) count=512 2> /dev/null" > $TEST_DIR/tcp.memory
-ADDR=10.77.0.1 PORT=$PORT SNAPSHOT=$SNAPSHOT KEY=$KEY RKEY=$rkey START=$A NPAGES=512 MEMORY=$TEST_DIR/tcp.memory python3 "${0%/*}/tcp_tls.py" ||
-	echo "not ok tcp_tls.py: status $?"
+other=$(hold 10.77.0.1 $((A + 0x200000)) "")
+reader() {
+	OTHER_SNAPSHOT=$(value "$other" snapshot) OTHER_KEY=$(value "$other" key) ADDR=10.77.0.1 PORT=$PORT SNAPSHOT=$SNAPSHOT KEY=$KEY RKEY=$rkey START=$A NPAGES=512 MEMORY=$TEST_DIR/tcp.memory PYTHONPATH=${0%/*} python3 "$@" ||
+		echo "not ok ${*: -1}: status $?"
+}
+reader "${0%/*}/tcp_tls.py"
+on_peer "$BIN/ctl release $(value "$other" snapshot)"
 
 two=$(hold 10.77.0.1 $((A + 0x200000)) 1)
 expect "TLS where it is offered without" "*refuses the key*" "$(SNAPSHOT=$(value "$two" snapshot) KEY=$(value "$two" key) link)"
@@ -39,6 +44,10 @@ expect "no tlshd here" "*nobody here does TLS handshakes*tlshd*" "$(link)"
 "${0%/*}/tlshd.sh" start
 on_peer "/root/t/tlshd.sh stop"
 expect "no tlshd at the source" "*nobody at the source does TLS handshakes*tlshd*" "$(link)"
+# One that says that it has done what it has not.
+on_peer "setsid -f python3 /root/t/tls_liar.py < /dev/null > $TEST_DIR/liar.log 2>&1; until grep -q ready $TEST_DIR/liar.log; do sleep 0.1; done"
+reader -c 'from tcp_reader import *; expect("a page in the clear", "closed", read(greet(flags=F_TLS)[0], START))'
+expect "which it has said" lied "$(on_peer "grep lied $TEST_DIR/liar.log; kill \$(sed -n 's/^ready //p' $TEST_DIR/liar.log)")"
 on_peer "/root/t/tlshd.sh start"
 expect "with tlshd again" "" "$(link)"
 
