@@ -20,7 +20,7 @@
  *             only.
  *   conn      conn_work() alone has the READs that are under way, and the socket; xtcp_conn_close() waits for it.
  *
- * Lock order: xtcp_lock and ex->lock are never held at once. sk_callback_lock is the innermost. A socket's operations take its lock, so none is
+ * Lock order: xtcp_lock, ex->lock and xtcp_place_lock are never held at once. sk_callback_lock is the innermost. A socket's operations take its lock, so none is
  * called under a lock of ours.
  */
 #define pr_fmt(fmt) "mitosis: " fmt
@@ -69,7 +69,10 @@
 #define XTCP_PEERS		4096	/* of all snapshots; strangers have places of their own */
 #define XTCP_GREETING		(5 * HZ)
 #define XTCP_TLS_MS		10000	/* that tlshd may take for a handshake */
-#define XTCP_HANDSHAKES		64	/* at a time, at the source; each is a process of tlshd */
+/* At a time, at the source; each is a process of tlshd. The kernel has 50 wait for it, NFS's and NVMe's among them. */
+#define XTCP_HANDSHAKES		32
+#define XTCP_HANDSHAKES_EXPOSURE 8
+#define XTCP_PLACE_WAIT		(10 * HZ)	/* for one of them */
 /* The last word of a source: how long it is waited for that it arrives. */
 #define XTCP_ACK_WAIT		(5 * HZ)
 #define XTCP_ACK_LOOK		(HZ / 50)
@@ -99,7 +102,9 @@ static DEFINE_MUTEX(xtcp_listen_lock);	/* while it is being made */
 static void (*xtcp_data_ready)(struct sock *sk);	/* the kernel's own: who is accepted has the listener's */
 static struct crypto_shash *xtcp_nobody;	/* has a key that nobody has, for snapshots that there are not */
 static atomic_t xtcp_rkey;
-static atomic_t xtcp_handshakes;	/* peers in PEER_TLS */
+static unsigned int xtcp_handshakes;	/* peers with PEER_PLACE */
+static LIST_HEAD(xtcp_waiting);		/* those who want it, the first one first */
+static DEFINE_MUTEX(xtcp_place_lock);	/* both */
 
 /* What both ends of a connection have: messages come into in, and leave from out. */
 struct xtcp_io {
@@ -129,6 +134,7 @@ struct xtcp_exposure {
 	struct crypto_shash *hmac;
 	const struct xprt_expose_ops *ops;
 	void *priv;
+	unsigned int nhandshakes;		/* xtcp_place_lock */
 	bool open, have_addr, tls;
 	struct in6_addr addr;			/* where it is offered; of IPv4 as IPv6 maps it */
 	struct sockaddr_storage where;
@@ -144,11 +150,13 @@ struct xtcp_exposure {
 enum peer_flag {
 	PEER_DEAD,
 	PEER_LATE,
+	PEER_PLACE,				/* may have a TLS handshake; xtcp_place_lock */
 };
 
 enum peer_state {
 	PEER_HELLO,				/* expected */
 	PEER_PROOF,
+	PEER_WAIT,				/* for PEER_PLACE */
 	PEER_TLS,				/* tlshd has the socket */
 	PEER_UP,
 	PEER_TURNED_AWAY,			/* has been told to go */
@@ -163,8 +171,9 @@ struct xtcp_answer {
 struct xtcp_peer {
 	struct kref kref;
 	struct list_head list;			/* xtcp_lock, or ex->lock once there is one */
+	struct list_head waiting;		/* xtcp_place_lock */
 	struct work_struct work;
-	struct timer_list timer;		/* the greeting takes too long; then, whether the last word has arrived */
+	struct timer_list timer;		/* what it is at takes too long; then, whether the last word has arrived */
 	unsigned long flags;
 	struct sockaddr_storage addr;
 	unsigned long since;			/* jiffies */
@@ -612,6 +621,53 @@ static void peer_timer(struct timer_list *timer)
 		peer_set(peer, PEER_LATE);
 }
 
+/* The state that it is in may take @time from now on. */
+static void peer_allow(struct xtcp_peer *peer, unsigned long time)
+{
+	del_timer_sync(&peer->timer);
+	clear_bit(PEER_LATE, &peer->flags);
+	mod_timer(&peer->timer, jiffies + time);
+}
+
+/* Who is first has a place, unless its snapshot's readers have theirs: so that they keep nobody out but each other. */
+static void places_give(void)
+{
+	struct xtcp_peer *peer, *next;
+
+	lockdep_assert_held(&xtcp_place_lock);
+	list_for_each_entry_safe(peer, next, &xtcp_waiting, waiting) {
+		if (xtcp_handshakes >= XTCP_HANDSHAKES)
+			break;
+		if (peer->ex->nhandshakes >= XTCP_HANDSHAKES_EXPOSURE)
+			continue;
+		list_del_init(&peer->waiting);
+		xtcp_handshakes++;
+		peer->ex->nhandshakes++;
+		peer_set(peer, PEER_PLACE);
+	}
+}
+
+static void peer_want_place(struct xtcp_peer *peer)
+{
+	mutex_lock(&xtcp_place_lock);
+	list_add_tail(&peer->waiting, &xtcp_waiting);
+	places_give();
+	mutex_unlock(&xtcp_place_lock);
+}
+
+/* Whether it has one, or waits. */
+static void peer_leave_place(struct xtcp_peer *peer)
+{
+	mutex_lock(&xtcp_place_lock);
+	list_del_init(&peer->waiting);
+	if (test_and_clear_bit(PEER_PLACE, &peer->flags)) {
+		xtcp_handshakes--;
+		peer->ex->nhandshakes--;
+		places_give();
+	}
+	mutex_unlock(&xtcp_place_lock);
+}
+
 /* Takes the peer off its list, which had a reference. */
 static void peer_unlist(struct xtcp_peer *peer)
 {
@@ -638,8 +694,7 @@ static void peer_end(struct xtcp_peer *peer)
 	del_timer_sync(&peer->timer);
 	io_end(&peer->io);
 	peer->gone = true;
-	if (peer->state == PEER_TLS)
-		atomic_dec(&xtcp_handshakes);
+	peer_leave_place(peer);
 	if (peer->state == PEER_UP)
 		peer->ex->ops->peer_gone(peer->ex->priv);
 	peer_unlist(peer);
@@ -741,6 +796,12 @@ static int peer_recv_hello(struct xtcp_peer *peer)
 	return 1;
 }
 
+/* Not now, or not any more. */
+static int peer_says_nothing(struct xtcp_peer *peer)
+{
+	return io_fill(&peer->io, 1) ? -ECONNABORTED : 0;
+}
+
 static int peer_up(struct xtcp_peer *peer)
 {
 	WRITE_ONCE(peer->state, PEER_UP);
@@ -748,6 +809,15 @@ static int peer_up(struct xtcp_peer *peer)
 	mitosis_stat_add(MITOSIS_STAT_PEERS, 1);
 	peer->ex->ops->peer_up(peer->ex->priv);
 	return 1;
+}
+
+static int peer_welcome(struct xtcp_peer *peer)
+{
+	struct xtcp_verdict *verdict = io_put(&peer->io, sizeof(*verdict));
+
+	verdict->magic = cpu_to_le32(XTCP_MAGIC);
+	verdict->code = cpu_to_le32(XTCP_WELCOME);
+	return xtcp_swear(peer->ex->hmac, "source", &peer->hello, &peer->challenge, verdict->proof);
 }
 
 /*
@@ -758,23 +828,29 @@ static int peer_tls_begin(struct xtcp_peer *peer)
 {
 	int ret;
 
-	if (atomic_inc_return(&xtcp_handshakes) > XTCP_HANDSHAKES) {
-		atomic_dec(&xtcp_handshakes);
-		peer_turn_away(peer, XTCP_BUSY, "too many TLS handshakes are under way");
-		return -EBUSY;
-	}
+	peer_allow(peer, msecs_to_jiffies(XTCP_TLS_MS) + XTCP_GREETING);
 	ret = io_tls_begin(&peer->io, true, peer->ex->hmac, &peer->hello, &peer->challenge);
-	if (!ret) {
-		WRITE_ONCE(peer->state, PEER_TLS);
-		mod_timer(&peer->timer, jiffies + msecs_to_jiffies(XTCP_TLS_MS) + XTCP_GREETING);
-		return 0;
-	}
-	atomic_dec(&xtcp_handshakes);
-	if (peer->io.sock)
+	if (ret) {
+		peer_leave_place(peer);
+		if (!peer->io.sock)
+			return ret;
 		peer_turn_away(peer, XTCP_NO_TLS, ret == -ESRCH ?
 			       "nobody here does TLS handshakes: install ktls-utils and start tlshd" :
 			       "no TLS handshake can be begun");
-	return ret;
+		return 1;
+	}
+	WRITE_ONCE(peer->state, PEER_TLS);
+	/* Nothing says when there is room for it; there always is. */
+	ret = peer_welcome(peer) ? : io_flush(&peer->io, false);
+	return ret ? : -ENOBUFS;
+}
+
+/* Others have theirs before it. */
+static int peer_wait(struct xtcp_peer *peer)
+{
+	if (test_bit(PEER_PLACE, &peer->flags))
+		return peer_tls_begin(peer);
+	return peer_says_nothing(peer);
 }
 
 static int peer_tls(struct xtcp_peer *peer)
@@ -785,7 +861,7 @@ static int peer_tls(struct xtcp_peer *peer)
 		peer_refused(peer, "the TLS handshake has failed: is tlshd (ktls-utils) in order, and has it been started after module nvme-keyring was loaded?");
 	if (ret <= 0)
 		return ret;
-	atomic_dec(&xtcp_handshakes);
+	peer_leave_place(peer);
 	return peer_up(peer);
 }
 
@@ -795,7 +871,6 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 	const struct xtcp_proof *proof = (const struct xtcp_proof *)peer->io.in;
 	const char *why = "no such snapshot, or the wrong key for it";
 	struct sockaddr_storage local = {};
-	struct xtcp_verdict *verdict;
 	struct xtcp_exposure *ex;
 	struct in6_addr at;
 	bool ok;
@@ -826,20 +901,12 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 			expose_put(ex);
 		return 1;
 	}
-	if (ex->tls) {
-		ret = peer_tls_begin(peer);
-		if (ret)
-			return peer->io.sock ? 1 : ret;
-	}
-	verdict = io_put(&peer->io, sizeof(*verdict));
-	verdict->magic = cpu_to_le32(XTCP_MAGIC);
-	verdict->code = cpu_to_le32(XTCP_WELCOME);
-	ret = xtcp_swear(ex->hmac, "source", &peer->hello, &peer->challenge, verdict->proof);
-	if (ret || !ex->tls)
-		return ret ? : peer_up(peer);
-	/* Nothing says when there is room for it; there always is. */
-	ret = io_flush(&peer->io, false);
-	return ret ? : -ENOBUFS;
+	if (!ex->tls)
+		return peer_welcome(peer) ? : peer_up(peer);
+	WRITE_ONCE(peer->state, PEER_WAIT);
+	peer_allow(peer, XTCP_PLACE_WAIT);
+	peer_want_place(peer);
+	return 1;
 }
 
 static int peer_fault(struct xtcp_peer *peer)
@@ -894,11 +961,12 @@ static int peer_recv(struct xtcp_peer *peer)
 		return peer_recv_proof(peer);
 	case PEER_UP:
 		return peer_recv_message(peer);
+	case PEER_WAIT:
+		return peer_wait(peer);
 	case PEER_TLS:
 		return peer_tls(peer);
 	default:
-		/* It has nothing to say any more. */
-		return io_fill(&peer->io, 1) ? -ECONNABORTED : 0;
+		return peer_says_nothing(peer);
 	}
 }
 
@@ -998,18 +1066,33 @@ static void peer_look_done(struct xtcp_peer *peer)
 	peer->ex->ops->peer_done(peer->ex->priv);
 }
 
+static int peer_late(struct xtcp_peer *peer)
+{
+	switch (peer->state) {
+	case PEER_WAIT:
+		peer_leave_place(peer);
+		peer_turn_away(peer, XTCP_BUSY, "too many TLS handshakes are under way");
+		peer_allow(peer, XTCP_GREETING);
+		return 1;
+	case PEER_TLS:
+		peer_refused(peer, "the TLS handshake takes too long");
+		return -ETIMEDOUT;
+	case PEER_TURNED_AWAY:
+		return -ETIMEDOUT;
+	default:
+		peer_refused(peer, "it does not show a key in time");
+		return -ETIMEDOUT;
+	}
+}
+
 static int peer_step(struct xtcp_peer *peer)
 {
 	int sent, ret;
 
 	if (test_bit(PEER_DEAD, &peer->flags) || io_is_closed(&peer->io))
 		return -ECONNRESET;
-	if (test_bit(PEER_LATE, &peer->flags) && peer->state != PEER_UP) {
-		if (peer->state != PEER_TURNED_AWAY)
-			peer_refused(peer, peer->state == PEER_TLS ? "the TLS handshake takes too long" :
-								     "it does not show a key in time");
-		return -ETIMEDOUT;
-	}
+	if (test_bit(PEER_LATE, &peer->flags) && peer->state != PEER_UP)
+		return peer_late(peer);
 	sent = peer_send(peer);
 	if (sent < 0)
 		return sent;
@@ -1101,6 +1184,7 @@ static void listen_take(struct socket *sock)
 	if (peer && !sock->sk->sk_user_data) {
 		kref_init(&peer->kref);
 		INIT_LIST_HEAD(&peer->list);
+		INIT_LIST_HEAD(&peer->waiting);
 		INIT_WORK(&peer->work, peer_work);
 		timer_setup(&peer->timer, peer_timer, 0);
 		peer->since = jiffies;

@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Readers of transport tcp with TLS, against a source on another machine: OpenSSL, on this side. Environment: that of tcp_reader.py."""
+"""Readers of transport tcp with TLS, against a source on another machine: OpenSSL, on this side. Environment: that of tcp_reader.py, and
+OTHER_SNAPSHOT and OTHER_KEY.
+"""
 import ssl
 import struct
 
-from tcp_reader import answer, ask, expect, F_TLS, greet, greeting, is_closed, KEY, NPAGES, PAGE, prove, read, recv, RKEY, send, START
+from tcp_reader import (answer, ask, connect, env, expect, F_TLS, greet, greeting, hello, is_closed, KEY, NPAGES, PAGE, prove, read, recv, RKEY, send,
+                        START, WELCOME)
 
 
 def with_tls(sock, name, psk):
@@ -14,6 +17,15 @@ def with_tls(sock, name, psk):
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_psk_client_callback(lambda hint: (name, psk))
     return context.wrap_socket(sock)
+
+
+def half():
+    """One that has shown the key, and has not looked at the verdict."""
+    sock = connect()
+    said = hello(flags=F_TLS)
+    send(sock, said)
+    send(sock, prove(KEY, b'reader', said, recv(sock, 24)))
+    return sock
 
 
 def tls(wrong=0, other_name=False):
@@ -55,6 +67,17 @@ for what, message in (('a READ', struct.pack('<HHHHQIHH', 1, 1, 0, 0, START, RKE
         part = recv(s, 1)
     expect(f'{what} for a handshake', True, said_to_it == 'welcome' and len(got) < 100 and is_closed(s))
     s.close()
+
+# Those who let their handshakes stand keep out nobody who reads another snapshot, and of their own only as long as they are there.
+idle = [half() for _ in range(65)]
+other = greet(key=bytes.fromhex(env['OTHER_KEY']), snapshot=int(env['OTHER_SNAPSHOT'], 16), flags=F_TLS)
+expect('65 handshakes that do not go on, and one of another snapshot', 'welcome', other[1])
+last = half()
+# Who waits goes first, so that no place is given to who has gone.
+for s in reversed(idle):
+    s.close()
+expect('one that has waited', WELCOME, struct.unpack('<II', recv(last, 40)[:8])[1])
+last.close()
 
 expect('the good one reads on', 'right', read(good, START + PAGE))
 good.close()
