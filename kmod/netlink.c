@@ -526,7 +526,7 @@ static int netlink_say_not_reached(struct genl_info *info, const char *name, int
 	case -EREMOTEIO:
 		return netlink_say(info, ret, "nobody at the source does TLS handshakes: install ktls-utils there and start tlshd");
 	case -EKEYREJECTED:
-		return netlink_say(info, ret, "the TLS handshake with the source fails: there, tlshd has to be started after module nvme-keyring has been loaded (systemctl restart tlshd); its log, on both sides, says why");
+		return netlink_say(info, ret, "the TLS handshake with the source fails, or does not end: the log of tlshd, on both sides, says why; there, it has to be started after module nvme-keyring has been loaded (systemctl restart tlshd)");
 	case -ENODEV:
 		if (dct)
 			return netlink_say(info, ret, "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");
@@ -535,7 +535,7 @@ static int netlink_say_not_reached(struct genl_info *info, const char *name, int
 		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
 	case -ECONNREFUSED:
 		if (tcp)
-			return netlink_say(info, ret, "nobody listens there, or does not show the key: load mitosis_tcp of this version at the source, see dmesg on both sides");
+			return netlink_say(info, ret, "nobody listens there, or does not show the key, or has no room: load mitosis_tcp of this version at the source, see dmesg on both sides");
 		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
 	case -ETIMEDOUT:
 		if (dct)

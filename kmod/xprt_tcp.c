@@ -700,10 +700,16 @@ static void peer_end(struct xtcp_peer *peer)
 	peer_unlist(peer);
 }
 
-static void peer_refused(struct xtcp_peer *peer, const char *why)
+static __printf(2, 3) void peer_refused(struct xtcp_peer *peer, const char *why, ...)
 {
+	struct va_format vaf = { .fmt = why };
+	va_list args;
+
+	va_start(args, why);
+	vaf.va = &args;
 	mitosis_stat_add(MITOSIS_STAT_PEERS_REFUSED, 1);
-	pr_warn_ratelimited("connection from %pISpc refused: %s\n", &peer->addr, why);
+	pr_warn_ratelimited("connection from %pISpc refused: %pV\n", &peer->addr, &vaf);
+	va_end(args);
 }
 
 /* What @hello asks for, with a reference, if it is there and offered at @at. */
@@ -757,14 +763,13 @@ static int peer_admit(struct xtcp_peer *peer, struct xtcp_exposure *ex)
 }
 
 /* The other side may read what is in its own time, and goes then. */
-static void peer_turn_away(struct xtcp_peer *peer, enum xtcp_verdict_code code, const char *why)
+static void peer_turn_away(struct xtcp_peer *peer, enum xtcp_verdict_code code)
 {
 	struct xtcp_verdict *verdict = io_put(&peer->io, sizeof(*verdict));
 
 	verdict->magic = cpu_to_le32(XTCP_MAGIC);
 	verdict->code = cpu_to_le32(code);
 	WRITE_ONCE(peer->state, PEER_TURNED_AWAY);
-	peer_refused(peer, why);
 }
 
 /* 1: it has been taken; 0: it has not all come yet. */
@@ -834,9 +839,14 @@ static int peer_tls_begin(struct xtcp_peer *peer)
 		peer_leave_place(peer);
 		if (!peer->io.sock)
 			return ret;
-		peer_turn_away(peer, XTCP_NO_TLS, ret == -ESRCH ?
-			       "nobody here does TLS handshakes: install ktls-utils and start tlshd" :
-			       "no TLS handshake can be begun");
+		if (ret == -ESRCH) {
+			peer_refused(peer, "nobody here does TLS handshakes: install ktls-utils and start tlshd");
+			peer_turn_away(peer, XTCP_NO_TLS);
+		} else {
+			/* no memory, for one, or too many wait for tlshd */
+			peer_refused(peer, "no TLS handshake can be begun (%d)", ret);
+			peer_turn_away(peer, XTCP_BUSY);
+		}
 		return 1;
 	}
 	WRITE_ONCE(peer->state, PEER_TLS);
@@ -858,7 +868,8 @@ static int peer_tls(struct xtcp_peer *peer)
 	int ret = io_tls(&peer->io);
 
 	if (ret < 0)
-		peer_refused(peer, "the TLS handshake has failed: is tlshd (ktls-utils) in order, and has it been started after module nvme-keyring was loaded?");
+		peer_refused(peer, "the TLS handshake has failed (%d)%s: see the log of tlshd (ktls-utils) on both sides; here, has it been started after module nvme-keyring was loaded?",
+			     ret, io_is_closed(&peer->io) ? ", the connection being closed" : "");
 	if (ret <= 0)
 		return ret;
 	peer_leave_place(peer);
@@ -896,7 +907,8 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 	}
 	ret = ex && ok ? peer_admit(peer, ex) : -ENOENT;
 	if (ret) {
-		peer_turn_away(peer, ret == -EBUSY ? XTCP_BUSY : XTCP_REFUSED, ret == -EBUSY ? "out of resources" : why);
+		peer_refused(peer, "%s", ret == -EBUSY ? "out of resources" : why);
+		peer_turn_away(peer, ret == -EBUSY ? XTCP_BUSY : XTCP_REFUSED);
 		if (ex)
 			expose_put(ex);
 		return 1;
@@ -1071,7 +1083,8 @@ static int peer_late(struct xtcp_peer *peer)
 	switch (peer->state) {
 	case PEER_WAIT:
 		peer_leave_place(peer);
-		peer_turn_away(peer, XTCP_BUSY, "too many TLS handshakes are under way");
+		peer_refused(peer, "too many TLS handshakes are under way");
+		peer_turn_away(peer, XTCP_BUSY);
 		peer_allow(peer, XTCP_GREETING);
 		return 1;
 	case PEER_TLS:
@@ -1593,6 +1606,9 @@ static int conn_tls_begin(struct xtcp_conn *conn)
 	}
 	if (ret) {
 		pr_warn_ratelimited("connection to %pISpc: no TLS handshake can be begun (%d)\n", &conn->peer, ret);
+		/* too many wait for tlshd */
+		if (ret == -EAGAIN)
+			return -ECONNREFUSED;
 		return ret == -ENOMEM ? ret : -EKEYREJECTED;
 	}
 	conn_set_state(conn, CONN_TLS);
@@ -1605,8 +1621,8 @@ static int conn_tls(struct xtcp_conn *conn)
 
 	if (ret >= 0)
 		return ret ? conn_greeted(conn) : 0;
-	pr_warn_ratelimited("connection to %pISpc: the TLS handshake has failed (%d): see the log of tlshd on both sides\n",
-			    &conn->peer, ret);
+	pr_warn_ratelimited("connection to %pISpc: the TLS handshake has failed (%d)%s: see the log of tlshd on both sides\n",
+			    &conn->peer, ret, io_is_closed(&conn->io) ? ", the connection being closed" : "");
 	return -EKEYREJECTED;
 }
 
