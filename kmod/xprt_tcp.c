@@ -768,6 +768,9 @@ static void peer_turn_away(struct xtcp_peer *peer, enum xtcp_verdict_code code)
 	struct xtcp_verdict *verdict = io_put(&peer->io, sizeof(*verdict));
 
 	verdict->magic = cpu_to_le32(XTCP_MAGIC);
+	/* Nobody else's word for it is believed. */
+	if (code == XTCP_NO_TLS && xtcp_swear(peer->ex->hmac, "no-tls", &peer->hello, &peer->challenge, verdict->proof))
+		code = XTCP_BUSY;
 	verdict->code = cpu_to_le32(code);
 	WRITE_ONCE(peer->state, PEER_TURNED_AWAY);
 }
@@ -1640,7 +1643,8 @@ static int conn_recv_verdict(struct xtcp_conn *conn)
 		pr_info_ratelimited("connection to %pISpc refused (reason %u)\n", &conn->peer,
 				    le32_to_cpu(verdict->code));
 		conn->refused = verdict->code == cpu_to_le32(XTCP_REFUSED);
-		if (conn->tls && verdict->code == cpu_to_le32(XTCP_NO_TLS))
+		if (conn->tls && verdict->code == cpu_to_le32(XTCP_NO_TLS) &&
+		    xtcp_is_sworn(conn->hmac, "no-tls", &conn->hello, &conn->challenge, verdict->proof))
 			return -EREMOTEIO;
 		return conn->refused ? -EACCES : -ECONNREFUSED;
 	}

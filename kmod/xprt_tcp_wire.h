@@ -55,7 +55,7 @@ struct xtcp_challenge {
 
 /* What a proof is the code of. */
 struct xtcp_sworn {
-	char who[8];			/* "reader", "source", or "tls": the pre-shared key */
+	char who[8];			/* "reader", "source", "no-tls", or "tls": the pre-shared key */
 	struct xtcp_hello hello;
 	struct xtcp_challenge challenge;
 } __packed;
@@ -80,7 +80,7 @@ enum xtcp_verdict_code {
 struct xtcp_verdict {
 	__le32 magic;
 	__le32 code;			/* enum xtcp_verdict_code */
-	u8 proof[XTCP_PROOF_LEN];	/* of the source, with WELCOME */
+	u8 proof[XTCP_PROOF_LEN];	/* of the source, with WELCOME and NO_TLS */
 } __packed;
 
 #define XTCP_DEPTH	128	/* READs that a reader may have unanswered */

@@ -86,7 +86,7 @@ def greeting(key=KEY, snapshot=ID, addr=None, said_addr=None, who=b'reader', pro
         return sock, 'closed', said, challenge
     code = struct.unpack('<II', verdict[:8])[1]
     words = {REFUSED: 'refused', WELCOME: 'welcome', NO_TLS: 'no TLS'}
-    proofs = {REFUSED: bytes(32), NO_TLS: bytes(32), WELCOME: prove(key, b'source', said, challenge)}
+    proofs = {REFUSED: bytes(32), NO_TLS: prove(key, b'no-tls', said, challenge), WELCOME: prove(key, b'source', said, challenge)}
     word = words.get(code, f'code {code}')
     return sock, word if verdict[8:] == proofs.get(code) else word + ', with another proof', said, challenge
 

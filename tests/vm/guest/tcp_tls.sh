@@ -38,6 +38,22 @@ two=$(hold 10.77.0.1 $((A + 0x200000)) 1)
 expect "TLS where it is offered without" "*refuses the key*" "$(SNAPSHOT=$(value "$two" snapshot) KEY=$(value "$two" key) link)"
 on_peer "$BIN/ctl release $(value "$two" snapshot)"
 
+# Somebody at one of the addresses that a source may have, who does not have the key.
+reader -c '
+from tcp_reader import *
+listener = socket.create_server(("10.77.0.2", 7999))
+listener.settimeout(60)
+if os.fork():
+    os._exit(0)
+client = listener.accept()[0]
+recv(client, 48)
+client.sendall(struct.pack("<IHH", MAGIC, VERSION, 0) + bytes(16))
+recv(client, 32)
+client.sendall(struct.pack("<II", MAGIC, NO_TLS) + bytes(32))
+recv(client, 1)' > /dev/null < /dev/null
+expect "a stranger at the address says that it has no tlshd" "*nobody listens there, or does not show the key*" \
+	"$(TRANSPORT=tcp $BIN/ctl link "$SNAPSHOT" "$KEY" 10.77.0.2 7999 2>&1)"
+
 # Without tlshd nothing goes, whatever else there is.
 "${0%/*}/tlshd.sh" stop
 expect "no tlshd here" "*nobody here does TLS handshakes*tlshd*" "$(link)"
