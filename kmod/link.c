@@ -150,8 +150,25 @@ static void link_fail_reads(struct list_head *reads)
 	}
 }
 
+/* @ret: how the last attempt to connect has ended. */
+static const char *link_why(long ret)
+{
+	switch (ret) {
+	case -EACCES:
+		return "the source has released it or refuses the key";
+	case -ENOPKG:
+		return "nobody here does TLS handshakes any more, for which tlshd has to run";
+	case -EREMOTEIO:
+		return "nobody at the source does TLS handshakes any more, for which tlshd has to run there";
+	case -EKEYREJECTED:
+		return "TLS handshakes with the source fail: the log of tlshd, on both sides, says why";
+	default:
+		return "the source did not answer in time";
+	}
+}
+
 /* Gives the link up: whoever waits for pages is killed rather than let misread. Sleeps. */
-static void link_lose(struct link *link, int error)
+static void link_lose(struct link *link, int error, const char *why)
 {
 	LIST_HEAD(parked);
 
@@ -168,10 +185,7 @@ static void link_lose(struct link *link, int error)
 	mitosis_stat_add(MITOSIS_STAT_LINK_LOST, 1);
 	trace_mitosis_link(link->id, MITOSIS_LINK_LOST, -error);
 	pr_err("mitosis: snapshot %016llx: link to %s given up (%d): %s; processes that miss pages of it are killed\n",
-	       link->id, link->peer_text, -error,
-	       error == EACCES ? "the source has released it or refuses the key" :
-	       error == EREMOTEIO ? "the source refuses to read its pages: memory failure there, or wrong region keys in the image" :
-	       "the source did not answer in time");
+	       link->id, link->peer_text, -error, why);
 	mutex_lock(&link->mutex);
 	pager_kill_all(link);
 	mutex_unlock(&link->mutex);
@@ -396,7 +410,7 @@ static void link_reconnect_work(struct work_struct *work)
 	link_drop_conn(link);
 	link_drop_unwanted(link);
 	if (ret == EREMOTEIO) {
-		link_lose(link, ret);
+		link_lose(link, ret, "the source refuses to read its pages: memory failure there, or wrong region keys in the image");
 		goto out;
 	}
 	if (!down_ns)
@@ -404,7 +418,7 @@ static void link_reconnect_work(struct work_struct *work)
 	/* It has been back and has delivered nothing: that is as good as not back, and not tried without a pause. */
 	if (failing_ns != down_ns) {
 		if (ktime_get_ns() > give_up_ns) {
-			link_lose(link, ETIMEDOUT);
+			link_lose(link, ETIMEDOUT, link_why(-ETIMEDOUT));
 			goto out;
 		}
 		if (ktime_get_ns() - down_ns < (u64)LINK_RETRY_MS * NSEC_PER_MSEC)
@@ -440,7 +454,7 @@ static void link_reconnect_work(struct work_struct *work)
 		if (ret == EACCES && READ_ONCE(link->drained_ns))
 			WRITE_ONCE(link->let_go, true);
 		else
-			link_lose(link, ret);
+			link_lose(link, ret, link_why(PTR_ERR(conn)));
 	} else if (!READ_ONCE(link->closing)) {
 		/* Readers that have lost a source at the same time do not all come back at the same time. */
 		link_queue(link, &link->work, LINK_RETRY_MS / 2 + get_random_u32() % LINK_RETRY_MS);
