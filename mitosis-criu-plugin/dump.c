@@ -108,6 +108,23 @@ static int dump_finish_script(void)
 	return 0;
 }
 
+/* That a reader will want a TLS handshake, and get none, is not to be found out when the process has gone. A migration has tried it with its reader. */
+static int dump_try_tls(const char *addr)
+{
+	uint64_t ns;
+	int ret;
+
+	if (strcmp(mitosis_image_transport(dump.img), "tcp") || dump.img->flags & (MITOSIS_F_INSECURE | MITOSIS_HOLD_F_ONESHOT))
+		return 0;
+	ret = mitosis_transport_test(dump.ctl, "tcp", false, addr, &ns);
+	/* what else fails may be between this machine and itself */
+	if (ret != -ENOPKG && ret != -EREMOTEIO)
+		return 0;
+	plugin_say("%s", mitosis_error(dump.ctl));
+	mitosis_release(dump.ctl, dump.img->snapshot);
+	return ret;
+}
+
 static int dump_hold_create(void)
 {
 	char err[MITOSIS_ERROR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
@@ -136,7 +153,7 @@ static int dump_hold_create(void)
 	ret = mitosis_offer(dump.ctl, img, &offer, err, sizeof(err));
 	if (ret)
 		plugin_say("%s", err);
-	return ret;
+	return ret ? : dump_try_tls(offer.addr);
 }
 
 /* Earlier snapshots whose pages are not held again: MITOSIS_BASE, their numbers, the latest first. */

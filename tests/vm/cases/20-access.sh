@@ -19,6 +19,10 @@ tcp_loopback() {
 		on a "/root/t/tlshd.sh stop"
 		on a "! mitosis-cli check --transport tcp --loopback > /run/check.log 2>&1" || fail "it goes in the clear unasked"
 		on a "grep 'nobody here does TLS handshakes.*ktls-utils' /run/check.log || { cat /run/check.log; false; }" || fail "it is not said why"
+		on a 'sleep 300 < /dev/null > /dev/null 2>&1 & pid=$!; ! mitosis-cli prepare --pid $pid --name untold --transport tcp > /run/prepare.log 2>&1; rc=$?; kill $pid; exit $rc' ||
+			fail "what nobody can read is offered"
+		on a "grep 'nobody here does TLS handshakes.*ktls-utils' /run/prepare.log || { cat /run/prepare.log; false; }" || fail "prepare does not say why"
+		on a '[ "$(/root/t/bin/ctl stat snapshots)" = 0 ]' || fail "a snapshot is left"
 		on a "/root/t/tlshd.sh start"
 	else
 		on a "! env -u MITOSIS_INSECURE mitosis-cli check --transport tcp --loopback > /run/check.log 2>&1" || fail "it goes in the clear unasked"
