@@ -177,6 +177,9 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 		}
 		cli_transports_add(usable, name);
 	}
+	/* docs/tcp.md */
+	if (mitosis_transports_have(usable, "tcp") && !cli_insecure() && !access("/sys/module/nvmet_tcp", F_OK))
+		cli_say("this machine is an NVMe over TCP target: if with TLS, who has the key of a snapshot that is offered over tcp can be its client, and use its disks");
 	if (*usable)
 		return;
 	/* It is there, and wants consent only where there is no TLS. */
