@@ -27,7 +27,7 @@
  * Pages that a memory cgroup is made sure to have room for, and how many a process may then be given before that is looked at again. Others of
  * the cgroup use the room, too, and so does the kernel when who has a page mapped writes to it, which nobody here is asked about.
  */
-#define ROOM_PAGES 256
+#define ROOM_PAGES 64
 #define ROOM_USE 16
 
 struct unmap {
