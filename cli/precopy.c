@@ -328,17 +328,6 @@ static int round_hold(struct precopy *p, const char *dir, struct mitosis_image *
 	return ret ? round_failed("no memory is left") : 0;
 }
 
-static uint64_t image_pages(const struct mitosis_image *img)
-{
-	uint64_t n = 0;
-	size_t i, j;
-
-	for (i = 0; i < img->nmms; i++)
-		for (j = 0; j < img->mms[i].pages.nruns; j++)
-			n += img->mms[i].pages.runs[j].npages;
-	return n;
-}
-
 /* One more snapshot, which has what the ones before do not. A sentence when it fails. */
 static int round_begin(struct precopy *p, const char *dir, struct mitosis_image *img)
 {
@@ -511,7 +500,7 @@ int precopy_run(struct precopy *p)
 			if (!p->n)
 				snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: the process cannot be had a snapshot of while it runs, see above");
 		} else {
-			pages = image_pages(img);
+			pages = mitosis_image_npages(img);
 			ret = round_send(p, dir, img);
 			if (!ret)
 				ret = round_read(p, pages);
@@ -611,7 +600,7 @@ static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uin
 static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_image *img)
 {
 	struct part *part = calloc(1, sizeof(*part));
-	uint64_t left = image_pages(img), kept = 0;
+	uint64_t left = mitosis_image_npages(img), kept = 0;
 	bool enough = false;
 	json_object *o;
 	int ret = part ? 0 : -ENOMEM;

@@ -120,6 +120,37 @@ struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, 
 	return NULL;
 }
 
+static uint64_t image_npages(const struct mitosis_image_pages *pages)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < pages->nruns; i++)
+		n += pages->runs[i].npages;
+	return n;
+}
+
+uint64_t mitosis_image_npages(const struct mitosis_image *img)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < img->nmms; i++)
+		n += image_npages(&img->mms[i].pages);
+	return n;
+}
+
+uint64_t mitosis_image_ninherited(const struct mitosis_image *img)
+{
+	uint64_t n = 0;
+	size_t i, j;
+
+	for (i = 0; i < img->nmms; i++)
+		for (j = 0; j < img->mms[i].ninherited; j++)
+			n += image_npages(&img->mms[i].inherited[j].pages);
+	return n;
+}
+
 struct mitosis_image_mm *mitosis_image_add_mm(struct mitosis_image *img, uint32_t pid)
 {
 	struct mitosis_image_mm *more;

@@ -105,6 +105,10 @@ struct mitosis_image_inherited *mitosis_image_add_inherited(struct mitosis_image
 							    const struct mitosis_image_parent *parent);
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid);
 
+/* How many pages there are to be read of this snapshot, and of those that it inherits from. */
+uint64_t mitosis_image_npages(const struct mitosis_image *img);
+uint64_t mitosis_image_ninherited(const struct mitosis_image *img);
+
 /*
  * Looks at everything that can be judged without the source: numbers, order, limits, and that
  * each page which is to be read is in a region. -EINVAL with the

@@ -230,37 +230,6 @@ static int finish_write(int dirfd, const struct mitosis_image *img, char *err, s
 	return mitosis_image_write(dirfd, img, err, errlen);
 }
 
-static uint64_t finish_count_runs(const struct mitosis_image_pages *pages)
-{
-	uint64_t n = 0;
-	size_t i;
-
-	for (i = 0; i < pages->nruns; i++)
-		n += pages->runs[i].npages;
-	return n;
-}
-
-static uint64_t finish_count(const struct mitosis_image *img)
-{
-	uint64_t pages = 0;
-	size_t i;
-
-	for (i = 0; i < img->nmms; i++)
-		pages += finish_count_runs(&img->mms[i].pages);
-	return pages;
-}
-
-static uint64_t finish_count_inherited(const struct mitosis_image *img)
-{
-	uint64_t pages = 0;
-	size_t i, j;
-
-	for (i = 0; i < img->nmms; i++)
-		for (j = 0; j < img->mms[i].ninherited; j++)
-			pages += finish_count_runs(&img->mms[i].inherited[j].pages);
-	return pages;
-}
-
 int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *info, char *err,
 			size_t errlen)
 {
@@ -283,7 +252,7 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 		snprintf(err, errlen, "no process of the tree has memory, so it has ended: there is nothing to move");
 		ret = -ENODATA;
 	}
-	if (!ret && !finish_count(img)) {
+	if (!ret && !mitosis_image_npages(img)) {
 		snprintf(err, errlen,
 			 "criu has copied all memory into its images: a thread's stack pointer is at the beginning of a page, which criu 4.1 takes for a stack without end: try again when the process has moved on");
 		ret = -ENODATA;
@@ -293,8 +262,8 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 	if (!ret)
 		ret = finish_write(dirfd, img, err, errlen);
 out:
-	done.pages = finish_count(img);
-	done.inherited = finish_count_inherited(img);
+	done.pages = mitosis_image_npages(img);
+	done.inherited = mitosis_image_ninherited(img);
 	if (!ret && info)
 		*info = done;
 	mitosis_image_free(img);
