@@ -273,7 +273,7 @@ static int prepare_criu(struct prepare *p)
 		setenv("MITOSIS_TRANSPORT", p->transport, 1);
 	n += cli_criu_dump(argv + n, pid, p->dir);
 	argv[n++] = "--leave-running";
-	if (json_object_get_boolean(json_object_object_get(p->stdio, "shell_job")))
+	if (jbool(p->stdio, "shell_job"))
 		argv[n++] = "--shell-job";
 	for (i = 0; i < 3; i++) {
 		const char *key = json_object_get_string(json_object_array_get_idx(json_object_object_get(p->stdio, "fds"), i));

@@ -154,7 +154,7 @@ static int preflight(struct migrate *m)
 	probe_end(&probe);
 	if (!answer)
 		return CLI_REFUSED;
-	m->precopy_possible = json_object_get_boolean(json_object_object_get(answer, "precopy"));
+	m->precopy_possible = jbool(answer, "precopy");
 	problems = json_object_object_get(answer, "problems");
 	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to, m->problems))
 		ret = CLI_REFUSED;

@@ -692,10 +692,10 @@ static int receive_fork(struct receive *r, json_object *fork)
 	json_object *o;
 	struct child_opts opts = {
 		.give_up = jint(fork, "give_up"),
-		.eager = json_object_get_boolean(json_object_object_get(fork, "eager")),
-		.no_cache = json_object_get_boolean(json_object_object_get(fork, "no_cache")),
-		.netns = json_object_get_boolean(json_object_object_get(fork, "netns")),
-		.record = json_object_get_boolean(json_object_object_get(fork, "record")),
+		.eager = jbool(fork, "eager"),
+		.no_cache = jbool(fork, "no_cache"),
+		.netns = jbool(fork, "netns"),
+		.record = jbool(fork, "record"),
 		.prefetch = *jstr(fork, "prefetch") ? jstr(fork, "prefetch") : NULL,
 		.hook = *jstr(fork, "hook") ? jstr(fork, "hook") : NULL,
 	};
@@ -812,12 +812,12 @@ int cmd_receive(int argc, char **argv)
 	r.timeout = jint(hello, "timeout");
 	if (!r.timeout || r.timeout > WIRE_TIMEOUT_MAX_S)
 		r.timeout = WIRE_TIMEOUT_MAX_S;
-	r.tcp = json_object_get_boolean(json_object_object_get(hello, "tcp"));
-	r.wait = json_object_get_boolean(json_object_object_get(hello, "wait"));
+	r.tcp = jbool(hello, "tcp");
+	r.wait = jbool(hello, "wait");
 	r.criu_options = json_object_object_get(hello, "criu_options");
 	r.container = jget(hello, "container");
-	r.precopy = json_object_get_boolean(json_object_object_get(hello, "precopy"));
-	check_only = json_object_get_boolean(json_object_object_get(hello, "check_only"));
+	r.precopy = jbool(hello, "precopy");
+	check_only = jbool(hello, "check_only");
 	/* a look takes nothing away */
 	if (!check_only)
 		journal_for_each(sweep_journal, NULL);
@@ -825,7 +825,7 @@ int cmd_receive(int argc, char **argv)
 	sweep_cgroups();
 	problems = json_object_new_array();
 	/* who migrates decides it for both sides */
-	cli_set_insecure(json_object_get_boolean(json_object_object_get(hello, "insecure")));
+	cli_set_insecure(jbool(hello, "insecure"));
 	check_machine(problems, NULL, *jstr(hello, "transport") ? jstr(hello, "transport") : NULL, usable);
 	unreached = json_object_new_object();
 	probe_try(json_object_object_get(hello, "probes"), usable, unreached);

@@ -49,7 +49,7 @@ static void stdio_load(const char *dir)
 			if (!strcmp(keys[i], keys[j]))
 				keys[i][0] = 0;
 	}
-	shell_job = json_object_get_boolean(json_object_object_get(stdio, "shell_job"));
+	shell_job = jbool(stdio, "shell_job");
 	json_object_put(stdio);
 }
 
