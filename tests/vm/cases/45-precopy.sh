@@ -48,10 +48,10 @@ add precopy-kill-cli-committed 180 fault here committed kill doubt-there
 # By one address: over tcp there are others, which are tried as well.
 precopy_link_down() {
 	on a "MIGRATE='--timeout 60 --give-up 5 --precopy=2 --addr 10.77.0.1' /root/t/drive.sh paused_start precopied"
-	rig link b data down
+	cable b down
 	on a 'touch /tmp/mitosis-test-go'
 	drive paused_end
-	rig link b data up
+	cable b up
 	on a "MIGRATE='--precopy=2' /root/t/drive.sh paused_settle here"
 }
 add precopy-link-down 300 precopy_link_down
