@@ -55,6 +55,11 @@ inits() {
 	sed -n "/\"init\"/{s/[^0-9]//g;h};/\"host\": *\"${1:-.*}\"/{g;p}" $OUT/resume
 }
 
+# Of all children.
+pids() {
+	sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume
+}
+
 # verdicts N [FIRST]: of children here.
 cmd_verdicts() {
 	local i
@@ -606,7 +611,7 @@ cmd_limit() {
 	prog_start reader
 	prepare
 	resume -n 1 --on "$PEER"
-	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
+	pid=$(pids)
 	on_peer "/root/t/fork.sh limit_there $cg $pid" || exit 1
 	# shellcheck disable=SC2046
 	on_peer "/root/t/fork.sh end $(inits | paste -s -d ' '); rmdir $cg" || fail "the child does not end"
@@ -623,7 +628,7 @@ cmd_limit_write() {
 	first=$(inits)
 	on_peer "/root/t/fork.sh touch 0 upper" || exit 1
 	resume -n 1 --on "$PEER"
-	pid=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
+	pid=$(pids)
 	on_peer "/root/t/fork.sh in_limit $cg 5M $pid && /root/t/fork.sh touch 1 write" || fail "$(on_peer "grep oom_kill $cg/memory.events" | paste -s)"
 	on_peer "/root/t/fork.sh end $first $(inits); rmdir $cg" || fail "the children do not end"
 	mitosis-cli release "$SNAPSHOT" || fail "it cannot be released"
@@ -736,7 +741,7 @@ cmd_chain() {
 	prog_start chain
 	prepare
 	resume -n 1 --on "$PEER"
-	child=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume)
+	child=$(pids)
 	on_peer "/root/t/fork.sh chain_there $child" || exit 1
 	held=$(on_peer "mitosis-cli list --json" | tr -d ' \n' | sed 's/.*"snapshots":\[{[^}]*"pages":\([0-9]*\).*/\1/')
 	# a quarter is written, one read and one discarded
@@ -1037,7 +1042,7 @@ cmd_given_up() {
 cmd_kill_reader() {
 	local pids n
 	# shellcheck disable=SC2207
-	pids=($(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' $OUT/resume))
+	pids=($(pids))
 	for n in "${!pids[@]}"; do
 		touch $T/forked.child.$n
 		until_true 20 grep -qs pager "/proc/${pids[n]}/wchan" || fail "child $n does not wait for a page: $(stacks "${pids[n]}")"
