@@ -93,6 +93,27 @@ static int netlink_array(struct genl_info *info, int attr, size_t size, const vo
 	return nla_len(nla) / size;
 }
 
+/* What a message says of one address space's memory. */
+struct netlink_memory {
+	const void *runs, *regions;
+	int nruns, nregions;
+	u32 mm;
+};
+
+static int netlink_memory(struct genl_info *info, struct netlink_memory *m)
+{
+	int ret = netlink_need(info, MITOSIS_A_MM);
+
+	if (ret)
+		return ret;
+	m->mm = nla_get_u32(info->attrs[MITOSIS_A_MM]);
+	m->nruns = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &m->runs);
+	if (m->nruns < 0)
+		return m->nruns;
+	m->nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &m->regions);
+	return min(m->nregions, 0);
+}
+
 /* /proc/PID/stat's start time as the caller's time namespace shows it. */
 static u64 netlink_start_time(struct task_struct *task)
 {
@@ -640,26 +661,20 @@ static int netlink_link_close(struct sk_buff *req, struct genl_info *info)
 
 static int netlink_link_fill(struct sk_buff *req, struct genl_info *info)
 {
-	const void *runs, *regions;
-	int ret, nruns, nregions;
+	struct netlink_memory m;
 	struct link *link;
 	u64 npages;
+	int ret;
 
-	ret = netlink_need(info, MITOSIS_A_MM);
+	ret = netlink_memory(info, &m);
 	if (ret)
 		return ret;
-	nruns = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
-	if (nruns < 0)
-		return nruns;
-	nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &regions);
-	if (nregions < 0)
-		return nregions;
-	if (link_check_runs(NULL, 0, runs, nruns) || link_check_regions(NULL, 0, regions, nregions))
+	if (link_check_runs(NULL, 0, m.runs, m.nruns) || link_check_regions(NULL, 0, m.regions, m.nregions))
 		return netlink_say(info, -EINVAL, "runs or regions are not ascending whole pages of user address space");
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
-	ret = fill(link, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, nruns, regions, nregions, &npages);
+	ret = fill(link, m.mm, m.runs, m.nruns, m.regions, m.nregions, &npages);
 	link_put(link);
 	if (ret == -ENOLINK)
 		return netlink_say(info, ret, "the link to the source is lost for good, see dmesg");
@@ -670,28 +685,22 @@ static int netlink_link_fill(struct sk_buff *req, struct genl_info *info)
 
 static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 {
-	const void *runs, *regions, *record;
-	int ret, nruns, nregions, nrecord;
+	struct netlink_memory m;
+	const void *record;
 	struct link *link;
+	int ret, nrecord;
 
-	ret = netlink_need(info, MITOSIS_A_MM);
+	ret = netlink_memory(info, &m);
 	if (ret)
 		return ret;
-	nruns = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
-	if (nruns < 0)
-		return nruns;
-	nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &regions);
-	if (nregions < 0)
-		return nregions;
 	nrecord = netlink_array(info, MITOSIS_A_RECORD, sizeof(struct mitosis_run), &record);
 	if (nrecord < 0)
 		return nrecord;
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
-	ret = link_add(link, info->snd_portid, nla_get_u32(info->attrs[MITOSIS_A_MM]),
-		       info->attrs[MITOSIS_A_PARENT] ? nla_get_u64(info->attrs[MITOSIS_A_PARENT]) : 0, runs, nruns, regions, nregions,
-		       record, nrecord);
+	ret = link_add(link, info->snd_portid, m.mm, info->attrs[MITOSIS_A_PARENT] ? nla_get_u64(info->attrs[MITOSIS_A_PARENT]) : 0,
+		       m.runs, m.nruns, m.regions, m.nregions, record, nrecord);
 	if (ret == -EINVAL)
 		GENL_SET_ERR_MSG(info, "runs or regions are not ascending whole pages of user address space");
 	link_put(link);
