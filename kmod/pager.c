@@ -735,28 +735,34 @@ static void pager_read_init(struct pager_read *pr, struct attach *at, u64 pg, un
 	mutex_init(&pr->keeping);
 }
 
-/* A read that has arrived already, of a page that is here; NULL: it is not. */
-static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned long addr)
+/* A read that has arrived already, of @n pages from @page on that are here, each with a reference that it takes over; NULL: no @page. */
+static struct pager_read *pager_read_arrived(struct attach *at, u64 pg, struct page *page, unsigned int n, unsigned long addr)
 {
-	struct page *page = cache_get(&at->link->cache, at->mm_id, pg);
 	struct pager_read *pr;
+	unsigned int i;
 
 	if (!page)
 		return NULL;
 	pr = kzalloc(sizeof(*pr), GFP_KERNEL);
 	if (!pr) {
-		put_page(page);
+		for (i = 0; i < n; i++)
+			put_page(page + i);
 		return ERR_PTR(-ENOMEM);
 	}
-	pager_read_init(pr, at, pg, 1, addr);
+	pager_read_init(pr, at, pg, n, addr);
 	pr->page = page;
 	pr->kept = true;
-	mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, 1);
+	mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, n);
 	complete_all(&pr->arrived);
 	return pr;
 }
 
-/* As above, of up to @n pages that a fill has brought here before there was the process, if they are in one piece. */
+static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned long addr)
+{
+	return pager_read_arrived(at, pg, cache_get(&at->link->cache, at->mm_id, pg), 1, addr);
+}
+
+/* Of up to @n pages that a fill has brought here before there was the process, if they are in one piece. */
 static struct pager_read *pager_read_filled(struct attach *at, const struct pager_block *b, u64 pg, unsigned int n, unsigned long addr)
 {
 	struct link *link = at->links[b->src].link;
@@ -765,14 +771,7 @@ static struct pager_read *pager_read_filled(struct attach *at, const struct page
 	unsigned int i;
 
 	page = cache_get_region(&link->cache, b->rkey, pg);
-	if (!page)
-		return NULL;
-	pr = kzalloc(sizeof(*pr), GFP_KERNEL);
-	if (!pr) {
-		put_page(page);
-		return ERR_PTR(-ENOMEM);
-	}
-	for (i = 1; i < n; i++) {
+	for (i = 1; page && i < n; i++) {
 		next = cache_get_region(&link->cache, b->rkey, pg + i);
 		if (next != page + i)
 			break;
@@ -780,14 +779,12 @@ static struct pager_read *pager_read_filled(struct attach *at, const struct page
 	}
 	if (next)
 		put_page(next);
-	pager_read_init(pr, at, pg, i, addr);
-	pr->page = page;
-	pr->kept = true;
+	pr = pager_read_arrived(at, pg, page, i, addr);
+	if (IS_ERR_OR_NULL(pr))
+		return pr;
 	pr->filled = true;
 	pr->lr.link = link;
 	pr->lr.rd.rkey = b->rkey;
-	mitosis_stat_add(MITOSIS_STAT_CACHE_HITS, i);
-	complete_all(&pr->arrived);
 	return pr;
 }
 
