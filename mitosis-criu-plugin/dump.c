@@ -309,20 +309,17 @@ int dump_pause(pid_t pid)
 }
 
 /* A restore keeps two pieces of memory a thread (restore.c) and can name MITOSIS_MAX_ARRAY. */
+static int dump_count_thread(pid_t tid, void *arg)
+{
+	(void)tid;
+	return ++*(size_t *)arg > MITOSIS_MAX_ARRAY / 2 ? -E2BIG : 0;
+}
+
 static int dump_check_threads(pid_t pid)
 {
-	char path[64];
 	size_t n = 0;
-	DIR *d;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	if (!d)
-		return -errno;
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n - 2 > MITOSIS_MAX_ARRAY / 2 ? -E2BIG : 0;
+	return plugin_each_thread(pid, dump_count_thread, &n);
 }
 
 /*

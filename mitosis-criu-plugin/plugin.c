@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "mitosis-criu-plugin/plugin.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,6 +62,26 @@ int plugin_setting_u32(const char *name, uint32_t *value)
 	}
 	*value = (uint32_t)n;
 	return 0;
+}
+
+int plugin_each_thread(pid_t pid, int (*fn)(pid_t tid, void *arg), void *arg)
+{
+	char path[64];
+	struct dirent *e;
+	int tid, ret = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while (!ret && (e = readdir(d))) {
+		tid = atoi(e->d_name);
+		if (tid > 0)
+			ret = fn(tid, arg);
+	}
+	closedir(d);
+	return ret;
 }
 
 /* The file's settings stand back behind the environment's. */

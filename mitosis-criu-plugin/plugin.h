@@ -46,6 +46,8 @@ void plugin_say(const char *fmt, ...);
 /* A setting of the environment, or NULL when it is absent or empty. */
 const char *plugin_setting(const char *name);
 int plugin_setting_u32(const char *name, uint32_t *value);
+/* Calls @fn for each thread of a process until it does not return 0, which is returned. -errno: they cannot be listed. */
+int plugin_each_thread(pid_t pid, int (*fn)(pid_t tid, void *arg), void *arg);
 
 int dump_init(void);
 void dump_fini(int ret);

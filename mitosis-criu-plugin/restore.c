@@ -6,7 +6,6 @@
  * notice of what that hook says, but it fails when it can not let go of a task because it is dead:
  * so all of them are killed.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -387,9 +386,10 @@ static int restore_rseq(struct restore_ranges *r, pid_t tid)
 	return ret;
 }
 
-static int restore_thread(struct restore_ranges *r, pid_t tid)
+static int restore_thread(pid_t tid, void *arg)
 {
 	struct user_regs_struct regs = {};
+	struct restore_ranges *r = arg;
 	uint64_t head = 0;
 	size_t len = 0;
 	int ret;
@@ -399,26 +399,6 @@ static int restore_thread(struct restore_ranges *r, pid_t tid)
 		ret = restore_add_eager(r, regs.fs_base, TLS_HEAD);
 	if (!ret && !syscall(SYS_get_robust_list, tid, &head, &len))
 		ret = restore_add_eager(r, head, len);
-	return ret;
-}
-
-static int restore_threads(struct restore_ranges *r, pid_t pid)
-{
-	char path[64];
-	struct dirent *e;
-	int tid, ret = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	if (!d)
-		return -errno;
-	while (!ret && (e = readdir(d))) {
-		tid = atoi(e->d_name);
-		if (tid > 0)
-			ret = restore_thread(r, tid);
-	}
-	closedir(d);
 	return ret;
 }
 
@@ -488,7 +468,7 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm)
 
 	ret = mitosis_proc_get(pid, &proc, NULL);
 	if (!ret)
-		ret = restore_threads(&r, pid);
+		ret = plugin_each_thread(pid, restore_thread, &r);
 	if (ret) {
 		plugin_say("restored process %d can not be looked at (%s): restore again", pid, strerror(-ret));
 		goto out;
@@ -567,27 +547,22 @@ static int restore_fence(void)
 	return ret;
 }
 
-/* Threads of a process, itself only when it is not the root, that its tracer, which we are in, has not waited for yet. */
-static bool restore_reap_threads(pid_t pid)
-{
-	bool root = pid == restore.pids[0], left = false;
-	char path[64];
-	struct dirent *e;
-	int status, tid, ret;
-	DIR *d;
+struct restore_reap {
+	pid_t root;	/* criu waits for it */
+	bool left;
+};
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	while (d && (e = readdir(d))) {
-		tid = atoi(e->d_name);
-		if (tid <= 0 || (root && tid == pid))
-			continue;
-		ret = waitpid(tid, &status, __WALL | WNOHANG);
-		left |= !ret || (ret > 0 && WIFSTOPPED(status));
-	}
-	if (d)
-		closedir(d);
-	return left;
+/* One that its tracer, which we are in, may not have waited for yet. */
+static int restore_reap_thread(pid_t tid, void *arg)
+{
+	struct restore_reap *r = arg;
+	int status, ret;
+
+	if (tid == r->root)
+		return 0;
+	ret = waitpid(tid, &status, __WALL | WNOHANG);
+	r->left |= !ret || (ret > 0 && WIFSTOPPED(status));
+	return 0;
 }
 
 /*
@@ -596,15 +571,15 @@ static bool restore_reap_threads(pid_t pid)
  */
 static void restore_reap(void)
 {
-	bool left = true;
+	struct restore_reap r = { .root = restore.pids[0], .left = true };
 	int tries;
 	size_t i;
 
-	for (tries = 0; tries < RESTORE_REAP_MS && left; tries++) {
-		left = false;
+	for (tries = 0; tries < RESTORE_REAP_MS && r.left; tries++) {
+		r.left = false;
 		for (i = 0; i < restore.npids; i++)
-			left |= restore_reap_threads(restore.pids[i]);
-		if (left)
+			plugin_each_thread(restore.pids[i], restore_reap_thread, &r);
+		if (r.left)
 			usleep(1000);
 	}
 }
@@ -635,24 +610,10 @@ static int restore_remember(pid_t pid)
 }
 
 /* Should criu die, the kernel kills the process, whose threads would run otherwise. */
-static int restore_bind(pid_t pid)
+static int restore_bind_thread(pid_t tid, void *arg)
 {
-	char path[64];
-	struct dirent *e;
-	int tid, ret = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	if (!d)
-		return -errno;
-	while (!ret && (e = readdir(d))) {
-		tid = atoi(e->d_name);
-		if (tid > 0 && ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_EXITKILL))
-			ret = -errno;
-	}
-	closedir(d);
-	return ret;
+	(void)arg;
+	return ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_EXITKILL) ? -errno : 0;
 }
 
 /*
@@ -670,7 +631,7 @@ static int restore_gate(void)
 	if (!path)
 		return 0;
 	for (i = 0; i < restore.npids && !ret; i++)
-		ret = restore_bind(restore.pids[i]);
+		ret = plugin_each_thread(restore.pids[i], restore_bind_thread, NULL);
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
 	fd = ret ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (!ret && (fd < 0 || connect(fd, (void *)&un, sizeof(un))))
