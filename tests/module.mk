@@ -19,4 +19,5 @@ soak: deps
 
 # Style and static analysis; needs the machines' kernels, not the machines.
 lint: deps rig all
+	@tests/check.sh scripts
 	@tests/lint.sh $(filter -D% -I%,$(ALL_CFLAGS))

@@ -183,9 +183,8 @@ cmd_precopy_refused() {
 
 # What is to be held of the process fits, and not once more what has changed since: by default it is moved all the same.
 cmd_precopy_held() {
-	local limit=/sys/module/mitosis/parameters/max_held_mb
-	trap "echo 0 > $limit" EXIT
-	echo 82 > $limit
+	trap 'echo 0 > /sys/module/mitosis/parameters/max_held_mb' EXIT
+	echo 82 > /sys/module/mitosis/parameters/max_held_mb
 	MIGRATE=--json cmd_prog writer 80 0 0
 	cat $T/migrate.log
 	grep -q "max_held_mb: release one" $T/migrate.log && grep -q "process $PID is dumped once more" $T/migrate.log || fail "all could be held"
