@@ -35,7 +35,10 @@ start() {
 	mkdir -p $T
 	rm -f "$T/$name".*
 	(cd / && exec setsid -f "$BIN/$name" "$@" < /dev/null > /dev/null 2>&1)
-	until_true 60 grep -q ^ready "$T/$name.log" || fail "$name does not get ready: $(tail -n 1 "$T/$name.log")"
+	if ! until_true 60 grep -q ^ready "$T/$name.log"; then
+		PID=$(pgrep -n -x "$name") && stacks "$PID"
+		fail "$name does not get ready: $(tail -n 1 "$T/$name.log")"
+	fi
 	PID=$(sed -n 's/^ready //p' "$T/$name.log")
 }
 

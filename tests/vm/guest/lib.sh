@@ -102,11 +102,11 @@ tree_kill() {
 	done
 }
 
-# Where the threads of a process wait.
+# Where the threads of a process wait; its state, major faults, and ticks in user and kernel mode.
 stacks() {
 	local t
 	for t in /proc/"$1"/task/*; do
-		echo "$t $(cat "$t/wchan"): $(tr '\n' ' ' < "$t/stack")"
+		echo "$t $(cat "$t/wchan"): $(tr '\n' ' ' < "$t/stack") $(cut -d ' ' -f 3,12,14,15 "$t/stat")"
 	done
 }
 
