@@ -38,6 +38,19 @@ static struct mlx5_core_dev *dc_dev_core(struct ib_device *ibdev)
 	return mdev;
 }
 
+/* mlx5_ib's own are for what programs have. Without any a device is as good. */
+static void dc_dev_alloc_counters(struct dc_dev *dev)
+{
+	u32 in[MLX5_ST_SZ_DW(alloc_q_counter_in)] = {}, out[MLX5_ST_SZ_DW(alloc_q_counter_out)] = {};
+
+	dev->counters = 0;
+	if (!MLX5_CAP_GEN(dev->mdev, enhanced_error_q_counters))
+		return;
+	MLX5_SET(alloc_q_counter_in, in, opcode, MLX5_CMD_OP_ALLOC_Q_COUNTER);
+	if (!mlx5_cmd_exec_inout(dev->mdev, alloc_q_counter, in, out))
+		dev->counters = MLX5_GET(alloc_q_counter_out, out, counter_set_id);
+}
+
 int dc_dev_init(struct dc_dev *dev, struct ib_device *ibdev, const char **why)
 {
 	*why = "is no mlx5 device";
@@ -60,12 +73,38 @@ int dc_dev_init(struct dc_dev *dev, struct ib_device *ibdev, const char **why)
 		return -EOPNOTSUPP;
 	*why = NULL;
 	dev->uar = mlx5_get_uars_page(dev->mdev);
-	return PTR_ERR_OR_ZERO(dev->uar);
+	if (IS_ERR(dev->uar))
+		return PTR_ERR(dev->uar);
+	dc_dev_alloc_counters(dev);
+	return 0;
 }
 
 void dc_dev_exit(struct dc_dev *dev)
 {
+	u32 in[MLX5_ST_SZ_DW(dealloc_q_counter_in)] = {};
+
+	if (dev->counters) {
+		MLX5_SET(dealloc_q_counter_in, in, opcode, MLX5_CMD_OP_DEALLOC_Q_COUNTER);
+		MLX5_SET(dealloc_q_counter_in, in, counter_set_id, dev->counters);
+		mlx5_cmd_exec_in(dev->mdev, dealloc_q_counter, in);
+	}
 	mlx5_put_uars_page(dev->mdev, dev->uar);
+}
+
+int dc_dev_refused(struct dc_dev *dev, u32 *n)
+{
+	u32 in[MLX5_ST_SZ_DW(query_q_counter_in)] = {}, out[MLX5_ST_SZ_DW(query_q_counter_out)] = {};
+	int ret;
+
+	*n = 0;
+	if (!dev->counters)
+		return 0;
+	MLX5_SET(query_q_counter_in, in, opcode, MLX5_CMD_OP_QUERY_Q_COUNTER);
+	MLX5_SET(query_q_counter_in, in, counter_set_id, dev->counters);
+	ret = mlx5_cmd_exec_inout(dev->mdev, query_q_counter, in, out);
+	if (!ret)
+		*n = MLX5_GET(query_q_counter_out, out, resp_remote_access_errors);
+	return ret;
 }
 
 int dc_dev_pdn(struct dc_dev *dev, struct ib_pd *pd, u32 *pdn)
@@ -348,6 +387,7 @@ static int dc_target_create_dct(struct dc_target *target, const struct dc_target
 		MLX5_SET(dctc, dctc, hop_limit, DC_HOP_LIMIT);
 	}
 	MLX5_SET(dctc, dctc, min_rnr_nak, DC_MIN_RNR_NAK);
+	MLX5_SET(dctc, dctc, counter_set_id, target->dev->counters);
 	ret = mlx5_cmd_exec(target->dev->mdev, in, sizeof(in), out, sizeof(out));
 	if (!ret)
 		target->number = MLX5_GET(create_dct_out, out, dctn);

@@ -20,11 +20,17 @@ struct dc_dev {
 	struct ib_device *ibdev;
 	struct mlx5_core_dev *mdev;
 	struct mlx5_uars_page *uar;	/* for all doorbells */
+	u8 counters;			/* of targets; 0: the device has none to give */
 };
 
 /* -EOPNOTSUPP: *why is a sentence without an end, to go behind the device's name. */
 int dc_dev_init(struct dc_dev *dev, struct ib_device *ibdev, const char **why);
 void dc_dev_exit(struct dc_dev *dev);
+/*
+ * How many requests targets have refused for what they ask for: the device's own count (resp_remote_access_errors), which goes on at 0 after
+ * 2^32 - 1. 0 where it does not count. Sleeps.
+ */
+int dc_dev_refused(struct dc_dev *dev, u32 *n);
 /* The device's own number of a protection domain. */
 int dc_dev_pdn(struct dc_dev *dev, struct ib_pd *pd, u32 *pdn);
 

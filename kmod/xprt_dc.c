@@ -62,6 +62,7 @@
 
 #define DC_PEERS_MAX		1024
 #define DC_PEERS_LOOK		(5 * HZ)
+#define DC_REFUSED_LOOK		HZ
 
 #define DC_QUEUES_CPU		4	/* initiators for each processor, so that few sources share one */
 #define DC_GROUPS_MAX		16	/* processors with initiators of their own */
@@ -132,9 +133,11 @@ struct dc_hca {
 	struct dc_dev dev;
 	struct ib_event_handler events;
 	u64 guid;
+	struct delayed_work refused_work;	/* while there are exposures */
 
 	struct mutex lock;		/* what follows */
 	bool gone;
+	u32 refused;			/* of what the device counts, what is in the stats */
 	struct list_head exposures, conns;
 	u32 nports;
 	struct dc_port ports[];
@@ -1487,6 +1490,30 @@ static void expose_work(struct work_struct *work)
 
 /* -------- Source: exposures -------- */
 
+/* Nobody is told of what a device refuses: it is asked. With hca->lock. */
+static void refused_count(struct dc_hca *hca)
+{
+	u32 n;
+
+	if (hca->gone || dc_dev_refused(&hca->dev, &n) || n == hca->refused)
+		return;
+	mitosis_stat_add(MITOSIS_STAT_ACCESS_ERRORS, n - hca->refused);
+	pr_warn_ratelimited("%s has refused %u requests for what they asked for\n",
+			    dev_name(&hca->dev.ibdev->dev), n - hca->refused);
+	hca->refused = n;
+}
+
+static void refused_work(struct work_struct *work)
+{
+	struct dc_hca *hca = container_of(to_delayed_work(work), struct dc_hca, refused_work);
+
+	mutex_lock(&hca->lock);
+	refused_count(hca);
+	if (!hca->gone && !list_empty(&hca->exposures))
+		queue_delayed_work(dc_wq, &hca->refused_work, DC_REFUSED_LOOK);
+	mutex_unlock(&hca->lock);
+}
+
 /* Releases what is on the device; safe to call more than once. Returns whether there was anything. */
 static bool expose_teardown(struct dc_exposure *ex)
 {
@@ -1621,6 +1648,7 @@ static struct xprt_exposure *dc_expose_create(bool insecure, const struct sockad
 			ex->hca = port->hca;
 			ex->live = true;
 			list_add(&ex->list, &ex->hca->exposures);
+			queue_delayed_work(dc_wq, &ex->hca->refused_work, DC_REFUSED_LOOK);
 		}
 		mutex_unlock(&port->hca->lock);
 		if (ret)
@@ -1664,6 +1692,7 @@ static void dc_expose_destroy(struct xprt_exposure *base)
 	/* Listed meanwhile, so that dc_remove() waits for it. */
 	expose_teardown(ex);
 	mutex_lock(&hca->lock);
+	refused_count(hca);
 	list_del(&ex->list);
 	mutex_unlock(&hca->lock);
 	mutex_destroy(&ex->objects);
@@ -1749,12 +1778,15 @@ static int dc_add(struct ib_device *ibdev)
 	mutex_init(&hca->lock);
 	INIT_LIST_HEAD(&hca->exposures);
 	INIT_LIST_HEAD(&hca->conns);
+	INIT_DELAYED_WORK(&hca->refused_work, refused_work);
 	ret = dc_dev_init(&hca->dev, ibdev, &why);
 	if (ret) {
 		pr_info("%s %s\n", dev_name(&ibdev->dev), why ? : "has no room for another user");
 		hca_put(hca);
 		return -EOPNOTSUPP;
 	}
+	if (dc_dev_refused(&hca->dev, &hca->refused))
+		pr_info("%s does not say what it refuses\n", dev_name(&ibdev->dev));
 	hca->guid = be64_to_cpu(ibdev->node_guid);
 	hca->nports = ibdev->phys_port_cnt;
 	for (i = 0; i < hca->nports; i++) {
@@ -1783,6 +1815,7 @@ static void dc_remove(struct ib_device *ibdev, void *client_data)
 	ib_unregister_event_handler(&hca->events);
 
 	mutex_lock(&hca->lock);
+	refused_count(hca);
 	hca->gone = true;
 	/* All at once, so that they are waited for together. */
 	list_for_each_entry(ex, &hca->exposures, list) {
@@ -1808,6 +1841,7 @@ static void dc_remove(struct ib_device *ibdev, void *client_data)
 	for (i = 0; i < hca->nports; i++)
 		pool_destroy(&hca->ports[i]);
 	mutex_unlock(&hca->lock);
+	cancel_delayed_work_sync(&hca->refused_work);
 	dc_dev_exit(&hca->dev);
 	hca_put(hca);
 }

@@ -334,7 +334,7 @@ enum mitosis_stat {
 	MITOSIS_STAT_KILLED,
 	MITOSIS_STAT_DRAINED,		/* attachments that became ordinary processes */
 	MITOSIS_STAT_RELEASED,		/* snapshots */
-	MITOSIS_STAT_ACCESS_ERRORS,	/* source: a peer's request the device refused */
+	MITOSIS_STAT_ACCESS_ERRORS,	/* source: a peer's request the device refused; over dct wrong keys only when the snapshot is released */
 	MITOSIS_STAT_DRAIN_NS,		/* sum of the times that DRAINED ones took */
 	MITOSIS_STAT_DRAIN_BUSY_NS,	/* of these, with a read outstanding */
 	MITOSIS_STAT_PAGES_UNREADABLE,	/* pages that a source refused: memory failure there */

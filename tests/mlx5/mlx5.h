@@ -99,6 +99,12 @@ struct pd {
 	struct obj o;
 };
 
+/* What queue pairs and targets that name it have refused. */
+struct counter_set {
+	struct obj o;
+	uint32_t resp_remote_access, resp_remote_invalid;
+};
+
 struct mkey {
 	uint8_t context[64];   /* as QUERY_MKEY tells it */
 	uint32_t num_octwords; /* room for translations, 16 bytes each */
@@ -337,9 +343,8 @@ struct counters {
 	uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes;
 	uint32_t rx_write, rx_read, rx_atomic, rx_dct_connect, out_of_buffer, out_of_sequence,
 		duplicate, rnr_nak_retry, packet_seq_err, implied_nak, local_ack_timeout,
-		rnr_exceeded, retry_exceeded, req_remote_access, resp_remote_access,
-		req_remote_invalid, resp_remote_invalid, req_remote_op, req_local_prot,
-		resp_local_prot, req_flush, resp_flush, req_cqe_err, resp_cqe_err, cq_overflow,
+		rnr_exceeded, retry_exceeded, req_remote_access, req_remote_invalid,
+		req_remote_op, req_local_prot, resp_local_prot, req_flush, resp_flush, req_cqe_err, resp_cqe_err, cq_overflow,
 		resp_local_length, req_local_length, req_local_qp;
 };
 

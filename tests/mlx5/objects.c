@@ -164,15 +164,16 @@ static int obj_dealloc(struct cmd *c, struct table *t, const char *what, uint32_
 OBJ_CMDS(pd, struct pd, pds, pd, "PD");
 OBJ_CMDS(xrcd, struct obj, xrcds, xrcd, "XRCD");
 OBJ_CMDS(transport_domain, struct obj, tds, transport_domain, "transport domain");
-OBJ_CMDS(q_counter, struct obj, counter_sets, counter_set_id, "set of counters");
+OBJ_CMDS(q_counter, struct counter_set, counter_sets, counter_set_id, "set of counters");
 
-/* One set of figures for the whole device, whichever set is asked for. */
+/* One figure for the whole device, whichever set is asked for, but for what is refused. */
 static int cmd_query_q_counter(struct cmd *c)
 {
 	struct counters *n = &c->d->cnt;
 	uint32_t id = GET(query_q_counter_in, c->in, counter_set_id);
+	struct counter_set *set = table_get(&c->d->counter_sets, id);
 
-	if (!table_get(&c->d->counter_sets, id))
+	if (!set)
 		return refuse(c, STAT_BAD_RES, "set of counters %u", id);
 #define CNT(field, value) SET(query_q_counter_out, c->out, field, value)
 	CNT(rx_write_requests, n->rx_write);
@@ -189,9 +190,9 @@ static int cmd_query_q_counter(struct cmd *c)
 	CNT(req_rnr_retries_exceeded, n->rnr_exceeded);
 	CNT(req_transport_retries_exceeded, n->retry_exceeded);
 	CNT(req_remote_access_errors, n->req_remote_access);
-	CNT(resp_remote_access_errors, n->resp_remote_access);
+	CNT(resp_remote_access_errors, set->resp_remote_access);
 	CNT(req_remote_invalid_request, n->req_remote_invalid);
-	CNT(resp_remote_invalid_request, n->resp_remote_invalid);
+	CNT(resp_remote_invalid_request, set->resp_remote_invalid);
 	CNT(req_remote_operation_errors, n->req_remote_op);
 	CNT(req_local_protection, n->req_local_prot);
 	CNT(resp_local_protection, n->resp_local_prot);

@@ -557,6 +557,10 @@ static int cmd_create_dct(struct cmd *c)
 		return refuse(c, STAT_BAD_RES, "SRQ 0x%x", srqn);
 	if (!cq)
 		return refuse(c, STAT_BAD_RES, "CQ 0x%x", cqn);
+	if (GET(dctc, x, counter_set_id) &&
+	    !table_get(&c->d->counter_sets, GET(dctc, x, counter_set_id)))
+		return refuse(c, STAT_BAD_RES, "set of counters %u",
+			      (int)GET(dctc, x, counter_set_id));
 	if (GET(dctc, x, port) != 1)
 		return refuse(c, STAT_BAD_PARAM, "port %u", (int)GET(dctc, x, port));
 	if (mtu < MLX5_DCTC_MTU_256_BYTES || mtu > MLX5_DCTC_MTU_4K_BYTES)

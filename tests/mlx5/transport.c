@@ -653,7 +653,7 @@ struct ctx {
 	const struct pd *pd;
 	struct srq *srq;
 	struct cq *cq;
-	uint32_t n, user_index, mtu, max_reads, rnr_timer, conn;
+	uint32_t n, user_index, mtu, max_reads, rnr_timer, conn, counter_set;
 	bool rre, rwe, rae;
 	uint16_t peer_lid;
 	uint32_t peer_qpn;
@@ -673,6 +673,7 @@ static void ctx_qp(struct ctx *c, struct qp *q)
 		.mtu = QPC(q, mtu),
 		.max_reads = 1u << QPC(q, log_rra_max),
 		.rnr_timer = QPC(q, min_rnr_nak),
+		.counter_set = QPC(q, counter_set_id),
 		.rre = QPC(q, rre),
 		.rwe = QPC(q, rwe),
 		.rae = QPC(q, rae),
@@ -699,6 +700,7 @@ static void ctx_dcr(struct ctx *c, struct dcr *r)
 		.max_reads = 1u << GET(cmd_hca_cap, t->d->caps_cur, log_max_ra_res_dc),
 		.rnr_timer = GET(dctc, x, min_rnr_nak),
 		.conn = r->conn,
+		.counter_set = GET(dctc, x, counter_set_id),
 		.rre = GET(dctc, x, rre),
 		.rwe = GET(dctc, x, rwe),
 		.rae = GET(dctc, x, rae),
@@ -778,10 +780,14 @@ static void ack(const struct ctx *c, uint8_t syndrome, uint32_t psn)
  */
 static void responder_fail(const struct ctx *c, uint8_t nak, uint32_t psn, const char *why)
 {
+	struct counter_set *set = table_get(&c->d->counter_sets, c->counter_set);
+
 	mlog(c->d, "QP 0x%x: request from LID %u, QP 0x%x is refused: %s", c->n, c->peer_lid,
 	     c->peer_qpn, why);
-	c->d->cnt.resp_remote_access += nak == NAK_REMOTE_ACCESS;
-	c->d->cnt.resp_remote_invalid += nak == NAK_INVALID_REQUEST;
+	if (set) {
+		set->resp_remote_access += nak == NAK_REMOTE_ACCESS;
+		set->resp_remote_invalid += nak == NAK_INVALID_REQUEST;
+	}
 	if (c->q && is_unreliable(c->q)) {
 		/* The message is dropped, and nobody told. */
 		c->r->op = 0;
@@ -1229,7 +1235,6 @@ static void dc_reject(struct mdev *d, const struct pkt *h, const char *why)
 
 	mlog(d, "DCT 0x%x: request from LID %u, QP 0x%x is refused: %s", h->dqpn, h->slid, h->sqpn,
 	     why);
-	d->cnt.resp_remote_access++;
 	if (!d->faults.dc_reject_silent)
 		wire_send(d, &a, NULL);
 }
