@@ -89,12 +89,13 @@ for p in window=32 sequential; do
 	done
 done
 
-# Pages go to swap, and are moved about, while the walk goes on. A sixteenth of what there is, and rest: more, and a slow machine does nothing but
-# fetch back the programs that are to start.
+# Pages go to swap, and are moved about, from when the walk is to be moved on: what presses on a program that starts proves nothing, and on a busy
+# computer kept it from getting ready in time. A sixteenth of what there is, and rest: more, and a slow machine does nothing but fetch back programs.
 walk_under_pressure() {
 	# shellcheck disable=SC2016 # expanded in the machine
-	on a 'cd /sys/fs/cgroup && mkdir -p pressure
-		(while :; do echo 1 > /proc/sys/vm/compact_memory; echo $(($(cat pressure/memory.current) / 16)) > pressure/memory.reclaim; cat pressure/memory.swap.current >> /run/pressure.swapped; sleep 3; done) > /dev/null 2>&1 &
+	on a 'cd /sys/fs/cgroup && mkdir -p pressure && rm -f /tmp/mt/walk.log
+		(until grep -sq ^ready /tmp/mt/walk.log; do sleep 0.2; done
+		while :; do echo 1 > /proc/sys/vm/compact_memory; echo $(($(cat pressure/memory.current) / 16)) > pressure/memory.reclaim; cat pressure/memory.swap.current >> /run/pressure.swapped; sleep 3; done) > /dev/null 2>&1 &
 		echo $! > /run/pressure.pid'
 	local rc=0
 	with_swap pressed || rc=$?
