@@ -4,31 +4,24 @@
 #
 #	fork.sh > build/bench/fork.txt
 set -eu -o pipefail
-# shellcheck source=../vm/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../vm/lib.sh"
-KERNEL=${KERNEL:-6.12} KEEP=''
-RIG_NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench-fork
+# shellcheck source=machines.sh
+. "$(dirname "$(readlink -f "$0")")/machines.sh"
 
-trap 'rig down' EXIT
-trap 'exit 130' INT TERM HUP
-machines_size
-machines_up >&2
+bench_up "$TOP/tests/bench/guest-fork.sh" "$TOP/build/tests/bench/parent" "$TOP/scripts/demo/fork_guest.sh"
 for m in a b; do
-	rig put $m "$TOP"/tests/bench/guest-{fork,watch}.sh "$TOP/build/tests/bench/parent" "$TOP/scripts/demo/fork_guest.sh" /root/t/bin/
 	rig put $m "$TOP/scripts/demo/warm.py" /root/
 done
 
-echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
-echo "bench: once without being counted" >&2
+say "once without being counted"
 rig run a --timeout 600 -- /root/t/bin/guest-fork.sh run 16 > /dev/null
 for mb in 64 256; do
 	for i in $(seq "${BENCH_TIMES:-3}"); do
-		echo "bench: children of $mb MB, time $i of ${BENCH_TIMES:-3}" >&2
+		say "children of $mb MB, time $i of ${BENCH_TIMES:-3}"
 		rig run a --timeout 600 -- /root/t/bin/guest-fork.sh run $mb
 	done
 done
 for i in $(seq "${BENCH_TIMES:-3}"); do
-	echo "bench: policies of --prefetch, time $i of ${BENCH_TIMES:-3}" >&2
+	say "policies of --prefetch, time $i of ${BENCH_TIMES:-3}"
 	rig run a --timeout 600 -- /root/t/bin/guest-fork.sh policies
 done
-echo "load_after $(cut -d ' ' -f 1 /proc/loadavg)"
+bench_end

@@ -5,15 +5,9 @@
 #
 #	migrate.sh > build/bench/two-machines.txt
 set -eu -o pipefail
-# shellcheck source=../vm/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../vm/lib.sh"
-KERNEL=${KERNEL:-6.12} KEEP=''
+# shellcheck source=machines.sh
+. "$(dirname "$(readlink -f "$0")")/machines.sh"
 SIZES=${BENCH_SIZES:-16 64 256 1024}
-RIG_NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench
-
-say() {
-	echo "bench: $*" >&2
-}
 
 # CRIU alone wants the process and its images in memory, on both machines.
 mem_for() {
@@ -35,16 +29,9 @@ for mb in $SIZES; do
 done
 [ ${#sizes[@]} -gt 0 ] || { say "no size is left: free memory, or choose others with BENCH_SIZES"; exit 1; }
 
-trap 'rig down' EXIT
-trap 'exit 130' INT TERM HUP
-machines_size
 MEM=$(mem_for "$largest")
-machines_up >&2
-for m in a b; do
-	rig put $m "$TOP"/tests/bench/guest-{migrate,watch}.sh "$TOP/build/tests/bench/touch" /root/t/bin/
-done
+bench_up "$TOP/tests/bench/guest-migrate.sh" "$TOP/build/tests/bench/touch"
 
-echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
 say "once without being counted: criu looks at the kernel, and programs are read from disk"
 rig run a --timeout 600 -- /root/t/bin/guest-migrate.sh run 16 > /dev/null
 for mb in "${sizes[@]}"; do
@@ -58,4 +45,4 @@ for mb in "${sizes[@]}"; do
 done
 say "ib_read_bw"
 rig run a --timeout 600 -- /root/t/bin/guest-migrate.sh bandwidth
-echo "load_after $(cut -d ' ' -f 1 /proc/loadavg)"
+bench_end

@@ -5,25 +5,12 @@
 #
 #	precopy.sh > build/bench/precopy.txt
 set -eu -o pipefail
-# shellcheck source=../vm/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../vm/lib.sh"
-KERNEL=${KERNEL:-6.12} KEEP='' MB=${BENCH_MB:-96}
+# shellcheck source=machines.sh
+. "$(dirname "$(readlink -f "$0")")/machines.sh"
+MB=${BENCH_MB:-96}
 export TRANSPORT=${TRANSPORT:-}
-RIG_NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench
 
-say() {
-	echo "bench: $*" >&2
-}
-
-trap 'rig down' EXIT
-trap 'exit 130' INT TERM HUP
-machines_size
-MEM=1024
-machines_up >&2
-for m in a b; do
-	rig put $m "$TOP"/tests/bench/guest-{precopy,watch}.sh /root/t/bin/
-done
-echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
+bench_up "$TOP/tests/bench/guest-precopy.sh"
 say "once without being counted"
 rig run a --timeout 600 -- /root/t/bin/guest-precopy.sh run "$MB" 0 0 none > /dev/null
 say "what the link moves"
@@ -38,4 +25,4 @@ for percent in ${BENCH_PERCENT:-0 10 50}; do
 		done
 	done
 done
-echo "load_after $(cut -d ' ' -f 1 /proc/loadavg)"
+bench_end

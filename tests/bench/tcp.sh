@@ -6,25 +6,16 @@
 #	tcp.sh > build/bench/tcp.txt
 set -eu -o pipefail
 export TRANSPORT=tcp
-# shellcheck source=../vm/lib.sh
-. "$(dirname "$(readlink -f "$0")")/../vm/lib.sh"
-KERNEL=${KERNEL:-6.12} KEEP=''
+# shellcheck source=machines.sh
+. "$(dirname "$(readlink -f "$0")")/machines.sh"
 SIZE=${BENCH_TCP_MB:-64} TIMES=${BENCH_TIMES:-5}
-RIG_NAME=${RIG_PREFIX:+$RIG_PREFIX-}bench-tcp
 
-trap 'rig down' EXIT
-trap 'exit 130' INT TERM HUP
-machines_size
-machines_up >&2
-for m in a b; do
-	rig put $m "$TOP"/tests/bench/guest-{migrate,watch}.sh "$TOP"/build/tests/bench/{touch,exchange} /root/t/bin/
-done
+bench_up "$TOP/tests/bench/guest-migrate.sh" "$TOP"/build/tests/bench/{touch,exchange}
 
-echo "load_before $(cut -d ' ' -f 1 /proc/loadavg)"
-echo "bench: once without being counted" >&2
+say "once without being counted"
 rig run a --timeout 600 -- /root/t/bin/guest-migrate.sh tcp 16 > /dev/null
 for i in $(seq "$TIMES"); do
-	echo "bench: $SIZE MB over tcp, time $i of $TIMES" >&2
+	say "$SIZE MB over tcp, time $i of $TIMES"
 	rig run a --timeout 900 -- /root/t/bin/guest-migrate.sh tcp "$SIZE"
 done
-echo "load_after $(cut -d ' ' -f 1 /proc/loadavg)"
+bench_end
