@@ -48,7 +48,7 @@ add one-copy-wrong-criu 150 refused 'mkdir -p /run/x && printf "#!/bin/sh\necho 
 	'umount /usr/sbin/criu' criu
 add one-copy-no-module 150 refused /root/t/unload.sh /root/t/setup.sh module
 add_rdma one-copy-no-device 150 refused 'rdma link delete rxe0; [ ! -d /sys/module/mitosis_dct ] || rmmod mitosis_dct' \
-	'rdma link add rxe0 type rxe netdev eth0; /root/t/setup.sh' RDMA
+	'rdma link add rxe0 type rxe netdev eth0; /root/t/setup.sh' 'RDMA\|no transport of dct can be used here'
 add one-copy-program-differs 150 refused 'cp /root/t/bin/walk /run/other && mount --bind /run/other /root/t/bin/target' 'umount /root/t/bin/target' target
 add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
 
