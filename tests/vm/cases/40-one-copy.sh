@@ -47,8 +47,13 @@ add one-copy-disk-full 150 refused 'mkdir -p /run/mitosis && mount -t tmpfs -o s
 add one-copy-wrong-criu 150 refused 'mkdir -p /run/x && printf "#!/bin/sh\necho Version: 3.17.1\n" > /run/x/criu && chmod 755 /run/x/criu && mount --bind /run/x/criu /usr/sbin/criu' \
 	'umount /usr/sbin/criu' criu
 add one-copy-no-module 150 refused /root/t/unload.sh /root/t/setup.sh module
-add_rdma one-copy-no-device 150 refused 'rdma link delete rxe0; [ ! -d /sys/module/mitosis_dct ] || rmmod mitosis_dct' \
-	'rdma link add rxe0 type rxe netdev eth0; /root/t/setup.sh' 'RDMA\|no transport of dct can be used here'
+
+no_device() {
+	local word=RDMA
+	[ -z "$MLX5" ] || word="no transport of dct can be used here"
+	refused 'rdma link delete rxe0; [ ! -d /sys/module/mitosis_dct ] || rmmod mitosis_dct' 'rdma link add rxe0 type rxe netdev eth0; /root/t/setup.sh' "$word"
+}
+add_rdma one-copy-no-device 150 no_device
 add one-copy-program-differs 150 refused 'cp /root/t/bin/walk /run/other && mount --bind /run/other /root/t/bin/target' 'umount /root/t/bin/target' target
 add one-copy-criu-refuses 150 drive failing criu -- --no-such-option
 
