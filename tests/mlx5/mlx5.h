@@ -343,9 +343,9 @@ struct counters {
 	uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes;
 	uint32_t rx_write, rx_read, rx_atomic, rx_dct_connect, out_of_buffer, out_of_sequence,
 		duplicate, rnr_nak_retry, packet_seq_err, implied_nak, local_ack_timeout,
-		rnr_exceeded, retry_exceeded, req_remote_access, req_remote_invalid,
-		req_remote_op, req_local_prot, resp_local_prot, req_flush, resp_flush, req_cqe_err, resp_cqe_err, cq_overflow,
-		resp_local_length, req_local_length, req_local_qp;
+		rnr_exceeded, retry_exceeded, req_remote_access, req_remote_invalid, req_remote_op,
+		req_local_prot, resp_local_prot, req_flush, resp_flush, req_cqe_err, resp_cqe_err,
+		cq_overflow, resp_local_length, req_local_length, req_local_qp;
 };
 
 struct mdev {

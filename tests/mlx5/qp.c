@@ -545,7 +545,7 @@ static int cmd_create_dct(struct cmd *c)
 	struct mdev *d = c->d;
 	uint8_t *x = ADDR(create_dct_in, c->in, dct_context_entry);
 	uint32_t pdn = GET(dctc, x, pd), srqn = GET(dctc, x, srqn_xrqn), cqn = GET(dctc, x, cqn),
-		 mtu = GET(dctc, x, mtu);
+		 mtu = GET(dctc, x, mtu), set = GET(dctc, x, counter_set_id);
 	struct pd *pd = table_get(&d->pds, pdn);
 	struct srq *s = table_get(&d->srqs, srqn);
 	struct cq *cq = table_get(&d->cqs, cqn);
@@ -557,10 +557,8 @@ static int cmd_create_dct(struct cmd *c)
 		return refuse(c, STAT_BAD_RES, "SRQ 0x%x", srqn);
 	if (!cq)
 		return refuse(c, STAT_BAD_RES, "CQ 0x%x", cqn);
-	if (GET(dctc, x, counter_set_id) &&
-	    !table_get(&c->d->counter_sets, GET(dctc, x, counter_set_id)))
-		return refuse(c, STAT_BAD_RES, "set of counters %u",
-			      (int)GET(dctc, x, counter_set_id));
+	if (set && !table_get(&d->counter_sets, set))
+		return refuse(c, STAT_BAD_RES, "set of counters %u", set);
 	if (GET(dctc, x, port) != 1)
 		return refuse(c, STAT_BAD_PARAM, "port %u", (int)GET(dctc, x, port));
 	if (mtu < MLX5_DCTC_MTU_256_BYTES || mtu > MLX5_DCTC_MTU_4K_BYTES)
