@@ -1493,14 +1493,15 @@ static void expose_work(struct work_struct *work)
 /* Nobody is told of what a device refuses: it is asked. With hca->lock. */
 static void refused_count(struct dc_hca *hca)
 {
-	u32 n;
+	u32 n, more;
 
 	if (hca->gone || dc_dev_refused(&hca->dev, &n) || n == hca->refused)
 		return;
-	mitosis_stat_add(MITOSIS_STAT_ACCESS_ERRORS, n - hca->refused);
-	pr_warn_ratelimited("%s has refused %u requests for what they asked for\n",
-			    dev_name(&hca->dev.ibdev->dev), n - hca->refused);
+	more = n - hca->refused;
 	hca->refused = n;
+	mitosis_stat_add(MITOSIS_STAT_ACCESS_ERRORS, more);
+	pr_warn_ratelimited("%s has refused %u requests for what they asked for\n",
+			    dev_name(&hca->dev.ibdev->dev), more);
 }
 
 static void refused_work(struct work_struct *work)
