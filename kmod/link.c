@@ -402,7 +402,8 @@ static void link_reconnect_work(struct work_struct *work)
 	down_ns = link->down_ns;
 	failing_ns = link->failing_ns;
 	give_up_ns = failing_ns + (u64)link->give_up * NSEC_PER_SEC;
-	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
+	/* whoever finds it down while this runs queues it once more: a connection that is up by then is not to be dropped */
+	if (link->state != MITOSIS_LINK_DOWN && (link->state != MITOSIS_LINK_UP || !ret)) {
 		spin_unlock_irq(&link->lock);
 		goto out;
 	}
@@ -413,8 +414,6 @@ static void link_reconnect_work(struct work_struct *work)
 		link_lose(link, ret, "the source refuses to read its pages: memory failure there, or wrong region keys in the image");
 		goto out;
 	}
-	if (!down_ns)
-		goto out;
 	/* It has been back and has delivered nothing: that is as good as not back, and not tried without a pause. */
 	if (failing_ns != down_ns) {
 		if (ktime_get_ns() > give_up_ns) {
