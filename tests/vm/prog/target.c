@@ -18,7 +18,10 @@
 static char *target_area;
 static size_t target_len;
 static int target_threads = 1;
-static atomic_bool target_may;
+/* waited for without polling: many threads that poll leave a machine with a debug kernel no time for anything else */
+static pthread_mutex_t target_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t target_cond = PTHREAD_COND_INITIALIZER;
+static bool target_may;
 static atomic_int target_rounds;
 
 static void *touch(void *arg)
@@ -26,8 +29,10 @@ static void *touch(void *arg)
 	size_t len = target_len / target_threads & ~(PAGE - 1), from = (long)arg * len, off;
 	bool first = true;
 
-	while (!atomic_load(&target_may))
-		prog_sleep_ms(POLL_MS);
+	pthread_mutex_lock(&target_lock);
+	while (!target_may)
+		pthread_cond_wait(&target_cond, &target_lock);
+	pthread_mutex_unlock(&target_lock);
 	for (;;) {
 		for (off = from; off < from + len; off += PAGE)
 			CHECK_CONTENT_AT(target_area, off, first ? PAGE : 64, 1, "page");
@@ -73,7 +78,10 @@ _Noreturn static void touch_watch(pid_t bad)
 {
 	int status;
 
-	atomic_store(&target_may, true);
+	pthread_mutex_lock(&target_lock);
+	target_may = true;
+	pthread_cond_broadcast(&target_cond);
+	pthread_mutex_unlock(&target_lock);
 	for (;;) {
 		if (bad && waitpid(bad, &status, WNOHANG) == bad) {
 			say("child ended with status %#x", status);
