@@ -57,7 +57,7 @@ for p in "$@"; do
 	manual) run_part manual 60 make check-man ;;
 	packages) run_part packages 900 make check-deb-build ;;
 	programs) run_part programs 900 make check-progs ;;
-	vm) run_part vm 4800 make -k -j2 check-vm check-more check-mlx5-core check-tcp-core ;;
+	vm) run_part vm 4800 make -k -j2 check-core-6.12 check-more check-mlx5-core check-6.1-core check-tcp-core ;;
 	soak) run_part soak 86400 make check-vm ;;
 	vm-debug) run_part vm-debug 14400 make check-vm-debug ;;
 	*) echo "check.sh: no part $p" >&2 && exit 2 ;;

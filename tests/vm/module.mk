@@ -4,6 +4,8 @@
 VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm/prog/*.c))
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)|^precopy-(writer|walk)$$
+# What an older kernel has a say in; the rest of VM_CORE passes through the same lines on both.
+VM_6_1_CORE := ^(lazy-[a-z]*(-race|-all|-always|-pressure)?|access|control|unload.*|migrate-(threads|walk|sparse|swap|thp|ksm|lazy-uring|lazy-syscalls)|precopy-writer|fork-(local|remote|chain|foreign|quota|record|limit-write|prog-(threads|uring|thp|ksm)|inflight-.*|fanout|node-gone))$$
 VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|vectors|pyverbs-(mlx5_dc|mr|cq|srq)$$)
 VM_DCT_CORE := ^dct-(access|initiator-refused|released|unbind|lost-packets)|^(unload|lazy-threads|lazy-unreadable|migrate-threads|migrate-walk|migrate-falls-back|fork-remote|fork-chain|fork-revoke)$$
 VM_TCP_CORE := ^(tcp|loss-packets-10$$)|^(unload|lazy-threads|migrate-threads|precopy-writer|migrate-walk|fork-remote)$$
@@ -43,9 +45,11 @@ check-progs: vm-progs
 # The fault matrix of migrations takes as long as all the rest: user space decides there, one kernel does.
 run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --only '$(3)' $(4)
 
-.PHONY: check-vm check-more check-one-copy check-lost-source
+.PHONY: check-vm check-6.1-core check-more check-one-copy check-lost-source
 check-core-%: vm-payload-%
 	@$(call run_vm,core,$*,$(or $(ONLY),$(VM_CORE)))
+check-6.1-core: vm-payload-6.1
+	@$(call run_vm,core,6.1,$(VM_6_1_CORE))
 check-one-copy: vm-payload-6.12
 	@$(call run_vm,one-copy,6.12,^(one-copy|precopy))
 check-lost-source: vm-payload-6.12
