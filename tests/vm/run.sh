@@ -79,7 +79,7 @@ verdict() {
 }
 
 run_case() {
-	local c=$1 begin=$EPOCHREALTIME rc=0 log=$logs/$1.log seconds reason lines splat
+	local c=$1 begin=$EPOCHREALTIME rc=0 log=$logs/$1.log seconds reason lines splat trace
 	declare -A size=([a]=$(console_size a) [b]=$(console_size b))
 	timeout -k 10 $((${CASE_BOUND[$c]} * SLOW + 60)) "$VM/run.sh" --kernel "$KERNEL" --case "$c" > "$log" 2>&1 < /dev/null || rc=$?
 	if [ $rc = 0 ]; then
@@ -96,9 +96,12 @@ run_case() {
 		esac
 	done < <(grep -E '^(not )?ok ' "$log")
 	if [ -n "$splat" ]; then
-		verdict not ok "$KERNEL $c: $splat (build/test-logs/$KERNEL/$c.console-*)"
-		splat=${splat#machine }
-		grep -m 1 -A 30 -E "$SPLATS" "$logs/$c.console-${splat%%:*}" | sed 's/^/  | /'
+		reason=${splat#machine }
+		trace=$(grep -m 1 -A 30 -E "$SPLATS" "$logs/$c.console-${reason%%:*}")
+		# in the summary, too, which may be all that is seen of it
+		reason=$(grep -oE 'Comm: [^ ]+|RIP: .*' <<< "$trace" | head -n 2 | paste -s -d ' ')
+		verdict not ok "$KERNEL $c: $splat${reason:+; $reason} (build/test-logs/$KERNEL/$c.console-*)"
+		sed 's/^/  | /' <<< "$trace"
 	elif [ $rc != 0 ]; then
 		case $rc in
 		124 | 137) reason="not ended after $((${CASE_BOUND[$c]} * SLOW + 60)) s" ;;
