@@ -39,6 +39,8 @@ start() {
 }
 
 prepare() {
+	# criu itself gives up after 10 s, in which a slow kernel does not stop many threads
+	[ "$SLOW" = 1 ] || set -- "$@" -- --timeout $((10 * SLOW))
 	mitosis-cli prepare --pid "$PID" --name t --json "$@" > $OUT/prepare 2> $OUT/prepare.err || fail "prepare: $(tail -n 2 $OUT/prepare.err | paste -s -d ' ')"
 	snapshot_known
 	[ -n "$SNAPSHOT" ] || fail "prepare does not name the snapshot: $(cat $OUT/prepare)"
