@@ -132,7 +132,10 @@ cmd_runtime() {
 	"$runtime" exec bare redis-cli debug populate 5000 key 64 > /dev/null
 	DIGEST=$("$runtime" exec bare redis-cli debug digest)
 	[[ $DIGEST =~ ^[0-9a-f]{40}$ ]] || fail "redis gives no digest: $DIGEST"
-	"$runtime" checkpoint --image-path $T/bare bare || fail "$runtime does not checkpoint"
+	"$runtime" checkpoint --image-path $T/bare --work-path $T bare || {
+		cat $T/dump.log
+		fail "$runtime does not checkpoint: $(grep Error $T/dump.log | tail -n 1)"
+	}
 	[ "$(held)" = 1 ] || fail "mitosis holds nothing of the container"
 	"$runtime" delete bare 2> /dev/null
 	"$runtime" restore -d --image-path $T/bare --bundle $b bare < /dev/null > $T/bare.out 2>&1 || fail "$runtime does not restore: $(cat $T/bare.out)"
