@@ -2,9 +2,12 @@
 # shellcheck shell=bash
 # Snapshots of a process that runs on, and their children.
 
-for c in local remote eager follow lease limit drained chain foreign quota; do
+for c in local remote eager follow lease chain foreign quota; do
 	add "fork-$c" 180 on a "/root/t/fork.sh $c"
 done
+# 12 MiB by faults that wait, one of them several times over
+add fork-limit 360 on a "/root/t/fork.sh limit"
+add fork-drained 300 on a "/root/t/fork.sh drained"
 add fork-limit-write 180 on a "/root/t/fork.sh limit_write"
 add fork-prefetch 300 on a "/root/t/fork.sh prefetch"
 add fork-record 240 on a "/root/t/fork.sh record"
