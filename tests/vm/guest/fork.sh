@@ -1081,7 +1081,8 @@ cmd_snapshot() {
 cmd_child() {
 	prog_start "${@:2}"
 	prepare
-	resume -n 1 --on "$PEER" --prefetch "$1"
+	# as without it, of a slow kernel: it is to be as patient as who looks at it
+	resume -n 1 --on "$PEER" --prefetch "$1" --give-up $((120 * SLOW))
 	on_peer "mkdir -p $OUT; cat > $OUT/resume" < $OUT/resume
 }
 
