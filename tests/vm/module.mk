@@ -48,8 +48,8 @@ run_vm = RIG_PREFIX=$(or $(RIG_PREFIX),vm)-$(1) tests/vm/run.sh --kernel $(2) --
 .PHONY: check-vm check-6.1-core check-more check-one-copy check-lost-source
 check-core-%: vm-payload-%
 	@$(call run_vm,core,$*,$(or $(ONLY),$(VM_CORE)))
-check-6.1-core: vm-payload-6.1
-	@$(call run_vm,core,6.1,$(VM_6_1_CORE))
+check-6.1-core: ONLY := $(or $(ONLY),$(VM_6_1_CORE))
+check-6.1-core: check-core-6.1
 check-one-copy: vm-payload-6.12
 	@$(call run_vm,one-copy,6.12,^(one-copy|precopy))
 check-lost-source: vm-payload-6.12
