@@ -79,7 +79,7 @@ verdict() {
 }
 
 run_case() {
-	local c=$1 begin=$EPOCHREALTIME rc=0 log=$logs/$1.log seconds reason lines splat trace
+	local c=$1 begin=$EPOCHREALTIME rc=0 log=$logs/$1.log seconds reason lines splat trace m
 	declare -A size=([a]=$(console_size a) [b]=$(console_size b))
 	timeout -k 10 $((${CASE_BOUND[$c]} * SLOW + 60)) "$VM/run.sh" --kernel "$KERNEL" --case "$c" > "$log" 2>&1 < /dev/null || rc=$?
 	if [ $rc = 0 ]; then
@@ -96,8 +96,8 @@ run_case() {
 		esac
 	done < <(grep -E '^(not )?ok ' "$log")
 	if [ -n "$splat" ]; then
-		reason=${splat#machine }
-		trace=$(grep -m 1 -A 30 -E "$SPLATS" "$logs/$c.console-${reason%%:*}")
+		m=${splat#machine } m=${m%%:*}
+		trace=$(grep -m 1 -A 30 -E "$SPLATS" "$logs/$c.console-$m")
 		# in the summary, too, which may be all that is seen of it
 		reason=$(grep -oE 'Comm: [^ ]+|RIP: .*' <<< "$trace" | head -n 2 | paste -s -d ' ')
 		verdict not ok "$KERNEL $c: $splat${reason:+; $reason} (build/test-logs/$KERNEL/$c.console-*)"
