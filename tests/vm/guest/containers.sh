@@ -114,7 +114,8 @@ cmd_runtime() {
 	local runtime=$1 b=$T/bundle pid
 	machines
 	configure "$runtime"
-	rm -rf $b
+	# the log is appended to
+	rm -rf $b $T/bare.out
 	mkdir -p $b
 	rootfs $b/rootfs
 	(cd $b && "$runtime" spec)
