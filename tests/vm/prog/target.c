@@ -18,7 +18,10 @@
 static char *target_area;
 static size_t target_len;
 static int target_threads = 1;
-/* waited for without polling: many threads that poll leave a machine with a debug kernel no time for anything else */
+/*
+ * Waited for without polling: many threads that poll leave a machine with a debug kernel no time for anything else. All are woken at once:
+ * with a mutex alone each would first have to fault before it lets the next one go.
+ */
 static pthread_mutex_t target_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t target_cond = PTHREAD_COND_INITIALIZER;
 static bool target_may;
