@@ -101,16 +101,18 @@ initiator_refused() {
 }
 add_mlx5 dct-initiator-refused 300 initiator_refused
 
-# No answer comes, again and again, until one does: the link is lost each time, and nothing else.
+# No answer comes, again and again, until one does: the link is lost each time, and nothing else. Only when they wait: who is to tell them to go may
+# have to read a page for that.
 initiator_lost() {
 	local trace=$LOGS/$KERNEL/$CASE.trace flushed down killed
 	crowd_start
 	down=$(figure b link_down)
 	killed=$(figure b killed)
-	faults a drop-ops 64 drop-every 1
+	faults a rate-mbit 2
 	dct b go_and_wait 64
+	faults a drop-ops 64 drop-every 1
 	dct b at_least link_down $((down + 2))
-	faults a drop-every 0 drop-ops 0
+	faults a drop-every 0 drop-ops 0 rate-mbit 0
 	is_at_least "READs flushed" $(($(figure b req_cqe_flush_error) - flushed)) 64
 	rose_by killed "$killed" 0
 	crowd_end 2
