@@ -173,7 +173,8 @@ static void link_lose(struct link *link, int error, const char *why)
 	LIST_HEAD(parked);
 
 	spin_lock_irq(&link->lock);
-	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE) {
+	/* what has been drained loses nothing: link_fin_work() ends it in its own time */
+	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE || link->drained_ns) {
 		spin_unlock_irq(&link->lock);
 		return;
 	}
@@ -430,12 +431,15 @@ static void link_reconnect_work(struct work_struct *work)
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
 		link->conn = conn;
-		/* unless it did not live until now */
-		up = !link->conn_died;
+		/* unless it did not live until now, or link_shut() is about to close it */
+		up = !link->conn_died && link->state == MITOSIS_LINK_DOWN;
 		if (up) {
 			link->state = MITOSIS_LINK_UP;
 			link->down_ns = 0;
 			link->refused_ns = 0;
+			/* all that is outstanding is parked: what is not there any more the source does not owe from now on */
+			if (list_empty(&link->parked))
+				WRITE_ONCE(link->wanted, false);
 			list_splice_init(&link->parked, &parked);
 		}
 		spin_unlock_irq(&link->lock);
@@ -480,13 +484,16 @@ static void link_shut(struct link *link)
 
 	if (!link_unlist(link))
 		return;
+	/* First: who has just found it down queues the work behind our back, and that must not connect what nobody would close. */
+	spin_lock_irq(&link->lock);
+	if (link->state != MITOSIS_LINK_LOST)
+		link->state = MITOSIS_LINK_DONE;
+	spin_unlock_irq(&link->lock);
 	if (cancel_delayed_work_sync(&link->work))
 		link_put(link);
 	link_drop_conn(link);
 	mitosis_stat_add(MITOSIS_STAT_LINKS, -1);
 	spin_lock_irq(&link->lock);
-	if (link->state != MITOSIS_LINK_LOST)
-		link->state = MITOSIS_LINK_DONE;
 	list_splice_init(&link->parked, &parked);
 	spin_unlock_irq(&link->lock);
 	link_fail_reads(&parked);
@@ -511,7 +518,7 @@ static void link_fin_work(struct work_struct *work)
 	mutex_lock(&link->mutex);
 	/* a source that is told lets go of the only copy: only when each address space was armed */
 	done = link->draining && link->armed && !link->failed;
-	if (link->nattached || link->arming || link->npinned || !list_empty(&link->mms)) {
+	if (link->nattached || link->arming || link->npinned || !list_empty(&link->mms) || READ_ONCE(link->state) == MITOSIS_LINK_DONE) {
 		mutex_unlock(&link->mutex);
 		goto out;
 	}
@@ -535,9 +542,11 @@ static void link_fin_work(struct work_struct *work)
 		}
 		if (ret && !link_lost(link) && !READ_ONCE(link_exiting)) {
 			/* The source holds the memory until it hears: keep trying while it may come back. */
-			WRITE_ONCE(link->closing, false);
+			mutex_lock(&link->mutex);
 			if (!link->drained_ns)
 				WRITE_ONCE(link->drained_ns, ktime_get_ns());
+			WRITE_ONCE(link->closing, false);
+			mutex_unlock(&link->mutex);
 			if (link->state == MITOSIS_LINK_DOWN)
 				link_queue(link, &link->work, 0);
 			if (ktime_get_ns() - link->drained_ns < (u64)link->give_up * NSEC_PER_SEC) {
@@ -589,7 +598,8 @@ static int link_join(struct link *link, u32 owner, const u8 *key, bool insecure)
 	mutex_lock(&link->mutex);
 	if (link_lost(link))
 		ret = -ESHUTDOWN;
-	else if (!link->closing && READ_ONCE(link->state) != MITOSIS_LINK_CONNECTING)
+	/* the source of one that is drained may let go at any time */
+	else if (!link->closing && !link->drained_ns && READ_ONCE(link->state) != MITOSIS_LINK_CONNECTING)
 		ret = link_mm_new(link, owner, 0, 0) ? -EEXIST : -ENOMEM;
 	mutex_unlock(&link->mutex);
 	return ret;

@@ -38,12 +38,17 @@ wire_rate() {
 	fi
 }
 
+# Of the process that has been moved.
+snapshot_there() {
+	on b "mitosis-cli list --json" | sed -n '/"links"/,$s/.*"snapshot": *"\([0-9a-f]*\)".*/\1/p' | head -n 1
+}
+
 # middle [SECONDS [drain]]: a process on b, pid, of 16 MiB that its threads read and that is drained, or only drained, over a slow wire. It is given
 # up after SECONDS. A slow machine takes most of a minute until something is done to it in the middle; it must not have everything by then.
 middle() {
 	lost_start "${1:-120}" "TARGET='16 touch 16'"
 	there reads_over "${TRANSPORT:-dct}"
-	snapshot=$(on b "mitosis-cli list --json" | sed -n '/"links"/,$s/.*"snapshot": *"\([0-9a-f]*\)".*/\1/p' | head -n 1)
+	snapshot=$(snapshot_there)
 	wire_rate $((SLOW > 1 ? 1 : 4))
 	[ "${2:-}" ] || go
 	on b 'touch /tmp/mitosis-test-go'
@@ -105,6 +110,22 @@ killed_waiting() {
 	cable b up
 }
 add lost-source-sigkill-while-waiting 240 killed_waiting
+
+# What has ended while its source was away has lost nothing: it is said what is left at the source, when that was given the time it has.
+ended_untold() {
+	local snapshot
+	lost_start 40
+	snapshot=$(snapshot_there)
+	cable b down
+	go
+	on b 'touch /tmp/mitosis-test-go'
+	there told "\"snapshot $snapshot: link to .* lost (\""
+	sleep 15
+	there ends_untold "$pid" "$snapshot" 80
+	cable b up
+	middle_released
+}
+add lost-source-ended-untold 300 ended_untold
 
 given_up() {
 	lost_start 8

@@ -66,6 +66,27 @@ fork_kill_mid_read() {
 	fork_do a waiting_end
 }
 add fork-kill-mid-read 240 fork_kill_mid_read
+
+# What a child waited for that was killed is nothing that the source owes: a link that is lost long after is not given up at once.
+fork_lost_again() {
+	local snapshot
+	fork_do a waiting 40 3 b
+	snapshot=$(fork_do a snapshot)
+	cable b down
+	fork_do b loses 0
+	fork_do b kill_alone 0
+	cable b up
+	fork_do b link_is_up "$snapshot"
+	sleep 41
+	cable b down
+	fork_do b loses 1
+	sleep 3
+	cable b up
+	on b 'touch /tmp/mt/forked.child.2'
+	fork_do b siblings
+	fork_do a waiting_end
+}
+add fork-lost-again 300 fork_lost_again
 add fork-hundred 600 on a "/root/t/fork.sh hundred"
 for c in ssh receiver; do
 	add "fork-session-$c" 180 on a "/root/t/fork.sh session $c"

@@ -726,6 +726,17 @@ cmd_kill() {
 	touch /tmp/mitosis-test-go
 }
 
+# ends_untold PID SNAPSHOT SECONDS: killed while its link is down, and its source never hears of it.
+cmd_ends_untold() {
+	local lost
+	lost=$(stat_of link_lost)
+	kill -KILL "$1"
+	until_true 10 is_gone "$1" || fail "process $1 does not die of SIGKILL while it waits"
+	until_true "$3" idle_links || fail "its link is kept: $(mitosis-cli list)"
+	has_told "snapshot $2 is drained, but .* could not be told" || fail "the kernel's log does not say what is left at the source: $(dmesg | grep mitosis: | tail -n 3)"
+	[ "$(stat_of link_lost)" = "$lost" ] || fail "a link is lost by which nobody has lost anything: $(dmesg | grep mitosis: | tail -n 3)"
+}
+
 cmd_drains() {
 	touch /tmp/mitosis-test-go
 	ordinary "$1"

@@ -1060,6 +1060,36 @@ cmd_kill_reader() {
 	done
 }
 
+# child_waits N
+child_waits() {
+	grep -qs pager "/proc/$(pids | sed -n "$(($1 + 1))p")/wchan"
+}
+
+has_risen() {
+	[ "$(stat_of "$1")" -ge "$2" ]
+}
+
+# loses N: the read for which child N waits is what the link is lost by.
+cmd_loses() {
+	local down
+	down=$(stat_of link_down)
+	touch $T/forked.child.$1
+	until_true 20 child_waits "$1" || fail "child $1 does not wait for a page"
+	until_true 60 has_risen link_down $((down + 1)) || fail "nobody has noticed that the link is down"
+	child_waits "$1" || fail "child $1 does not wait any more: $(dmesg | grep mitosis: | tail -n 2)"
+}
+
+# It is the only one that waits.
+cmd_kill_alone() {
+	kill -KILL "$(pids | sed -n "$(($1 + 1))p")"
+	# the link is looked at every ten seconds, and reads that nobody waits for are dropped then
+	sleep 12
+}
+
+cmd_link_is_up() {
+	until_true 60 eval "mitosis-cli list | grep -q '^$1 .* up '" || fail "the link does not come back: $(mitosis-cli list)"
+}
+
 # Its siblings get what they wait for.
 cmd_siblings() {
 	local n
