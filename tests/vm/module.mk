@@ -5,7 +5,7 @@ VM_PROGS := $(patsubst tests/vm/prog/%.c,$(B)/tests/vm/bin/%,$(wildcard tests/vm
 VM_KERNELS := 6.12 6.1
 VM_CORE := ^(lazy|access|control|unload|migrate|fork)|^precopy-(writer|walk)$$
 # What an older kernel has a say in; the rest of VM_CORE passes through the same lines on both.
-VM_6_1_CORE := ^(lazy-[a-z]*(-race|-all|-always|-pressure)?|access|control|unload.*|migrate-(threads|walk|sparse|swap|thp|ksm|lazy-uring|lazy-syscalls)|precopy-writer|fork-(local|remote|chain|foreign|quota|record|limit-write|prog-(threads|uring|thp|ksm)|inflight-.*|fanout|node-gone))$$
+VM_6_1_CORE := ^(lazy-[a-z]*(-race|-all|-always|-pressure)?|access|control|unload.*|migrate-(threads|walk|sparse|swap|thp|ksm|lazy-uring|lazy-syscalls)|precopy-writer|fork-(local|remote|chain|foreign|quota|limit-write|prog-(threads|uring|thp|ksm)|inflight-.*|node-gone))$$
 VM_MLX5_CORE := ^mlx5-(devinfo|pingpong|perftest|dc|vectors|pyverbs-(mlx5_dc|mr|cq|srq)$$)
 VM_DCT_CORE := ^dct-(access|initiator-refused|released|unbind|lost-packets)|^(unload|lazy-threads|lazy-unreadable|migrate-threads|migrate-walk|migrate-falls-back|fork-remote|fork-chain|fork-revoke)$$
 VM_TCP_CORE := ^(tcp|loss-packets-10$$)|^(unload|lazy-threads|migrate-threads|precopy-writer|migrate-walk|fork-remote)$$
