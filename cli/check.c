@@ -561,12 +561,20 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 	return o;
 }
 
+void check_memory(const char *what, uint64_t kb, json_object *problems)
+{
+	uint64_t available = meminfo_kb("MemAvailable:");
+
+	if (available < kb)
+		problem(problems, "free memory or use another machine", "%lu MiB are available, %s has %lu MiB", (unsigned long)available / 1024, what,
+			(unsigned long)kb / 1024);
+}
+
 void check_arrival(json_object *described, json_object *problems)
 {
 	json_object *pids = json_object_object_get(described, "pids");
 	json_object *files = json_object_object_get(described, "files");
 	json_object *dirs = json_object_object_get(described, "dirs");
-	uint64_t rss = jint(described, "rss_kb"), available = meminfo_kb("MemAvailable:");
 	char path[64];
 	size_t i;
 
@@ -580,10 +588,7 @@ void check_arrival(json_object *described, json_object *problems)
 			problem(problems, "end that process, or run the migrated one in a pid namespace at the source",
 				"pid %d is taken", pid);
 	}
-	if (available < rss)
-		problem(problems, "free memory or use another machine",
-			"%lu MiB are available, the process has %lu MiB", (unsigned long)available / 1024,
-			(unsigned long)rss / 1024);
+	check_memory("the process", jint(described, "rss_kb"), problems);
 	if (!json_object_is_type(files, json_type_object) ||
 	    !json_object_is_type(dirs, json_type_object))
 		return;

@@ -104,6 +104,8 @@ void cli_process_add(json_object *o, const char *key, pid_t pid);
 bool cli_process_lives(json_object *o, const char *key);
 /* Directory of the process's cgroup v2, or -1. */
 int cli_cgroup_of(pid_t pid, char *buf, size_t len);
+/* A number of a cgroup's, be it all of a file or behind a word in it; UINT64_MAX: there is none, or it is "max". */
+uint64_t cli_cgroup_number(const char *cgroup, const char *file, const char *word);
 int cli_spawn(char *const argv[], int in, int out, pid_t *pid);
 /*
  * Where tests cut: NAME:ACTION in MITOSIS_TEST_STEP or, as ssh hands no environment on, in the file
@@ -178,17 +180,22 @@ bool cli_insecure_is_clear(void);
 void check_reach(json_object *problems, json_object *unreached);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);
 void check_arrival(json_object *described, json_object *problems);
+/* Whether there is room for so much memory of @what. */
+void check_memory(const char *what, uint64_t kb, json_object *problems);
 /* Says them, and adds them to all (may be NULL) with "side". CLI_OK, or CLI_REFUSED when there is one. */
 int check_report(json_object *problems, const char *side, json_object *all);
 
 /*
  * container.c. Described: {"name", "id", "pid", "image", "image_name", "runtime", "volumes": [name], "volume_kinds": {name: driver and options},
  * "binds": [path], "shared_volumes", "networks": [name], "moving": [address that moves with it], "staying": [address that does not], "ports": ["6379/tcp", of the
- * machine], "bytes": of volumes and changes to the image, which travel}.
+ * machine], "bytes": of volumes, changes to the image and shared memory, which travel, "memory_kb": all of its memory, "dir": where podman keeps what is its own}.
  */
 #define CONTAINER_ARCHIVE "container.tar"
 json_object *container_describe(const char *name, bool shared_volumes, json_object *problems);	/* NULL: there is none */
 void container_arrival(json_object *described, json_object *problems);
+bool container_is_good(json_object *described);	/* has an id of podman's: what the other side says is no word of podman's, and no option */
+/* Who holds it is the only one here that moves the container: as journal_lock(). */
+int container_lock(json_object *described);
 int container_runs(json_object *described);	/* 1, 0, or -1: podman does not say */
 bool container_lives(json_object *described);	/* there are processes of it, whatever podman says */
 /* Puts a criu into @dir, for the calls below, that has these settings (NAME=VALUE, ended by NULL); -errno. */

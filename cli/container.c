@@ -105,6 +105,13 @@ static bool container_is_gone(json_object *d)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 
+bool container_is_good(json_object *d)
+{
+	const char *id = json_object_is_type(d, json_type_object) ? jstr(d, "id") : "";
+
+	return strlen(id) == 64 && strspn(id, "0123456789abcdef") == 64;
+}
+
 int container_runs(json_object *d)
 {
 	json_object *c = podman_inspect("container", jstr(d, "id"));
@@ -137,6 +144,15 @@ static bool container_cgroup(json_object *d, char *dir, size_t len)
 	return at;
 }
 
+int container_lock(json_object *d)
+{
+	char id[17];
+
+	/* both are random, and no migration's is one of these */
+	snprintf(id, sizeof(id), "%.16s", jstr(d, "id"));
+	return journal_lock(id);
+}
+
 bool container_lives(json_object *d)
 {
 	char dir[PATH_MAX];
@@ -155,10 +171,21 @@ static bool network_moves(const char *network)
 	return moves;
 }
 
+/* As podman_inspect(), but of that name: podman itself takes the beginning of a volume's, and of a container's id, for it. */
+static json_object *podman_named(const char *what, const char *name)
+{
+	json_object *o = podman_inspect(what, name);
+
+	if (!strcmp(jstr(o, "Name"), name))
+		return o;
+	json_object_put(o);
+	return NULL;
+}
+
 /* What podman has made a volume of: "local", or a driver's name and its options; the caller's, NULL: there is none. */
 static char *volume_kind(const char *volume)
 {
-	json_object *v = podman_inspect("volume", volume), *options = jget(v, "Options");
+	json_object *v = podman_named("volume", volume), *options = jget(v, "Options");
 	bool plain = !json_object_is_type(options, json_type_object) || !json_object_object_length(options);
 	char *kind = NULL;
 
@@ -179,12 +206,21 @@ static uint64_t number_of(char *const argv[])
 	return n;
 }
 
+/* A part of its memory; 0 when it is not known. */
+static uint64_t cgroup_bytes(const char *dir, const char *file, const char *word)
+{
+	uint64_t n = cli_cgroup_number(dir, file, word);
+
+	return n == UINT64_MAX ? 0 : n;
+}
+
 static void describe_bytes(json_object *c, json_object *d)
 {
 	char *changes[] = { "podman", "container", "inspect", "--size", "--format", "{{.SizeRw}}", (char *)jstr(c, "Id"), NULL };
 	char *du[] = { "du", "-sxB1", "--", NULL, NULL };
 	json_object *mounts = jget(c, "Mounts");
-	uint64_t bytes = number_of(changes);
+	uint64_t bytes = number_of(changes), shared = 0, memory = 0;
+	char cgroup[PATH_MAX];
 	size_t i;
 
 	for (i = 0; i < jlen(mounts) && !jbool(d, "shared_volumes"); i++) {
@@ -194,7 +230,13 @@ static void describe_bytes(json_object *c, json_object *d)
 		if (!strcmp(jstr(m, "Type"), "volume"))
 			bytes += number_of(du);
 	}
-	json_object_object_add(d, "bytes", json_object_new_uint64(bytes));
+	/* what is shared between processes, or lies in /dev/shm, goes along with the images */
+	if (container_cgroup(d, cgroup, sizeof(cgroup))) {
+		shared = cgroup_bytes(cgroup, "memory.stat", "\nshmem ");
+		memory = shared + cgroup_bytes(cgroup, "memory.stat", "anon ") + cgroup_bytes(cgroup, "memory.swap.current", NULL);
+	}
+	json_object_object_add(d, "bytes", json_object_new_uint64(bytes + shared));
+	json_object_object_add(d, "memory_kb", json_object_new_uint64(memory / 1024));
 }
 
 static void check_free(json_object *d, const char *dir, uint64_t bytes, json_object *problems)
@@ -206,7 +248,7 @@ static void check_free(json_object *d, const char *dir, uint64_t bytes, json_obj
 		return;
 	room = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (room < bytes)
-		problem(problems, "make room there", "volumes and changes of container %s need %lu MiB in %s on their way, and there are %lu", jstr(d, "name"),
+		problem(problems, "make room there", "volumes, changes and shared memory of container %s need %lu MiB in %s on their way, and there are %lu", jstr(d, "name"),
 			(unsigned long)(bytes >> 20), dir, (unsigned long)(room >> 20));
 }
 
@@ -351,18 +393,52 @@ static void check_stays(json_object *c, json_object *d, json_object *problems)
 	}
 }
 
+struct unfinished {
+	const char *container;		/* id */
+	char id[17], peer[256];
+	bool lives;
+};
+
+static int find_unfinished(const char *id, json_object *journal, void *arg)
+{
+	struct unfinished *u = arg;
+
+	if (strcmp(jstr(journal, "role"), "source") || strcmp(jstr(jget(journal, "container"), "id"), u->container))
+		return 0;
+	snprintf(u->id, sizeof(u->id), "%s", id);
+	snprintf(u->peer, sizeof(u->peer), "%s", jstr(journal, "peer"));
+	u->lives = journal_owner_lives(journal);
+	return 1;
+}
+
+/* What stands still for a migration, or may run elsewhere, is not to be started again. */
+static void check_runs(json_object *c, const char *name, json_object *problems)
+{
+	struct unfinished u = { .container = jstr(c, "Id") };
+	json_object *state = jget(c, "State");
+	char remedy[64];
+
+	if (!journal_for_each(find_unfinished, &u)) {
+		if (!jbool(state, "Running") || jbool(state, "Paused"))
+			problem(problems, "start or unpause it", "container %s does not run", name);
+	} else if (u.lives) {
+		problem(problems, "wait for its end", "container %s is being moved to %s by migration %s", name, u.peer, u.id);
+	} else {
+		snprintf(remedy, sizeof(remedy), "mitosis-cli resolve %s", u.id);
+		problem(problems, remedy, "container %s was on its way to %s in migration %s, which was cut off, and may run there", name, u.peer, u.id);
+	}
+}
+
 json_object *container_describe(const char *name, bool shared_volumes, json_object *problems)
 {
-	json_object *c, *state, *d;
+	json_object *c, *d;
 
 	if (!podman_says("container", "exists", name)) {
 		problem(problems, "see podman ps, or whether podman is installed", "there is no container %s of root's podman", name);
 		return NULL;
 	}
 	c = podman_inspect("container", name);
-	state = jget(c, "State");
-	if (!jbool(state, "Running") || jbool(state, "Paused"))
-		problem(problems, "start or unpause it", "container %s does not run", name);
+	check_runs(c, name, problems);
 	if (jbool(jget(c, "HostConfig"), "AutoRemove"))
 		problem(problems, "start it without --rm", "podman forgets container %s when it stops here: it could not be taken back if the move fails", name);
 	if (*jstr(c, "Pod") || jlen(jget(c, "Dependencies")))
@@ -370,7 +446,8 @@ json_object *container_describe(const char *name, bool shared_volumes, json_obje
 	d = json_object_new_object();
 	json_object_object_add(d, "name", json_object_new_string(jstr(c, "Name")));
 	json_object_object_add(d, "id", json_object_new_string(jstr(c, "Id")));
-	cli_process_add(d, "pid", jint(state, "Pid"));
+	json_object_object_add(d, "dir", json_object_new_string(jstr(c, "StaticDir")));
+	cli_process_add(d, "pid", jint(jget(c, "State"), "Pid"));
 	json_object_object_add(d, "image", json_object_new_string(jstr(c, "Image")));
 	json_object_object_add(d, "image_name", json_object_new_string(jstr(c, "ImageName")));
 	json_object_object_add(d, "runtime", json_object_new_string(jstr(c, "OCIRuntime")));
@@ -397,17 +474,23 @@ static bool program_is_there(const char *name)
 void container_arrival(json_object *d, json_object *problems)
 {
 	const char *name = jstr(d, "name"), *runtime = jstr(d, "runtime");
-	char *info[] = { "podman", "info", "--format", "{{.Store.GraphRoot}}", NULL }, remedy[640], *storage;
-	json_object *array;
+	char *info[] = { "podman", "info", "--format", "{{.Store.GraphRoot}}", NULL }, remedy[640], what[256], *storage;
+	struct unfinished u = { .container = jstr(d, "id") };
+	json_object *array, *other;
 	int status;
 	size_t i;
 
 	if (!json_object_is_type(d, json_type_object))
 		return;
 	/* what may be taken away again is found by it */
-	if (strlen(jstr(d, "id")) != 64) {
+	if (!container_is_good(d)) {
 		problem(problems, "see podman inspect there", "container %s has no id of podman's", name);
 		return;
+	}
+	/* resolve would take away what has come back */
+	if (journal_for_each(find_unfinished, &u)) {
+		snprintf(remedy, sizeof(remedy), "mitosis-cli resolve %s there", u.id);
+		problem(problems, remedy, "container %s went away from there to %s in migration %s, which has not been ended", name, u.peer, u.id);
 	}
 	if (!program_is_there("podman")) {
 		problem(problems, "install podman", "podman is not there");
@@ -415,12 +498,16 @@ void container_arrival(json_object *d, json_object *problems)
 	}
 	if (!program_is_there(runtime))
 		problem(problems, "install it", "%s, the runtime of container %s, is not there", runtime, name);
-	if (podman_says("container", "exists", name) || podman_says("container", "exists", jstr(d, "id")))
+	other = podman_named("container", name);
+	if (other || podman_says("container", "exists", jstr(d, "id")))
 		problem(problems, "remove or rename it: podman rm, podman rename", "there is a container %s already", name);
+	json_object_put(other);
 	if (!podman_says("image", "exists", jstr(d, "image"))) {
 		snprintf(remedy, sizeof(remedy), "copy it: podman image save %.200s | ssh HOST podman image load", jstr(d, "image_name"));
 		problem(problems, remedy, "image %s (%.12s) of container %s is not there", jstr(d, "image_name"), jstr(d, "image"), name);
 	}
+	snprintf(what, sizeof(what), "container %.200s", name);
+	check_memory(what, jint(d, "memory_kb"), problems);
 	storage = output_of(info, &status);
 	if (storage) {
 		storage[strcspn(storage, "\n")] = 0;
@@ -698,11 +785,12 @@ int container_remove(json_object *d, bool with_volumes)
 		return -1;
 	}
 	for (i = 0; i < jlen(volumes); i++) {
-		char *volume = (char *)json_object_get_string(json_object_array_get_idx(volumes, i));
+		char *volume = (char *)json_object_get_string(json_object_array_get_idx(volumes, i)), *kind = volume_kind(volume);
 		char *volume_rm[] = { "podman", "volume", "rm", volume, NULL };
 
-		if (podman_says("volume", "exists", volume))
+		if (kind)
 			free(output_of(volume_rm, &status));
+		free(kind);
 	}
 	return 0;
 }

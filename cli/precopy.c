@@ -68,34 +68,17 @@ static uint64_t tree_pages(pid_t pid)
 	return kb / 4;
 }
 
-/* A number of a cgroup's, be it all of a file or behind a word in it; UINT64_MAX: there is none, or it is "max". */
-static uint64_t cgroup_number(const char *cgroup, const char *file, const char *word)
-{
-	char path[PATH_MAX + 32], *text, *at;
-	uint64_t n = UINT64_MAX;
-
-	snprintf(path, sizeof(path), "%s/%s", cgroup, file);
-	text = cli_read_file(path);
-	at = text && word ? strstr(text, word) : text;
-	if (at && word)
-		at += strlen(word);
-	if (at && *at >= '0' && *at <= '9')
-		n = strtoull(at, NULL, 10);
-	free(text);
-	return n;
-}
-
 /* Bytes that may still be charged to a cgroup before its processes are slowed down or killed. */
 static uint64_t cgroup_room(const char *cgroup)
 {
-	uint64_t max = cgroup_number(cgroup, "memory.max", NULL), high = cgroup_number(cgroup, "memory.high", NULL);
-	uint64_t used = cgroup_number(cgroup, "memory.current", NULL), cache;
+	uint64_t max = cli_cgroup_number(cgroup, "memory.max", NULL), high = cli_cgroup_number(cgroup, "memory.high", NULL);
+	uint64_t used = cli_cgroup_number(cgroup, "memory.current", NULL), cache;
 
 	max = max < high ? max : high;
 	if (max == UINT64_MAX || used == UINT64_MAX)
 		return UINT64_MAX;
 	/* it goes before anybody is killed */
-	cache = cgroup_number(cgroup, "memory.stat", "\ninactive_file ");
+	cache = cli_cgroup_number(cgroup, "memory.stat", "\ninactive_file ");
 	used -= cache < used ? cache : 0;
 	return used < max ? max - used : 0;
 }

@@ -387,6 +387,22 @@ int cli_cgroup_of(pid_t pid, char *buf, size_t len)
 	return line ? 0 : -1;
 }
 
+uint64_t cli_cgroup_number(const char *cgroup, const char *file, const char *word)
+{
+	char path[PATH_MAX + 32], *text, *at;
+	uint64_t n = UINT64_MAX;
+
+	snprintf(path, sizeof(path), "%s/%s", cgroup, file);
+	text = cli_read_file(path);
+	at = text && word ? strstr(text, word) : text;
+	if (at && word)
+		at += strlen(word);
+	if (at && *at >= '0' && *at <= '9')
+		n = strtoull(at, NULL, 10);
+	free(text);
+	return n;
+}
+
 const char *cli_test_step(const char *name)
 {
 	static char step[128];
