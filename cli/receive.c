@@ -26,6 +26,7 @@ struct receive {
 	bool finished;		/* the source has let go of it */
 	json_object *criu_options;	/* as they came; see criu_options() */
 	json_object *container;		/* as the source has described it */
+	json_object *asked;		/* the same, of a resolve: nothing but a question */
 	pid_t podman;
 	int gate;			/* where the plugin waits for a word, -1: nowhere */
 	struct mitosis *ctl;
@@ -540,27 +541,36 @@ out:
 	return ret;
 }
 
+/* The container that is asked for; with its journal ended by hand (resolve --here run) it may run all the same. */
+static json_object *container_asked(const struct receive *r)
+{
+	return r->journal ? container_of(r) : r->asked;
+}
+
 /*
- * What runs here has been promised or, with its journal ended by hand (resolve --here run), was thawed by who ended it: everything else
- * that has come as far as the source's COMMIT stands in a frozen cgroup.
+ * What runs here has been promised or, with its journal ended by hand, was let run by who ended it: everything else that has come as far as the
+ * source's COMMIT stands in a frozen cgroup, or waits at the gate.
  */
 static bool runs_here(struct receive *r)
 {
-	json_object *c = container_of(r);
+	json_object *c = container_asked(r);
 
+	if (r->journal && strcmp(journal_state(r->journal), "running"))
+		return false;
 	if (c)
-		return !strcmp(journal_state(r->journal), "running") && (jbool(r->journal, "started") || container_runs(c) > 0);
-	if (r->journal)
-		return !strcmp(journal_state(r->journal), "running");
-	return fence_is_populated(r->fence) && !fence_is_frozen(r->fence);
+		return jbool(r->journal, "started") || container_runs(c) > 0;
+	return r->journal || (fence_is_populated(r->fence) && !fence_is_frozen(r->fence));
 }
 
 /* It has been let run, and podman has not said so: it may be about to, or be dead. */
 static bool is_unclear(struct receive *r)
 {
-	json_object *c = container_of(r);
-	int runs = c && !strcmp(journal_state(r->journal), "running") ? container_runs(c) : 1;
+	json_object *c = container_asked(r);
+	int runs;
 
+	if (!c || (r->journal && strcmp(journal_state(r->journal), "running")))
+		return false;
+	runs = container_runs(c);
 	return runs < 0 || (!runs && container_lives(c));
 }
 
@@ -570,23 +580,25 @@ static bool is_unclear(struct receive *r)
  */
 static void status(struct receive *r)
 {
+	json_object *c = container_asked(r);
+
 	if (is_unclear(r)) {
 		wire_send_error(&r->wire, "podman there does not say that container %s runs, but processes of it may: resolve again when podman can be asked there, or end them there with mitosis-cli resolve %s --here kill",
-				jstr(container_of(r), "name"), r->id);
+				jstr(c, "name"), r->id);
 		return;
 	}
 	if (!runs_here(r)) {
 		wire_send_key(&r->wire, "does-not-run");
 		return;
 	}
-	if (container_of(r) ? container_runs(container_of(r)) <= 0 : !fence_is_populated(r->fence)) {
+	if (c ? container_runs(c) <= 0 : !fence_is_populated(r->fence)) {
 		wire_send_key(&r->wire, "ended");
 		return;
 	}
 	recall(r);
 	if (r->ctl && r->snapshot)
 		mitosis_link_drain(r->ctl, r->snapshot);
-	if (!container_of(r) && fence_freeze(r->fence, false))
+	if (!c && fence_freeze(r->fence, false))
 		wire_send_error(&r->wire, "it cannot be thawed in cgroup %s there", r->fence);
 	else
 		wire_send_key(&r->wire, "runs");
@@ -791,6 +803,8 @@ int cmd_receive(int argc, char **argv)
 		return CLI_FAILED;
 	}
 	snprintf(r.id, sizeof(r.id), "%s", jstr(hello, "id"));
+	if (container_is_good(jget(hello, "container")))
+		r.asked = jget(hello, "container");
 	if (json_object_object_get_ex(hello, "status", NULL))
 		return answer_resolve(&r, status);
 	if (json_object_object_get_ex(hello, "forget", NULL))

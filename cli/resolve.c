@@ -23,7 +23,7 @@ static int list_one(const char *id, json_object *journal, void *arg)
 }
 
 /* Asks the destination; the answer's key, or NULL. What it says of an error is said here. */
-static const char *ask(const char *ssh, const char *host, const char *id, const char *what, char *buf,
+static const char *ask(const char *ssh, const char *host, const char *id, json_object *journal, const char *what, char *buf,
 		       size_t len)
 {
 	struct wire w;
@@ -35,6 +35,8 @@ static const char *ask(const char *ssh, const char *host, const char *id, const 
 		return NULL;
 	o = wire_hello(id);
 	json_object_object_add(o, what, json_object_new_boolean(true));
+	/* with its journal ended by hand nothing there knows of it otherwise */
+	json_object_object_add(o, "container", json_object_get(jget(journal, "container")));
 	wire_send(&w, o);
 	o = wire_recv(&w, WIRE_STALL_S * 1000);
 	if (o && *jstr(o, "error"))
@@ -76,6 +78,8 @@ static int run_container_here(const char *id, json_object *journal)
 		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left", name);
 		return CLI_FAILED;
 	}
+	if (strcmp(jstr(journal, "role"), "source"))
+		on_snapshot(journal, mitosis_link_drain);
 	journal_remove(id);
 	printf("%s: container %s runs here\n", id, name);
 	return CLI_OK;
@@ -124,10 +128,18 @@ static int kill_here(const char *id, json_object *journal)
 /* The copy here is of before the migration; the destination may forget what it promised. */
 static int kill_here_and_tell(const char *id, json_object *journal, const char *ssh, const char *host)
 {
+	json_object *c = jget(journal, "container");
 	char buf[64];
-	int ret = kill_here(id, journal);
+	int ret;
 
-	if (ret == CLI_OK && !ask(ssh, host, id, "finished", buf, sizeof(buf)))
+	/* the migration has left none that runs */
+	if (c && container_runs(c) > 0) {
+		cli_say("container %s runs on %s since migration %s, and here, too, since somebody has started it or moved it back: --here kill ends it here, --here run --force keeps it here",
+			jstr(c, "name"), host, id);
+		return CLI_FAILED;
+	}
+	ret = kill_here(id, journal);
+	if (ret == CLI_OK && !ask(ssh, host, id, journal, "finished", buf, sizeof(buf)))
 		cli_say("%s does not answer: its own mitosis-cli resolve still lists the migration, end it there with resolve %s --here run",
 			host, id);
 	return ret;
@@ -139,10 +151,10 @@ static int ask_and_resolve(const char *id, json_object *journal, const char *ssh
 	const char *answer;
 	char buf[64];
 
-	answer = ask(ssh, host, id, "status", buf, sizeof(buf));
+	answer = ask(ssh, host, id, journal, "status", buf, sizeof(buf));
 	/* not running now must become: will never run */
 	if (answer && !strcmp(answer, "does-not-run"))
-		answer = ask(ssh, host, id, "forget", buf, sizeof(buf));
+		answer = ask(ssh, host, id, journal, "forget", buf, sizeof(buf));
 	if (answer && !strcmp(answer, "runs"))
 		return kill_here_and_tell(id, journal, ssh, host);
 	if (answer && !strcmp(answer, "forgotten"))
