@@ -696,6 +696,25 @@ static int goes_on(json_object *d)
 	return 0;
 }
 
+/*
+ * What podman has written for an export that did not come to its end. It would take it, cut off as it may be, for changes to make to the root file
+ * system, which has them already, and has room for nothing else as long as copies of volumes lie there.
+ */
+static void remove_export(const char *dir)
+{
+	static const char *const files[] = { "rootfs-diff.tar", "deleted.files" };
+	char path[PATH_MAX];
+	size_t i;
+
+	for (i = 0; *dir && i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+		unlink(path);
+	}
+	snprintf(path, sizeof(path), "%s/volumes", dir);
+	if (*dir)
+		cli_remove_dir(path);
+}
+
 int container_restore_here(json_object *d, const char *snapshot)
 {
 	char *name = (char *)jstr(d, "name"), *cleanup[] = { "podman", "container", "cleanup", (char *)jstr(d, "id"), NULL };
@@ -705,8 +724,13 @@ int container_restore_here(json_object *d, const char *snapshot)
 	json_object *state, *c;
 	bool runs, restored;
 
-	if (status > 0)
+	if (status > 0) {
+		/* images that criu has not come to the end of */
+		snprintf(dir, sizeof(dir), "%s/checkpoint", jstr(d, "dir"));
+		if (*jstr(d, "dir"))
+			cli_remove_dir(dir);
 		return 0;
+	}
 	if (status < 0) {
 		cli_say("process %d of container %s is being traced: wait for the criu or debugger that does it, then run mitosis-cli resolve", (int)jint(d, "pid"),
 			name);
@@ -721,10 +745,11 @@ int container_restore_here(json_object *d, const char *snapshot)
 	if (runs && restored)
 		return 0;
 	if (runs) {
-		cli_say("container %s was started anew here, and what it had in memory is in %s%s: podman stop it to have it restored, or, to keep it as it is, remove the migration's journal from " CLI_STATE_DIR " and mitosis-cli release the snapshot",
-			name, *snapshot ? "snapshot " : "a snapshot of mitosis-cli list", snapshot);
+		cli_say("container %s was started anew here: to keep it as it is, remove the migration's journal from " CLI_STATE_DIR " and mitosis-cli release %s%s; to go back to what it had in memory then, which does not know what has been written to its volumes since, podman stop it and resolve again",
+			name, *snapshot ? "snapshot " : "its snapshot (mitosis-cli list)", snapshot);
 		return -1;
 	}
+	remove_export(jstr(d, "dir"));
 	/* podman restores what it has cleaned up after, which another podman may be about to do */
 	free(output_of(cleanup, &status));
 	wire_new_id(id);
