@@ -275,6 +275,7 @@ struct wire {
 	int in, out;		/* out: not blocking, see wire_init() */
 	int error;		/* of the write that failed: what is behind half a line would be taken for its rest */
 	uint64_t send_by;	/* cli_now_ms(), when all must have been written; 0: WIRE_STALL_S is the only bound */
+	int stop;		/* what is under way ends with ECANCELED when something can be read from it; -1: nothing does that */
 	char *buf;
 	size_t len, size;
 };
@@ -285,7 +286,7 @@ int wire_send_key(struct wire *w, const char *key);	/* {KEY: true} */
 int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Something has come, or the end of it. */
 bool wire_has_input(const struct wire *w);
-/* NULL: end of input, or errno ETIMEDOUT. */
+/* NULL: end of input, or errno ETIMEDOUT or ECANCELED. */
 json_object *wire_recv(struct wire *w, int timeout_ms);
 void wire_new_id(char id[17]);	/* random; of a session, or of a migration */
 /* The first line to a receiver, for the caller to add to. */

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/signalfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +40,7 @@ struct migrate {
 	pid_t ssh_pid, criu_pid;
 	int criu_fd;			/* pidfd */
 	int action;			/* socket to the action script, -1: none */
+	int stop;			/* signalfd of what would end this command; -1: it ends it at once */
 	struct mitosis *ctl;
 	json_object *journal;
 	uint64_t snapshot, bytes, pages;
@@ -81,6 +83,8 @@ static json_object *remote_expect(struct migrate *m, const char *key, int timeou
 		return o;
 	if (o && *jstr(o, "error"))
 		cli_say("%s: %s", m->to, jstr(o, "error"));
+	else if (!o && errno == ECANCELED)
+		cli_say("stopped by a signal");
 	else if (!o && errno == ETIMEDOUT)
 		cli_say("%s does not answer within %d s: see whether it is overloaded or the link is down", m->to,
 			timeout_s);
@@ -321,6 +325,8 @@ static int hand_over(struct migrate *m, int sent)
 	json_object_put(o);
 	if (!o || sent)
 		return CLI_FAILED;
+	/* from here on it is too late to stop */
+	m->wire.stop = -1;
 	m->t_ready = cli_now_ms();
 	test_step(m, "ready");
 	if (journal_set(m, "committed"))
@@ -435,6 +441,7 @@ static void take_back(struct migrate *m)
 	/* it may be why there is no room left, and a restore here is not from it */
 	snprintf(archive, sizeof(archive), "%s/" CONTAINER_ARCHIVE, m->dir);
 	unlink(archive);
+	m->wire.stop = -1;
 	wire_send_key(&m->wire, "abort");
 	/* its addresses must have gone from there */
 	remote_end(m);
@@ -493,11 +500,52 @@ static int send_container(struct migrate *m)
 		ret = wire_send_key(&m->wire, "end");
 	m->wire.send_by = 0;
 	if (ret)
-		cli_say("the checkpoint of %s cannot be sent to %s: %s", m->what, m->to, strerror(-ret));
+		cli_say("the checkpoint of %s cannot be sent to %s: %s", m->what, m->to, ret == -ECANCELED ? "stopped by a signal" : strerror(-ret));
 out:
 	close(dirfd);
 	close(images);
 	return ret;
+}
+
+/*
+ * Whoever ends this command while an engine has the container stopped wants it to go on: until m->stop is closed the signals wait, and so what is
+ * to be done about it is done first. One that is ignored stays so: blocked, it would wait like the others.
+ */
+static int stop_later(struct migrate *m)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action;
+	sigset_t set;
+	size_t i;
+
+	sigemptyset(&set);
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		if (!sigaction(signals[i], NULL, &action) && action.sa_handler != SIG_IGN)
+			sigaddset(&set, signals[i]);
+	m->stop = sigprocmask(SIG_BLOCK, &set, NULL) ? -1 : signalfd(-1, &set, SFD_CLOEXEC);
+	m->wire.stop = m->stop;
+	return m->stop < 0 ? -1 : 0;
+}
+
+/* Those that have come end this command now. */
+static void stop_now(struct migrate *m)
+{
+	sigset_t none;
+
+	if (m->stop >= 0)
+		close(m->stop);
+	m->stop = -1;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Another move of the same container may have come first, or somebody has stopped it. */
+static int container_is_as_described(struct migrate *m)
+{
+	if (container_runs(m->described) > 0 && cli_process_lives(m->described, "pid"))
+		return 0;
+	cli_say("%s does not run as it did a moment ago: see podman ps and mitosis-cli resolve", m->what);
+	return -1;
 }
 
 /* As transaction(), but an engine's checkpoint ends what it describes: what is taken back is restored. */
@@ -506,7 +554,9 @@ static int move_container(struct migrate *m)
 	pid_t podman;
 	int ret;
 
-	if (begin_container(m)) {
+	if (container_is_as_described(m))
+		return CLI_REFUSED;
+	if (stop_later(m) || begin_container(m)) {
 		cli_say("the move of %s cannot be begun in %s", m->what, m->dir);
 		journal_remove(m->id);
 		return CLI_FAILED;
@@ -574,7 +624,8 @@ static int follow_drain(struct migrate *m)
 			progress_bar(m, total, pending);
 		json_object_put(o);
 	}
-	cli_say("the ssh session to %s ended; %s runs there and goes on draining: see mitosis-cli list there", m->to, m->what);
+	cli_say("%s; %s runs on %s and goes on draining: see mitosis-cli list there", errno == ECANCELED ? "stopped by a signal" : "the ssh session ended",
+		m->what, m->to);
 	return -1;
 }
 
@@ -735,7 +786,7 @@ static int precopy(struct migrate *m)
 static int migrate(struct migrate *m)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	int listen_fd = -1, work = -1, ret;
+	int listen_fd = -1, work = -1, lock, ret;
 
 	m->t_start = cli_now_ms();
 	cli_sweep_work_dirs();
@@ -758,7 +809,12 @@ static int migrate(struct migrate *m)
 	if (m->container) {
 		/* podman leaves a process behind that lives as long as the container */
 		fcntl(work, F_SETFD, FD_CLOEXEC);
-		ret = move_container(m);
+		test_step(m, "checked");
+		lock = container_lock(m->described);
+		if (lock >= 0)
+			ret = move_container(m);
+		journal_unlock(lock);
+		m->wire.stop = m->stop;
 		goto moved;
 	}
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/action.sock", m->dir);
@@ -809,6 +865,7 @@ out:
 	json_object_put(m->described);
 	if (m->ctl)
 		mitosis_close(m->ctl);
+	stop_now(m);
 	return ret;
 }
 
@@ -827,6 +884,7 @@ static int parse(struct migrate *m, int argc, char **argv)
 	memset(m, 0, sizeof(*m));
 	m->precopy.rounds = PRECOPY_AUTO;
 	m->action = -1;
+	m->stop = -1;
 	m->criu_fd = -1;
 	m->wait = true;
 	m->timeout = 120;

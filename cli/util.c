@@ -429,6 +429,8 @@ const char *cli_test_step(const char *name)
 
 int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
 {
+	sigset_t none;
+
 	*pid = fork();
 	if (*pid < 0)
 		return -errno;
@@ -437,6 +439,8 @@ int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
 	/* a terminal's ^C is for the command, which then ends things in order */
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (in >= 0)
 		dup2(in, 0);
 	if (out >= 0)

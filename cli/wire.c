@@ -22,7 +22,7 @@
 
 void wire_init(struct wire *w, int in, int out)
 {
-	*w = (struct wire){ .in = in, .out = out };
+	*w = (struct wire){ .in = in, .out = out, .stop = -1 };
 	/* an ssh that hangs must not hang us: writing waits for room with poll() */
 	fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK);
 }
@@ -32,7 +32,7 @@ void wire_end(struct wire *w)
 	close(w->in);
 	close(w->out);
 	free(w->buf);
-	*w = (struct wire){ .in = -1, .out = -1 };
+	*w = (struct wire){ .in = -1, .out = -1, .stop = -1 };
 }
 
 void wire_new_id(char id[17])
@@ -112,20 +112,31 @@ static int wire_patience(const struct wire *w)
 	return WIRE_STALL_S * 1000;
 }
 
+static bool wire_is_stopped(const struct wire *w)
+{
+	struct pollfd p = { w->stop, POLLIN, 0 };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 static int wire_write(struct wire *w, const void *buf, size_t len)
 {
-	struct pollfd p = { w->out, POLLOUT, 0 };
+	struct pollfd p[2] = { { w->out, POLLOUT, 0 }, { w->stop, POLLIN, 0 } };
 	const char *at = buf;
 	ssize_t n;
 
 	while (len && !w->error) {
+		if (wire_is_stopped(w)) {
+			w->error = -ECANCELED;
+			continue;
+		}
 		if (!wire_patience(w)) {
 			w->error = -ETIMEDOUT;
 			continue;
 		}
 		n = write(w->out, at, len);
 		if (n < 0 && errno == EAGAIN) {
-			if (!poll(&p, 1, wire_patience(w)))
+			if (!poll(p, 2, wire_patience(w)))
 				w->error = -ETIMEDOUT;
 			continue;
 		}
@@ -176,7 +187,7 @@ int wire_send_error(struct wire *w, const char *fmt, ...)
 /* More input into the buffer; > 0, 0 at the end, -1 with errno. */
 static ssize_t wire_fill(struct wire *w, int timeout_ms)
 {
-	struct pollfd p = { w->in, POLLIN, 0 };
+	struct pollfd p[2] = { { w->in, POLLIN, 0 }, { w->stop, POLLIN, 0 } };
 	ssize_t n;
 
 	if (w->len + 65536 > w->size) {
@@ -188,9 +199,13 @@ static ssize_t wire_fill(struct wire *w, int timeout_ms)
 		w->size = w->size * 2 + 131072;
 	}
 	do {
-		n = poll(&p, 1, timeout_ms);
+		n = poll(p, 2, timeout_ms);
 		if (n == 0) {
 			errno = ETIMEDOUT;
+			return -1;
+		}
+		if (n > 0 && p[1].revents) {
+			errno = ECANCELED;
 			return -1;
 		}
 		if (n > 0)

@@ -7,9 +7,11 @@ container() {
 }
 
 for r in crun runc; do
-	for c in podman runtime port address cut criu; do
+	for c in podman runtime port address criu export resolved; do
 		add "container-$c-$r" 400 container $c $r
 	done
-	# two moves, and five that are refused
-	add "container-fails-$r" 600 container fails $r
+	# three moves, each of them taken back or ended by hand
+	add "container-cut-$r" 600 container cut $r
+	# two moves, one of which fails, and seven that are refused
+	add "container-fails-$r" 800 container fails $r
 done

@@ -257,6 +257,30 @@ cmd_stand_in_lives() {
 	podman volume exists data || fail "a stand-in's volume has been removed"
 }
 
+# leave MIB: of memory, and no more.
+cmd_leave() {
+	local available
+	available=$(sed -nE 's/MemAvailable: *([0-9]+) kB/\1/p' /proc/meminfo)
+	mkdir -p /run/full
+	mount -t tmpfs -o size=100% none /run/full
+	head -c $(((available / 1024 - $1) << 20)) /dev/zero > /run/full/f
+}
+
+# paused STEP LOG: a move that waits there.
+paused() {
+	rm -f /tmp/mitosis-test-{go,at}
+	MITOSIS_TEST_STEP=$1:pause mitosis-cli migrate --container r --to "$PEER" > "$2" 2>&1 &
+	PAUSED=$!
+	until_true 120 test -e /tmp/mitosis-test-at || fail "a move does not come to $1: $(cat "$2")"
+}
+
+# Its exit status is RC then.
+paused_goes_on() {
+	touch /tmp/mitosis-test-go
+	wait "$PAUSED"
+	RC=$?
+}
+
 # The receiver dies before COMMIT: it goes on here, from the checkpoint.
 cmd_fails() {
 	local runtime=$1
@@ -268,6 +292,11 @@ cmd_fails() {
 	grep -q "container user uses volume data, too" $T/refused || fail "a volume that another one writes to is not told: $(cat $T/refused)"
 	refused "restart policy always" check --container user
 	podman rm -f -t 0 user > /dev/null
+	podman exec r sh -c 'head -c 60000000 /dev/zero > /dev/shm/x'
+	on_peer "$0 leave 45"
+	refused "MiB are available, container r has" check --container r
+	on_peer "umount /run/full"
+	podman exec r rm /dev/shm/x
 	on_peer "echo restored:kill > /run/mitosis-test-step"
 	! move || fail "a move succeeds whose receiver is dead"
 	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
@@ -286,8 +315,14 @@ cmd_fails() {
 	on_peer "cp $T/????????????????.json /var/lib/mitosis/; $0 stand_in"
 	refused "there is a container r already" migrate --container r
 	on_peer "$0 stand_in_lives" || exit 1
-	on_peer "podman rm -f -t 0 r && podman volume rm data" > /dev/null
+	on_peer "podman rm -f -t 0 r && podman volume rm data && podman volume create data2" > /dev/null
+	# two that have looked at the same time
+	paused checked $T/second.log
 	moved
+	paused_goes_on
+	[ $RC = 3 ] || fail "a second move ends with $RC: $(cat $T/second.log)"
+	grep -q "container r does not run as it did" $T/second.log || fail "a second move does not say why: $(cat $T/second.log)"
+	on_peer "podman volume exists data2" || fail "another volume has been removed"
 	[ "$(on_peer redis-cli -p 6390 incr answer)" = 44 ] || fail "redis does not go on there"
 	[ "$(on_peer redis-cli -p 6390 dbsize)" = 20002 ] || fail "redis has lost keys"
 	finish
@@ -301,14 +336,23 @@ cmd_runs() {
 	runs
 }
 
-# The command is killed when the container stands still; another loses its session when it has sent COMMIT. resolve ends both.
+# The command is told to end when the container stands still, and then killed; another loses its session when it has sent COMMIT. resolve ends both.
 cmd_cut() {
 	local runtime=$1 id n=0
 	machines
 	redis_start --runtime "$runtime" -p 6390:6379
+	paused dumped $T/migrate.log
+	refused "container r is being moved to $PEER" check --container r
+	kill -TERM "$PAUSED"
+	paused_goes_on
+	[ $RC = 143 ] || fail "a command that is told to end ends with $RC: $(cat $T/migrate.log)"
+	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
+	cmd_arrived "$DIGEST"
+	until_true 10 idle_source || fail "memory is still held here"
 	! MITOSIS_TEST_STEP=dumped:kill move || fail "the command was not killed"
 	! runs || fail "the container runs"
 	id=$(mitosis-cli resolve | sed -nE 's/^([0-9a-f]{16}) .* r$/\1/p')
+	refused "mitosis-cli resolve $id" check --container r
 	mitosis-cli resolve "$id" || fail "resolve $id does not restore it"
 	cmd_arrived "$DIGEST"
 	until_true 10 idle_source || fail "memory is still held here"
@@ -316,6 +360,7 @@ cmd_cut() {
 	[ $? = 4 ] || fail "a session that is lost is no doubt: $(cat $T/migrate.log)"
 	! runs || fail "the container runs before anything is resolved"
 	id=$(sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log)
+	refused "mitosis-cli resolve $id" check --container r
 	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
 	if runs; then
 		n=1
@@ -350,6 +395,46 @@ cmd_criu() {
 	runs || fail "the container does not run here"
 	cmd_arrived "$DIGEST"
 	! on_peer podman container exists r || fail "something is left there"
+	finish
+}
+
+# It runs there, which nobody here has heard, and there somebody has ended the migration by hand: what is asked then is podman.
+cmd_resolved() {
+	local runtime=$1 id
+	machines
+	redis_start --runtime "$runtime"
+	paused committed $T/migrate.log
+	until_true 60 on_peer "$0 runs" || fail "the container does not run there: $(cat $T/migrate.log)"
+	kill -KILL "$PAUSED"
+	id=$(mitosis-cli resolve | sed -nE 's/^([0-9a-f]{16}) .* r$/\1/p')
+	until_true 60 on_peer "mitosis-cli resolve $id --here run" || fail "resolve there: $(on_peer "mitosis-cli resolve $id --here run" 2>&1)"
+	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
+	! podman container exists r || fail "podman still knows the container here"
+	on_peer "$0 arrived $DIGEST" || exit 1
+	until_true 10 idle_source || fail "memory is still held here"
+	[ "$(mitosis-cli resolve)$(on_peer mitosis-cli resolve)" = "nothing to resolvenothing to resolve" ] || fail "a journal is left"
+	finish
+}
+
+# podman dies while it exports: what it has written of that is nothing to restore from.
+cmd_export() {
+	local runtime=$1 sum dir move
+	machines
+	redis_start --runtime "$runtime"
+	podman exec r sh -c 'head -c 150000000 /dev/urandom > /tmp/big'
+	sum=$(podman exec r busybox md5sum /tmp/big)
+	dir=$(podman inspect -f '{{.StaticDir}}' r)
+	move &
+	move=$!
+	until_true 120 test -s "$dir/rootfs-diff.tar" || fail "podman exports nothing: $(cat $T/migrate.log)"
+	kill -KILL "$(pgrep -f '^podman container checkpoint')"
+	wait $move
+	[ $? = 1 ] || fail "a move succeeds whose podman is dead: $(cat $T/migrate.log)"
+	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
+	cmd_arrived "$DIGEST"
+	[ "$(podman exec r busybox md5sum /tmp/big)" = "$sum" ] || fail "a file of the container's has changed"
+	[ ! -e "$dir/rootfs-diff.tar" ] || fail "what podman has exported is left"
+	[ "$(mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left"
 	finish
 }
 
