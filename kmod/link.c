@@ -518,7 +518,8 @@ static void link_fin_work(struct work_struct *work)
 	mutex_lock(&link->mutex);
 	/* a source that is told lets go of the only copy: only when each address space was armed */
 	done = link->draining && link->armed && !link->failed;
-	if (link->nattached || link->arming || link->npinned || !list_empty(&link->mms) || READ_ONCE(link->state) == MITOSIS_LINK_DONE) {
+	if (link->nattached || link->arming || link->npinned || !list_empty(&link->mms) ||
+	    READ_ONCE(link->state) == MITOSIS_LINK_DONE) {
 		mutex_unlock(&link->mutex);
 		goto out;
 	}
