@@ -55,7 +55,7 @@ on() {
 
 # Whether KERNEL has TLS for modules, and the machines with transport tcp tlshd.
 has_tls() {
-	[ "$KERNEL" = 6.12 ]
+	[ "$KERNEL" != 6.1 ]
 }
 
 # cable M up|down: what memory goes over. ssh has a cable of its own.
