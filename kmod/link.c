@@ -558,10 +558,6 @@ static void link_fin_work(struct work_struct *work)
 			pr_warn("mitosis: snapshot %016llx is drained, but %s could not be told (%d): release it there with mitosis-cli release\n",
 				link->id, link->peer_text, ret);
 		}
-		spin_lock_irq(&link->lock);
-		if (link->state != MITOSIS_LINK_LOST)
-			link->state = MITOSIS_LINK_DONE;
-		spin_unlock_irq(&link->lock);
 	}
 	link_shut(link);
 	if (done && !link_lost(link)) {
