@@ -69,16 +69,17 @@ static void on_snapshot(json_object *journal, int (*call)(struct mitosis *ctl, u
 
 static int run_container_here(const char *id, json_object *journal)
 {
+	bool source = !strcmp(jstr(journal, "role"), "source");
 	json_object *c = jget(journal, "container");
 	const char *name = jstr(c, "name");
 
 	/* what was offered unencrypted is read so; its memory is let go of when it has all of it */
 	cli_set_insecure(jbool(journal, "insecure"));
-	if (strcmp(jstr(journal, "role"), "source") ? container_runs(c) <= 0 : container_restore_here(c, jstr(journal, "snapshot"))) {
+	if (source ? container_restore_here(c, jstr(journal, "snapshot")) : container_runs(c) <= 0) {
 		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left", name);
 		return CLI_FAILED;
 	}
-	if (strcmp(jstr(journal, "role"), "source"))
+	if (!source)
 		on_snapshot(journal, mitosis_link_drain);
 	journal_remove(id);
 	printf("%s: container %s runs here\n", id, name);

@@ -116,7 +116,7 @@ static bool wire_is_stopped(const struct wire *w)
 {
 	struct pollfd p = { w->stop, POLLIN, 0 };
 
-	return poll(&p, 1, 0) > 0;
+	return w->stop >= 0 && poll(&p, 1, 0) > 0;
 }
 
 static int wire_write(struct wire *w, const void *buf, size_t len)
