@@ -1041,6 +1041,15 @@ cmd_given_up() {
 	echo "$n children were killed"
 }
 
+# child_pid N
+child_pid() {
+	pids | sed -n "$(($1 + 1))p"
+}
+
+child_waits() {
+	grep -qs pager "/proc/$(child_pid "$1")/wchan"
+}
+
 # The one whose read it is that all wait for is killed.
 cmd_kill_reader() {
 	local pids n
@@ -1048,7 +1057,7 @@ cmd_kill_reader() {
 	pids=($(pids))
 	for n in "${!pids[@]}"; do
 		touch $T/forked.child.$n
-		until_true 20 grep -qs pager "/proc/${pids[n]}/wchan" || fail "child $n does not wait for a page: $(stacks "${pids[n]}")"
+		until_true 20 child_waits "$n" || fail "child $n does not wait for a page: $(stacks "${pids[n]}")"
 	done
 	kill -KILL "${pids[0]}"
 	until_true 10 is_gone "$(inits | head -n 1)" || fail "child 0 does not die of SIGKILL while it waits: $(stacks "${pids[0]}")"
@@ -1056,13 +1065,8 @@ cmd_kill_reader() {
 	until_true 40 eval "dmesg | grep -q 'snapshot $1: link to .* lost'" || fail "nobody has noticed that the link is down"
 	sleep 12
 	for n in 1 2; do
-		grep -qs pager "/proc/${pids[n]}/wchan" || fail "child $n does not wait any more: $(stacks "${pids[n]}")"
+		child_waits "$n" || fail "child $n does not wait any more: $(stacks "${pids[n]}")"
 	done
-}
-
-# child_waits N
-child_waits() {
-	grep -qs pager "/proc/$(pids | sed -n "$(($1 + 1))p")/wchan"
 }
 
 has_risen() {
@@ -1081,7 +1085,7 @@ cmd_loses() {
 
 # It is the only one that waits.
 cmd_kill_alone() {
-	kill -KILL "$(pids | sed -n "$(($1 + 1))p")"
+	kill -KILL "$(child_pid "$1")"
 	# the link is looked at every ten seconds, and reads that nobody waits for are dropped then
 	sleep 12
 }
