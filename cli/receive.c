@@ -547,68 +547,81 @@ static json_object *container_asked(const struct receive *r)
 	return r->journal ? container_of(r) : r->asked;
 }
 
+enum whereabouts {
+	NOWHERE,	/* it never ran here, and never will without a word of the source's */
+	HERE,
+	ENDED,		/* it did run, and does not any more */
+	UNCLEAR,	/* it has been let run, and podman does not say so: it may be about to, or be dead */
+};
+
 /*
  * What runs here has been promised or, with its journal ended by hand, was let run by who ended it: everything else that has come as far as the
  * source's COMMIT stands in a frozen cgroup, or waits at the gate.
  */
-static bool runs_here(struct receive *r)
-{
-	json_object *c = container_asked(r);
-
-	if (r->journal && strcmp(journal_state(r->journal), "running"))
-		return false;
-	if (c)
-		return jbool(r->journal, "started") || container_runs(c) > 0;
-	return r->journal || (fence_is_populated(r->fence) && !fence_is_frozen(r->fence));
-}
-
-/* It has been let run, and podman has not said so: it may be about to, or be dead. */
-static bool is_unclear(struct receive *r)
+static enum whereabouts whereabouts(struct receive *r)
 {
 	json_object *c = container_asked(r);
 	int runs;
 
-	if (!c || (r->journal && strcmp(journal_state(r->journal), "running")))
-		return false;
-	runs = container_runs(c);
-	return runs < 0 || (!runs && container_lives(c));
+	if (r->journal && strcmp(journal_state(r->journal), "running"))
+		return NOWHERE;
+	if (c) {
+		runs = container_runs(c);
+		if (runs)
+			return runs > 0 ? HERE : UNCLEAR;
+		if (container_lives(c))
+			return UNCLEAR;
+		return jbool(r->journal, "started") ? ENDED : NOWHERE;
+	}
+	if (fence_is_populated(r->fence))
+		return r->journal || !fence_is_frozen(r->fence) ? HERE : NOWHERE;
+	return r->journal ? ENDED : NOWHERE;
 }
 
-/*
- * For resolve at the source, under the migration's lock. "runs": it was promised, and is carried out now if it was cut off there;
- * "ended": it did run, and does not any more; "does-not-run".
- */
-static void status(struct receive *r)
+/* That it was promised, and is carried out now if it was cut off there. */
+static void tell_runs(struct receive *r)
 {
-	json_object *c = container_asked(r);
-
-	if (is_unclear(r)) {
-		wire_send_error(&r->wire, "podman there does not say that container %s runs, but processes of it may: resolve again when podman can be asked there, or end them there with mitosis-cli resolve %s --here kill",
-				jstr(c, "name"), r->id);
-		return;
-	}
-	if (!runs_here(r)) {
-		wire_send_key(&r->wire, "does-not-run");
-		return;
-	}
-	if (c ? container_runs(c) <= 0 : !fence_is_populated(r->fence)) {
-		wire_send_key(&r->wire, "ended");
-		return;
-	}
 	recall(r);
 	if (r->ctl && r->snapshot)
 		mitosis_link_drain(r->ctl, r->snapshot);
-	if (!c && fence_freeze(r->fence, false))
+	if (!container_asked(r) && fence_freeze(r->fence, false))
 		wire_send_error(&r->wire, "it cannot be thawed in cgroup %s there", r->fence);
 	else
 		wire_send_key(&r->wire, "runs");
 }
 
+static void tell(struct receive *r, enum whereabouts where)
+{
+	switch (where) {
+	case NOWHERE:
+		wire_send_key(&r->wire, "does-not-run");
+		break;
+	case HERE:
+		tell_runs(r);
+		break;
+	case ENDED:
+		wire_send_key(&r->wire, "ended");
+		break;
+	case UNCLEAR:
+		wire_send_error(&r->wire, "podman there does not say that container %s runs, but processes of it may: resolve again when podman can be asked there, or end them there with mitosis-cli resolve %s --here kill",
+				jstr(container_asked(r), "name"), r->id);
+		break;
+	}
+}
+
+/* For resolve at the source, under the migration's lock. */
+static void status(struct receive *r)
+{
+	tell(r, whereabouts(r));
+}
+
 /* After this the migration can never run here, so it may run at its source again. */
 static void forget(struct receive *r)
 {
-	if (is_unclear(r) || runs_here(r)) {
-		status(r);
+	enum whereabouts where = whereabouts(r);
+
+	if (where != NOWHERE) {
+		tell(r, where);
 		return;
 	}
 	recall(r);
