@@ -106,6 +106,7 @@ bool cli_process_lives(json_object *o, const char *key);
 int cli_cgroup_of(pid_t pid, char *buf, size_t len);
 /* A number of a cgroup's, be it all of a file or behind a word in it; UINT64_MAX: there is none, or it is "max". */
 uint64_t cli_cgroup_number(const char *cgroup, const char *file, const char *word);
+void cli_unblock_signals(void);
 int cli_spawn(char *const argv[], int in, int out, pid_t *pid);
 /*
  * Where tests cut: NAME:ACTION in MITOSIS_TEST_STEP or, as ssh hands no environment on, in the file

@@ -40,12 +40,9 @@ static void help(FILE *f)
 
 int main(int argc, char **argv)
 {
-	sigset_t none;
-
 	/* who starts us may have left these otherwise; children are waited for, and SIGTERM is heeded */
 	signal(SIGCHLD, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	cli_unblock_signals();
 	if (argc > 0 && cli_is_criu(argv[0]))
 		return cmd_criu(argc, argv);
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {

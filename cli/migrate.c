@@ -530,13 +530,10 @@ static int stop_later(struct migrate *m)
 /* Those that have come end this command now. */
 static void stop_now(struct migrate *m)
 {
-	sigset_t none;
-
 	if (m->stop >= 0)
 		close(m->stop);
 	m->stop = -1;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	cli_unblock_signals();
 }
 
 /* Another move of the same container may have come first, or somebody has stopped it. */

@@ -427,10 +427,16 @@ const char *cli_test_step(const char *name)
 	return NULL;
 }
 
-int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
+void cli_unblock_signals(void)
 {
 	sigset_t none;
 
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
+{
 	*pid = fork();
 	if (*pid < 0)
 		return -errno;
@@ -439,8 +445,7 @@ int cli_spawn(char *const argv[], int in, int out, pid_t *pid)
 	/* a terminal's ^C is for the command, which then ends things in order */
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	cli_unblock_signals();
 	if (in >= 0)
 		dup2(in, 0);
 	if (out >= 0)
