@@ -6,6 +6,8 @@
 #	guest-precopy.sh link MB			KiB a second that a drain moves
 set -eu -o pipefail
 BIN=/root/t/bin
+# Longer than any drain here takes: a program that checks its memory meanwhile has pages read one by one.
+CHECK_AFTER=20
 export TEST_DIR=/tmp/mt
 # shellcheck source=guest-watch.sh
 . $BIN/guest-watch.sh
@@ -23,7 +25,7 @@ move() {
 	mkdir -p $TEST_DIR
 	rm -f $TEST_DIR/writer.*
 	on_b "mkdir -p $TEST_DIR; rm -f $TEST_DIR/writer.*; touch $TEST_DIR/writer.go"
-	(cd / && exec setsid -f $BIN/writer "$mb" "$rate" 100 < /dev/null > /dev/null 2>&1)
+	(cd / && exec setsid -f $BIN/writer "$mb" "$rate" 100 $CHECK_AFTER < /dev/null > /dev/null 2>&1)
 	until grep -qs ^ready $TEST_DIR/writer.log; do
 		sleep 0.1
 	done
