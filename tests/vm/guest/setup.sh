@@ -19,6 +19,8 @@ if [ "$transport" = tcp ] && [ ! -d /sys/module/mitosis_tcp ]; then
 	for m in rdma_ucm rdma_rxe ib_uverbs rdma_cm iw_cm ib_cm ib_core; do
 		modprobe -r "$m" || true
 	done
+	# the processor's own AES, which udev would have found
+	modprobe -q aesni_intel || true
 	# Where the kernel has TLS for modules, memory goes under it: lib.sh.
 	! modprobe -q nvme-keyring || /root/t/tlshd.sh start
 	insmod /root/t/mitosis_tcp.ko
