@@ -33,7 +33,7 @@ vm-payload-%: all vm-progs rig
 	mkdir -p $(B)/tests/vm/payload-$*/root/t/bin
 	cp $(VM_PROGS) $(B)/tests/vm/payload-$*/root/t/bin/
 	cp $(EXAMPLES) $(wildcard examples/*.py) $(B)/tests/vm/payload-$*/root/t/bin/
-	cp $(VM_GUEST) $(B)/kmod-$*/mitosis*.ko $(B)/tests/vm/payload-$*/root/t/
+	cp $(VM_GUEST) $(wildcard scripts/trace/*.bt) $(B)/kmod-$*/mitosis*.ko $(B)/tests/vm/payload-$*/root/t/
 	$(MAKE) --no-print-directory install DESTDIR=$(abspath $(B)/tests/vm/payload-$*) prefix=/usr
 
 # All programs without being moved: what they check must hold on any Linux.

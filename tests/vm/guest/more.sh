@@ -156,6 +156,31 @@ cmd_bare() {
 	$D source_idle
 }
 
+# The script for bpftrace counts each fault that has waited, as the module does, and names the process.
+cmd_trace() {
+	local faults seen users refs=/sys/module/mitosis/refcnt
+	# each of the script's three tracepoints holds the module
+	users=$(on_peer "cat $refs")
+	on_peer "cd / && setsid -f bpftrace /root/t/mitosis-faults.bt > $T/trace 2>&1 < /dev/null"
+	until_true 60 on_peer "[ \$(cat $refs) = $((users + 3)) ]" || fail "bpftrace does not start: $(on_peer cat $T/trace)"
+	faults=$(on_peer "$BIN/ctl stat faults_read")
+	target_there touch
+	on_peer touch $T/target.go
+	until_true 60 on_peer "grep -q ^round $T/target.log" || fail "target does not touch its memory"
+	on_peer "touch /tmp/mitosis-test-go; $D links_idle" || exit 1
+	faults=$(($(on_peer "$BIN/ctl stat faults_read") - faults))
+	on_peer "kill -INT \$(pgrep -x bpftrace)"
+	until_true 30 on_peer '! pgrep -x bpftrace' || fail "bpftrace does not end"
+	on_peer "cat $T/trace; kill -KILL $PID" > $T/trace
+	# what it prints at last
+	seen=$(awk -v of="@us[target, $PID]:" '$0 == of {on = 1; n = 0; next} !/^\[/ {on = 0} on {sub(/^[^])]*[])] */, ""); n += $1} END {print n + 0}' $T/trace)
+	[ "$faults" -ge 16 ] || fail "only $faults faults have waited"
+	[ "$seen" = "$faults" ] || fail "$faults faults have waited, and bpftrace has seen $seen: $(cat $T/trace)"
+	grep -qE '^@slowest_us\[target, '"$PID"'\]: [1-9]' $T/trace || fail "the slowest is not there: $(cat $T/trace)"
+	grep -qE '^[0-9:]{8} link to snapshot [0-9a-f]{16}: state [0-9], error 0' $T/trace || fail "no link is there: $(cat $T/trace)"
+	$D source_idle
+}
+
 # Images of a snapshot that has been let go: the restore fails and leaves nothing behind.
 cmd_stale() {
 	local dir=/root/stale
