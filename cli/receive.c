@@ -391,7 +391,7 @@ out:
 	return ret;
 }
 
-/* Until the plugin waits at the gate. Podman's end is one, and so is what the other side says, which can only be ABORT. */
+/* Until the plugin waits at the gate. With podman dead there is nobody to let through, and what the other side says can only be ABORT. */
 static int wait_gate(struct receive *r, int listener)
 {
 	int fd = syscall(SYS_pidfd_open, r->podman, 0);
@@ -401,7 +401,7 @@ static int wait_gate(struct receive *r, int listener)
 		;
 	if (fd >= 0)
 		close(fd);
-	if (fd < 0 || !p[0].revents)
+	if (fd < 0 || p[1].revents || !p[0].revents)
 		return -1;
 	r->gate = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	return r->gate < 0 ? -1 : 0;
