@@ -10,6 +10,10 @@ for r in crun runc; do
 	for c in podman runtime port address criu export resolved; do
 		add "container-$c-$r" 400 container $c $r
 	done
+	# three moves each, of which two fail
+	for c in engine disk; do
+		add "container-$c-$r" 800 container $c $r
+	done
 	# three moves, each of them taken back or ended by hand
 	add "container-cut-$r" 600 container cut $r
 	# two moves, one of which fails, and seven that are refused

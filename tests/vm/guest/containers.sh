@@ -281,6 +281,37 @@ paused_goes_on() {
 	RC=$?
 }
 
+# peer_paused STEP: a move whose receiver waits there.
+peer_paused() {
+	on_peer "rm -f /tmp/mitosis-test-{go,at}; echo $1:pause > /run/mitosis-test-step"
+	move &
+	PAUSED=$!
+	until_true 120 on_peer test -e /tmp/mitosis-test-at || fail "the receiver does not come to $1: $(cat $T/migrate.log)"
+}
+
+peer_goes_on() {
+	on_peer "rm /run/mitosis-test-step; touch /tmp/mitosis-test-go"
+	wait "$PAUSED"
+	RC=$?
+}
+
+# Everything is here as it was before a move that has failed with RC.
+runs_on() {
+	[ $RC = 1 ] || fail "a move that cannot succeed ends with $RC: $(cat $T/migrate.log)"
+	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
+	cmd_arrived "$DIGEST"
+	until_true 10 idle_source || fail "memory is still held here"
+	[ "$(mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left"
+}
+
+# Nothing of it there.
+nothing_left() {
+	! on_peer podman container exists r || fail "a container is left there"
+	! on_peer podman volume exists data || fail "a volume is left there"
+	[ "$(on_peer mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left there"
+	on_peer "$0 gone" || exit 1
+}
+
 # The receiver dies before COMMIT: it goes on here, from the checkpoint.
 cmd_fails() {
 	local runtime=$1
@@ -359,7 +390,7 @@ cmd_cut() {
 	MITOSIS_TEST_STEP=committed:kill-ssh move
 	[ $? = 4 ] || fail "a session that is lost is no doubt: $(cat $T/migrate.log)"
 	! runs || fail "the container runs before anything is resolved"
-	id=$(sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log)
+	id=$(in_doubt)
 	refused "mitosis-cli resolve $id" check --container r
 	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
 	if runs; then
@@ -375,26 +406,96 @@ cmd_cut() {
 	finish
 }
 
+# The id of the move that nobody can say the end of.
+in_doubt() {
+	sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log
+}
+
 # criu dies there while its tasks wait for COMMIT: none of them runs, though COMMIT is on its way, and the container comes back.
 cmd_criu() {
-	local runtime=$1 id move
+	local runtime=$1 id
 	machines
 	redis_start --runtime "$runtime" -p 6390:6379
-	on_peer "rm -f /tmp/mitosis-test-{go,at}; echo restored:pause > /run/mitosis-test-step"
-	move &
-	move=$!
-	until_true 120 on_peer test -e /tmp/mitosis-test-at || fail "nothing is restored: $(cat $T/migrate.log)"
+	peer_paused restored
 	on_peer pgrep -x redis-server > /dev/null || fail "nothing waits there"
 	on_peer 'kill -KILL $(pgrep -f "^criu: restore")'
 	on_peer "$0 gone" || exit 1
-	on_peer "rm /run/mitosis-test-step; touch /tmp/mitosis-test-go"
-	wait $move
-	[ $? = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
-	id=$(sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log)
+	peer_goes_on
+	[ $RC = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
+	id=$(in_doubt)
 	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
 	runs || fail "the container does not run here"
 	cmd_arrived "$DIGEST"
-	! on_peer podman container exists r || fail "something is left there"
+	nothing_left
+	finish
+}
+
+# Podman dies there, when its runtime restores and when the container waits for COMMIT.
+cmd_engine() {
+	local runtime=$1
+	machines
+	redis_start --runtime "$runtime" -p 6390:6379
+	peer_paused restoring
+	until_true 60 on_peer "pgrep -f '^[^ ]*bin/$runtime .*restore '" || fail "the runtime restores nothing there"
+	on_peer "$0 kill_podman" || exit 1
+	peer_goes_on
+	grep -q "podman could not restore container r there" $T/migrate.log || fail "it is not told what has failed: $(cat $T/migrate.log)"
+	runs_on
+	nothing_left
+	peer_paused restored
+	on_peer "$0 kill_podman" || exit 1
+	peer_goes_on
+	[ $RC = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
+	mitosis-cli resolve "$(in_doubt)" --to "$PEER" || fail "resolve finds no answer"
+	runs || fail "the container does not run here"
+	cmd_arrived "$DIGEST"
+	nothing_left
+	moved
+	on_peer "$0 arrived $DIGEST" || exit 1
+	finish
+}
+
+cmd_kill_podman() {
+	kill -KILL "$(pgrep -f '^podman container restore')" || fail "no podman restores anything"
+}
+
+# small MIB DIR: a file system of its own, that full may fill.
+cmd_small() {
+	mkdir -p "$2"
+	mount -t tmpfs -o size="$1"m none "$2"
+}
+
+cmd_full() {
+	! head -c 1G /dev/zero > "$1/full" 2> /dev/null || fail "$1 is not full with 1 GiB"
+}
+
+# The disk there gets full: where the archive goes, and where podman has its containers.
+cmd_disk() {
+	local runtime=$1
+	machines
+	redis_start --runtime "$runtime"
+	podman exec r sh -c 'head -c 20000000 /dev/urandom > /tmp/big'
+	on_peer "$0 small 16 /var/lib/mitosis"
+	refused "in /var/lib/mitosis on their way, and there are" check --container r
+	on_peer "umount /var/lib/mitosis; $0 small 64 /var/lib/mitosis"
+	paused dumped $T/migrate.log
+	on_peer "$0 full /var/lib/mitosis" || exit 1
+	paused_goes_on
+	grep -q "cannot be written to .*No space left on device" $T/migrate.log || fail "it is not told that a disk is full: $(cat $T/migrate.log)"
+	runs_on
+	on_peer umount /var/lib/mitosis
+	on_peer "$0 small 160 /var/lib/containers"
+	podman image save $IMAGE | on_peer podman image load > /dev/null || fail "the image cannot be copied"
+	peer_paused received
+	on_peer "$0 full /var/lib/containers" || exit 1
+	peer_goes_on
+	grep -qi "no space left on device" $T/migrate.log || fail "it is not told that podman's disk is full: $(cat $T/migrate.log)"
+	runs_on
+	on_peer rm /var/lib/containers/full
+	nothing_left
+	moved
+	on_peer "$0 arrived $DIGEST" || exit 1
+	on_peer "podman rm -f -t 0 r > /dev/null; umount /var/lib/containers" || fail "a file system there is still in use"
 	finish
 }
 
@@ -418,23 +519,21 @@ cmd_resolved() {
 
 # podman dies while it exports: what it has written of that is nothing to restore from.
 cmd_export() {
-	local runtime=$1 sum dir move
+	local runtime=$1 sum dir
 	machines
 	redis_start --runtime "$runtime"
 	podman exec r sh -c 'head -c 150000000 /dev/urandom > /tmp/big'
 	sum=$(podman exec r busybox md5sum /tmp/big)
 	dir=$(podman inspect -f '{{.StaticDir}}' r)
 	move &
-	move=$!
+	PAUSED=$!
 	until_true 120 test -s "$dir/rootfs-diff.tar" || fail "podman exports nothing: $(cat $T/migrate.log)"
 	kill -KILL "$(pgrep -f '^podman container checkpoint')"
-	wait $move
-	[ $? = 1 ] || fail "a move succeeds whose podman is dead: $(cat $T/migrate.log)"
-	grep -q "container r runs on here" $T/migrate.log || fail "it is not told where it runs: $(cat $T/migrate.log)"
-	cmd_arrived "$DIGEST"
+	wait $PAUSED
+	RC=$?
+	runs_on
 	[ "$(podman exec r busybox md5sum /tmp/big)" = "$sum" ] || fail "a file of the container's has changed"
 	[ ! -e "$dir/rootfs-diff.tar" ] || fail "what podman has exported is left"
-	[ "$(mitosis-cli resolve)" = "nothing to resolve" ] || fail "a journal is left"
 	finish
 }
 
