@@ -776,16 +776,18 @@ int container_images(json_object *d)
 	return fd;
 }
 
-/* What podman does not know to run, as it died before it had written that down, it does not end either. */
+/*
+ * What podman does not know to run, as it died before it had written that down, it does not end either. With nothing left running its runtime may
+ * still know of it, and would refuse another container of this id.
+ */
 static void kill_left(json_object *d)
 {
 	char *delete[] = { "sh", "-c", "exec \"$0\" delete --force \"$1\" > /dev/null 2>&1", (char *)jstr(d, "runtime"), (char *)jstr(d, "id"), NULL };
 	char dir[PATH_MAX];
 	int status;
 
-	if (!container_cgroup(d, dir, sizeof(dir)))
-		return;
-	fence_kill(dir);
+	if (container_cgroup(d, dir, sizeof(dir)))
+		fence_kill(dir);
 	free(output_of(delete, &status));
 }
 
