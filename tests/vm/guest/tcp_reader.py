@@ -13,7 +13,7 @@ import struct
 PAGE = 4096
 MAGIC, VERSION = 0x4D746370, 1
 READ, DONE, DATA, REFUSE, ACK = 1, 2, 0x101, 0x102, 0x103
-WELCOME, REFUSED, NO_TLS = 1, 2, 4
+WELCOME, REFUSED, BUSY, NO_TLS = 1, 2, 3, 4
 F_TLS = 1
 SLOW = int(open('/root/t/slow', encoding='ascii').read())
 
@@ -85,8 +85,8 @@ def greeting(key=KEY, snapshot=ID, addr=None, said_addr=None, who=b'reader', pro
     if len(verdict) < 40:
         return sock, 'closed', said, challenge
     code = struct.unpack('<II', verdict[:8])[1]
-    words = {REFUSED: 'refused', WELCOME: 'welcome', NO_TLS: 'no TLS'}
-    proofs = {REFUSED: bytes(32), NO_TLS: prove(key, b'no-tls', said, challenge), WELCOME: prove(key, b'source', said, challenge)}
+    words = {REFUSED: 'refused', WELCOME: 'welcome', BUSY: 'busy', NO_TLS: 'no TLS'}
+    proofs = {REFUSED: bytes(32), BUSY: bytes(32), NO_TLS: prove(key, b'no-tls', said, challenge), WELCOME: prove(key, b'source', said, challenge)}
     word = words.get(code, f'code {code}')
     return sock, word if verdict[8:] == proofs.get(code) else word + ', with another proof', said, challenge
 
