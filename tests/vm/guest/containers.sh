@@ -271,7 +271,7 @@ paused() {
 	rm -f /tmp/mitosis-test-{go,at}
 	MITOSIS_TEST_STEP=$1:pause mitosis-cli migrate --container r --to "$PEER" > "$2" 2>&1 &
 	PAUSED=$!
-	until_true 120 test -e /tmp/mitosis-test-at || fail "a move does not come to $1: $(cat "$2")"
+	until_true 300 test -e /tmp/mitosis-test-at || fail "a move does not come to $1: $(cat "$2")"
 }
 
 # Its exit status is RC then.
@@ -286,7 +286,7 @@ peer_paused() {
 	on_peer "rm -f /tmp/mitosis-test-{go,at}; echo $1:pause > /run/mitosis-test-step"
 	move &
 	PAUSED=$!
-	until_true 120 on_peer test -e /tmp/mitosis-test-at || fail "the receiver does not come to $1: $(cat $T/migrate.log)"
+	until_true 300 on_peer test -e /tmp/mitosis-test-at || fail "the receiver does not come to $1: $(cat $T/migrate.log)"
 }
 
 peer_goes_on() {
