@@ -59,7 +59,7 @@ bench-fork-table:
 	@cat $(B)/bench/fork.md
 
 # Without RDMA; BENCH_TCP_MB chooses megabytes.
-.PHONY: bench-tcp bench-tcp-table bench-tcp-docs
+.PHONY: bench-tcp bench-tcp-table bench-tcp-docs bench-precopy-docs
 bench-tcp: rig vm-payload-6.12 $(BENCH_PROGS)
 	@mkdir -p $(B)/bench
 	tests/bench/tcp.sh > $(B)/bench/tcp.tmp
@@ -77,3 +77,5 @@ bench-fork-docs: bench-fork-table
 	cp $(B)/bench/fork.md docs/bench/
 bench-tcp-docs: bench-tcp-table
 	cp $(B)/bench/tcp.md docs/bench/
+bench-precopy-docs:
+	tests/bench/precopy-table.sh $(B)/bench/precopy.txt > docs/bench/precopy.md
