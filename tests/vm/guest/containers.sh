@@ -274,11 +274,15 @@ paused() {
 	until_true 300 test -e /tmp/mitosis-test-at || fail "a move does not come to $1: $(cat "$2")"
 }
 
-# Its exit status is RC then.
-paused_goes_on() {
-	touch /tmp/mitosis-test-go
+# The exit status of a move in the background is RC then.
+move_ends() {
 	wait "$PAUSED"
 	RC=$?
+}
+
+paused_goes_on() {
+	touch /tmp/mitosis-test-go
+	move_ends
 }
 
 # peer_paused STEP: a move whose receiver waits there.
@@ -291,8 +295,7 @@ peer_paused() {
 
 peer_goes_on() {
 	on_peer "rm /run/mitosis-test-step; touch /tmp/mitosis-test-go"
-	wait "$PAUSED"
-	RC=$?
+	move_ends
 }
 
 # Everything is here as it was before a move that has failed with RC.
@@ -411,9 +414,20 @@ in_doubt() {
 	sed -nE 's/.*mitosis-cli resolve ([0-9a-f]{16}) --to.*/\1/p' $T/migrate.log
 }
 
+# What has failed there after COMMIT, with RC, comes back here.
+resolved_here() {
+	local id
+	[ "$RC" = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
+	id=$(in_doubt)
+	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
+	runs || fail "the container does not run here"
+	cmd_arrived "$DIGEST"
+	nothing_left
+}
+
 # criu dies there while its tasks wait for COMMIT: none of them runs, though COMMIT is on its way, and the container comes back.
 cmd_criu() {
-	local runtime=$1 id
+	local runtime=$1
 	machines
 	redis_start --runtime "$runtime" -p 6390:6379
 	peer_paused restored
@@ -421,12 +435,7 @@ cmd_criu() {
 	on_peer 'kill -KILL $(pgrep -f "^criu: restore")'
 	on_peer "$0 gone" || exit 1
 	peer_goes_on
-	[ $RC = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
-	id=$(in_doubt)
-	mitosis-cli resolve "$id" --to "$PEER" || fail "resolve $id finds no answer"
-	runs || fail "the container does not run here"
-	cmd_arrived "$DIGEST"
-	nothing_left
+	resolved_here
 	finish
 }
 
@@ -445,11 +454,7 @@ cmd_engine() {
 	peer_paused restored
 	on_peer "$0 kill_podman" || exit 1
 	peer_goes_on
-	[ $RC = 4 ] || fail "COMMIT has been sent, and that is no doubt: $(cat $T/migrate.log)"
-	mitosis-cli resolve "$(in_doubt)" --to "$PEER" || fail "resolve finds no answer"
-	runs || fail "the container does not run here"
-	cmd_arrived "$DIGEST"
-	nothing_left
+	resolved_here
 	moved
 	on_peer "$0 arrived $DIGEST" || exit 1
 	finish
@@ -529,8 +534,7 @@ cmd_export() {
 	PAUSED=$!
 	until_true 120 test -s "$dir/rootfs-diff.tar" || fail "podman exports nothing: $(cat $T/migrate.log)"
 	kill -KILL "$(pgrep -f '^podman container checkpoint')"
-	wait $PAUSED
-	RC=$?
+	move_ends
 	runs_on
 	[ "$(podman exec r busybox md5sum /tmp/big)" = "$sum" ] || fail "a file of the container's has changed"
 	[ ! -e "$dir/rootfs-diff.tar" ] || fail "what podman has exported is left"
