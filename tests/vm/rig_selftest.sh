@@ -89,6 +89,7 @@ two_machines() {
 	check "$1: two machines come up" rig up --kernel "$1" || return
 	check "$1: it runs that kernel" prints "$(cat "$TOP/build/rig/kernel-$1/release")" rig run b -- uname -r
 	check "$1: the name is taken" status_is 1 rig up --kernel "$1"
+	check "$1: its processor has no instruction that QEMU gets wrong" prints 0 rig run b -- grep -cw cx16 /proc/cpuinfo
 	check "$1: criu can work" criu_is_good
 	check "$1: an exit status passes through" status_is 7 rig run a -- 'exit 7'
 	check "$1: arguments pass through exactly" prints "<a  b><\$x><it's>" rig run a -- printf '<%s>' 'a  b' '$x' "it's"
