@@ -9,7 +9,9 @@
 
 static int bare(int argc, char **argv, bool dump)
 {
-	static const struct option options[] = { { "pid", 1, NULL, 'p' }, { "dir", 1, NULL, 'd' }, {} };
+	static const struct option options[] = {
+		{ "pid", 1, NULL, 'p' }, { "dir", 1, NULL, 'd' }, {}
+	};
 	const char *pid = NULL, *dir = NULL;
 	char *args[CLI_CRIU_ARGS];
 	int c, n = 0;
@@ -23,8 +25,8 @@ static int bare(int argc, char **argv, bool dump)
 			return CLI_USAGE;
 	}
 	if (!dir || (dump && !pid)) {
-		cli_say("%s needs %s--dir: see mitosis-cli %s --help", argv[0], dump ? "--pid and " : "",
-			argv[0]);
+		cli_say("%s needs %s--dir: see mitosis-cli %s --help", argv[0],
+			dump ? "--pid and " : "", argv[0]);
 		return CLI_USAGE;
 	}
 	if (dump && cli_mkdir_p(dir, 0700)) {

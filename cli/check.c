@@ -50,7 +50,10 @@ int check_report(json_object *problems, const char *side, json_object *all)
 	return n ? CLI_REFUSED : CLI_OK;
 }
 
-/* What criu check says of a kernel holds until the next boot or the next criu; on a small machine it takes seconds. */
+/*
+ * What criu check says of a kernel holds until the next boot or the next criu; on a small machine
+ * it takes seconds.
+ */
 static bool criu_works(const char *version)
 {
 	char *known = cli_read_file(CLI_RUN_DIR "/criu-check"), boot[64] = "", *id;
@@ -90,7 +93,8 @@ static void check_criu(json_object *problems)
 	if (!major)
 		problem(problems, "install criu 4.1.1 or newer", "criu is not there");
 	else if (major * 10000 + minor * 100 + sub < CLI_CRIU_MIN)
-		problem(problems, "install 4.1.1 or newer", "criu %d.%d.%d is too old", major, minor, sub);
+		problem(problems, "install 4.1.1 or newer", "criu %d.%d.%d is too old", major,
+			minor, sub);
 	else if (!criu_works(line))
 		problem(problems, "run criu check and mend what it names",
 			"criu finds that this kernel lacks what it needs");
@@ -109,12 +113,14 @@ bool cli_transports_are_good(const char *transports)
 		p = "?";
 	for (; *p; p += n + (p[n] == ',')) {
 		n = strcspn(p, ",");
-		if ((n != 2 || strncmp(p, "rc", n)) && (n != 3 || (strncmp(p, "dct", n) && strncmp(p, "tcp", n))))
+		if ((n != 2 || strncmp(p, "rc", n)) &&
+		    (n != 3 || (strncmp(p, "dct", n) && strncmp(p, "tcp", n))))
 			break;
 	}
 	if (*transports && !*p)
 		return true;
-	cli_say("--transport %s is none: dct, rc, tcp, or several, as dct,rc, the best one first", transports);
+	cli_say("--transport %s is none: dct, rc, tcp, or several, as dct,rc, the best one first",
+		transports);
 	return false;
 }
 
@@ -137,7 +143,8 @@ bool cli_insecure_is_clear(void)
 
 	if (!value || !*value || cli_insecure())
 		return true;
-	cli_say("MITOSIS_INSECURE=%s is neither yes nor no: set it to 1 to let memory go unencrypted over transport tcp, or leave it away", value);
+	cli_say("MITOSIS_INSECURE=%s is neither yes nor no: set it to 1 to let memory go unencrypted over transport tcp, or leave it away",
+		value);
 	return false;
 }
 
@@ -161,13 +168,15 @@ static bool check_has_addr(const char *name, const char *addr)
 }
 
 /* Whether rc and tcp could be used is what their address says. */
-static void check_transports(json_object *problems, struct mitosis *ctl, const char *addr, const char *transports, char *usable)
+static void check_transports(json_object *problems, struct mitosis *ctl, const char *addr,
+			     const char *transports, char *usable)
 {
 	char can[MITOSIS_TRANSPORTS_LEN], *name, *save = NULL;
 	bool no_addr = false;
 
 	if (mitosis_usable(ctl, transports, cli_insecure(), can)) {
-		problem(problems, "load the module of this version of mitosis", "%s", mitosis_error(ctl));
+		problem(problems, "load the module of this version of mitosis", "%s",
+			mitosis_error(ctl));
 		return;
 	}
 	for (name = strtok_r(can, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
@@ -178,30 +187,36 @@ static void check_transports(json_object *problems, struct mitosis *ctl, const c
 		cli_transports_add(usable, name);
 	}
 	/* docs/tcp.md */
-	if (mitosis_transports_have(usable, "tcp") && !cli_insecure() && !access("/sys/module/nvmet_tcp", F_OK))
+	if (mitosis_transports_have(usable, "tcp") && !cli_insecure() &&
+	    !access("/sys/module/nvmet_tcp", F_OK))
 		cli_say("this machine is an NVMe over TCP target: if with TLS, who has the key of a snapshot that is offered over tcp can be its client, and use its disks");
 	if (*usable)
 		return;
 	/* It is there, and wants consent only where there is no TLS. */
-	if (!cli_insecure() && transports && !mitosis_usable(ctl, transports, true, can) && mitosis_transports_have(can, "tcp"))
+	if (!cli_insecure() && transports && !mitosis_usable(ctl, transports, true, can) &&
+	    mitosis_transports_have(can, "tcp"))
 		problem(problems, "allow that with --insecure, or name another transport",
 			"this kernel has no TLS for modules, so that memory goes over transport tcp unencrypted");
 	else if (no_addr && addr)
-		problem(problems, "see rdma link and ip addr", "address %s has no RDMA device here", addr);
+		problem(problems, "see rdma link and ip addr", "address %s has no RDMA device here",
+			addr);
 	else if (no_addr)
 		problem(problems, "see rdma link and ip addr; without RDMA: --transport tcp",
 			"no network device with an RDMA device has an address");
 	else
 		problem(problems, "mitosis-cli check --transport NAME --loopback says why",
-			"no transport of %s can be used here", transports ? transports : "the module's parameter transports");
+			"no transport of %s can be used here",
+			transports ? transports : "the module's parameter transports");
 }
 
 void check_reach(json_object *problems, json_object *unreached)
 {
 	json_object_object_foreach(unreached, name, why)
-		problem(problems, strcmp(name, "tcp") ? "see rdma link and ip addr on both machines, or name another address with --addr" :
-						       "another address can be named with --addr",
-			"the source is not reached over transport %s: %s", name, json_object_get_string(why));
+		problem(problems,
+			!strcmp(name, "tcp") ? "another address can be named with --addr" :
+					       "see rdma link and ip addr on both machines, or name another address with --addr",
+			"the source is not reached over transport %s: %s", name,
+			json_object_get_string(why));
 }
 
 void check_machine(json_object *problems, const char *addr, const char *transports, char *usable)
@@ -300,7 +315,10 @@ static void describe_file(json_object *files, const char *path)
 	json_object_object_add(files, path, o);
 }
 
-/* Calls fn with what each open file of the process is, until it returns true; what it returned last. */
+/*
+ * Calls fn with what each open file of the process is, until it returns true; what it returned
+ * last.
+ */
 static bool any_fd(pid_t pid, bool (*fn)(const char *target, void *arg), void *arg)
 {
 	char path[320], target[4096];
@@ -410,7 +428,8 @@ static bool has_established(pid_t pid)
 			unsigned int state;
 			unsigned long inode;
 
-			if (sscanf(line, "%*d: %*s %*s %x %*s %*s %*s %*d %*d %lu", &state, &inode) != 2 ||
+			if (sscanf(line, "%*d: %*s %*s %x %*s %*s %*s %*d %*d %lu", &state,
+				   &inode) != 2 ||
 			    state != 1 || !inode)
 				continue;
 			snprintf(want, sizeof(want), "socket:[%lu]", inode);
@@ -434,8 +453,8 @@ static void check_pids_max(pid_t pid, size_t nprocs, json_object *problems)
 	if (max && now && isdigit((unsigned char)*max) &&
 	    strtoull(now, NULL, 10) + 1 > strtoull(max, NULL, 10))
 		problem(problems, "raise it by one for the time of the migration",
-			"cgroup %s is at its pids.max: the copy-on-write clone of each of %zu processes needs one", dir,
-			nprocs);
+			"cgroup %s is at its pids.max: the copy-on-write clone of each of %zu processes needs one",
+			dir, nprocs);
 	free(max);
 	free(now);
 }
@@ -460,7 +479,8 @@ static void check_limits(pid_t pid, uint64_t rss_kb, json_object *problems)
 			p++;
 		if (isdigit((unsigned char)*p) && strtoull(p, NULL, 10) < 2)
 			problem(problems, "raise it with prlimit",
-				"process %d has RLIMIT_NPROC %lu: it cannot be cloned", pid, strtoul(p, NULL, 10));
+				"process %d has RLIMIT_NPROC %lu: it cannot be cloned", pid,
+				strtoul(p, NULL, 10));
 	}
 	free(text);
 }
@@ -488,13 +508,15 @@ static void check_unit(pid_t pid, json_object *problems)
 		return;
 	end[strlen(".service")] = 0;
 	unit = strrchr(dir, '/') + 1;
-	if (strspn(unit, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.@-") != strlen(unit))
+	if (strspn(unit, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.@-") !=
+	    strlen(unit))
 		return;
 	snprintf(command, sizeof(command), "systemctl show -P Restart -- %s 2>/dev/null", unit);
 	f = popen(command, "re");
 	if (f && fgets(line, sizeof(line), f) && *line != '\n' && strncmp(line, "no\n", 3))
 		problem(problems, "set Restart=no (systemctl edit --runtime) before it is moved",
-			"process %d belongs to systemd's %s, which would start a second copy here", pid, unit);
+			"process %d belongs to systemd's %s, which would start a second copy here",
+			pid, unit);
 	if (f)
 		pclose(f);
 }
@@ -513,7 +535,8 @@ static void check_terminal(pid_t pid, json_object *problems)
 	char name[TERMINAL_LEN];
 
 	if (any_fd(pid, fd_is_terminal, name))
-		problem(problems, "start it as a service, or with setsid and its input and output redirected",
+		problem(problems,
+			"start it as a service, or with setsid and its input and output redirected",
 			"process %d uses terminal %s, which cannot be moved", pid, name);
 }
 
@@ -547,10 +570,11 @@ json_object *check_describe(pid_t pid, bool tcp, json_object *problems)
 		check_terminal(tree[i], problems);
 		check_frozen(tree[i], problems);
 		if (tracer)
-			problem(problems, "end the debugger", "process %d is traced by process %lu", tree[i],
-				(unsigned long)tracer);
+			problem(problems, "end the debugger", "process %d is traced by process %lu",
+				tree[i], (unsigned long)tracer);
 		if (!tcp && has_established(tree[i]))
-			problem(problems, "close them, or give --tcp-established and move the address, too",
+			problem(problems,
+				"close them, or give --tcp-established and move the address, too",
 				"process %d has established TCP connections", tree[i]);
 	}
 	json_object_object_add(o, "rss_kb", json_object_new_uint64(rss));
@@ -566,8 +590,9 @@ void check_memory(const char *what, uint64_t kb, json_object *problems)
 	uint64_t available = meminfo_kb("MemAvailable:");
 
 	if (available < kb)
-		problem(problems, "free memory or use another machine", "%lu MiB are available, %s has %lu MiB", (unsigned long)available / 1024, what,
-			(unsigned long)kb / 1024);
+		problem(problems, "free memory or use another machine",
+			"%lu MiB are available, %s has %lu MiB", (unsigned long)available / 1024,
+			what, (unsigned long)kb / 1024);
 }
 
 void check_arrival(json_object *described, json_object *problems)
@@ -585,7 +610,8 @@ void check_arrival(json_object *described, json_object *problems)
 
 		snprintf(path, sizeof(path), "/proc/%d", pid);
 		if (!access(path, F_OK))
-			problem(problems, "end that process, or run the migrated one in a pid namespace at the source",
+			problem(problems,
+				"end that process, or run the migrated one in a pid namespace at the source",
 				"pid %d is taken", pid);
 	}
 	check_memory("the process", jint(described, "rss_kb"), problems);
@@ -597,7 +623,8 @@ void check_arrival(json_object *described, json_object *problems)
 
 		(void)unused;
 		if (stat(dir, &st) || !S_ISDIR(st.st_mode))
-			problem(problems, "make it there", "working directory %s is not there", dir);
+			problem(problems, "make it there", "working directory %s is not there",
+				dir);
 	}
 	json_object_object_foreach(files, name, want) {
 		const char *id = jstr(want, "build_id");
@@ -605,15 +632,15 @@ void check_arrival(json_object *described, json_object *problems)
 		char have[128];
 
 		if (stat(name, &st)) {
-			problem(problems, "copy it there, or share the file system", "file %s: %s", name,
-				strerror(errno));
+			problem(problems, "copy it there, or share the file system", "file %s: %s",
+				name, strerror(errno));
 			continue;
 		}
 		build_id(name, have, sizeof(have));
 		if (st.st_size != jint(want, "size"))
 			problem(problems, "install the same version on both machines",
-				"file %s has %ld bytes, at the source it has %ld", name, (long)st.st_size,
-				(long)jint(want, "size"));
+				"file %s has %ld bytes, at the source it has %ld", name,
+				(long)st.st_size, (long)jint(want, "size"));
 		else if (*id && strcmp(id, have))
 			problem(problems, "install the same version on both machines",
 				"file %s has another build-id than at the source", name);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Children of a snapshot on this machine. Each has a pid namespace, so that it keeps its parent's pids beside other children, and a
- * mount namespace, where CLI_CHILD_DIR says which child it is. A process of ours is the first of the namespace: it starts criu, takes
- * over what criu restores, passes SIGTERM on, and ends when all of it has ended.
+ * Children of a snapshot on this machine. Each has a pid namespace, so that it keeps its parent's
+ * pids beside other children, and a mount namespace, where CLI_CHILD_DIR says which child it is. A
+ * process of ours is the first of the namespace: it starts criu, takes over what criu restores,
+ * passes SIGTERM on, and ends when all of it has ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -96,12 +97,15 @@ static int child_identity(const struct child_opts *o, unsigned int index)
 	uint64_t id[2];
 	char host[65] = "";
 
-	if (mount("tmpfs", CLI_CHILD_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k") ||
+	if (mount("tmpfs", CLI_CHILD_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "mode=0755,size=64k") ||
 	    getrandom(id, sizeof(id), 0) != sizeof(id))
 		return -1;
 	gethostname(host, sizeof(host) - 1);
-	return child_tell("index", "%u\n", index) || child_tell("id", "%016lx%016lx\n", id[0], id[1]) ||
-		child_tell("snapshot", "%016lx\n", (unsigned long)o->snapshot) || child_tell("node", "%s\n", host);
+	return child_tell("index", "%u\n", index) ||
+	       child_tell("id", "%016lx%016lx\n", id[0], id[1]) ||
+	       child_tell("snapshot", "%016lx\n", (unsigned long)o->snapshot) ||
+	       child_tell("node", "%s\n", host);
 }
 
 static int loopback_up(void)
@@ -144,7 +148,8 @@ static void child_criu(const struct child_opts *o, unsigned int index, int out)
 	setenv("MITOSIS_PHASES", CHILD_PHASES, 1);
 	if (o->record)
 		setenv("MITOSIS_RECORD", "1", 1);
-	setenv("MITOSIS_PREFETCH", o->prefetch ? o->prefetch : o->eager ? "none" : CHILD_PREFETCH, 1);
+	setenv("MITOSIS_PREFETCH",
+	       o->prefetch ? o->prefetch : o->eager ? "none" : CHILD_PREFETCH, 1);
 	snprintf(log, sizeof(log), "restore-%u.log", index);
 	n = cli_criu_restore(argv, (char *)o->dir, log);
 	argv[n++] = "--pidfile";
@@ -238,7 +243,10 @@ static void keeper_pass_on(int sig)
 	kill(keeper_init, sig);
 }
 
-/* A terminal among the standard files, with the modes that it has before it is the child's; -1: there is none. */
+/*
+ * A terminal among the standard files, with the modes that it has before it is the child's; -1:
+ * there is none.
+ */
 static int terminal_save(struct termios *modes)
 {
 	int fd;
@@ -280,12 +288,15 @@ int child_run(const struct child_opts *o, void (*runs)(void *arg), void *arg)
 	signal(SIGQUIT, keeper_pass_on);
 	signal(SIGHUP, keeper_pass_on);
 	close(out[1]);
-	while ((n = read(out[0], text + len, sizeof(text) - 1 - len)) > 0 || (n < 0 && errno == EINTR))
+	while ((n = read(out[0], text + len, sizeof(text) - 1 - len)) > 0 ||
+	       (n < 0 && errno == EINTR))
 		len += n > 0 ? n : 0;
 	close(out[0]);
 	text[len ? len - 1 : 0] = 0;
 	if (strncmp(text, "pid ", 4))
-		cli_say("the child: %s", strncmp(text, "error ", 6) ? "it was killed while it was restored" : text + 6);
+		cli_say("the child: %s",
+			strncmp(text, "error ", 6) ? "it was killed while it was restored" :
+						     text + 6);
 	runs(arg);
 	while (waitpid(keeper_init, &status, 0) < 0 && errno == EINTR)
 		;
@@ -318,7 +329,8 @@ static int child_start(const struct child_opts *o, unsigned int index, struct ch
 	}
 	setsid();
 	null = open("/dev/null", O_RDWR);
-	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 || (dup3(out[1], 3, O_CLOEXEC) < 0 && errno != EINVAL) ||
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
+	    (dup3(out[1], 3, O_CLOEXEC) < 0 && errno != EINVAL) ||
 	    syscall(SYS_close_range, 4, ~0U, 0))
 		_exit(1);
 	signal(SIGPIPE, SIG_DFL);
@@ -383,7 +395,8 @@ static json_object *child_phases(const struct child *c, uint64_t now)
 	return o;
 }
 
-static int child_line(struct child *c, unsigned int index, char *line, child_report report, void *arg)
+static int child_line(struct child *c, unsigned int index, char *line, child_report report,
+		      void *arg)
 {
 	uint64_t now = cli_now_ms();
 	json_object *o;
@@ -402,18 +415,24 @@ static int child_line(struct child *c, unsigned int index, char *line, child_rep
 	if (!strncmp(line, "pid ", 4)) {
 		inner = atoi(line + 4);
 		json_object_object_add(o, "init", json_object_new_int(c->init));
-		json_object_object_add(o, "pid", json_object_new_int(child_outer_pid(c->init, inner)));
+		json_object_object_add(o, "pid",
+				       json_object_new_int(child_outer_pid(c->init, inner)));
 		json_object_object_add(o, "inner_pid", json_object_new_int(inner));
 		json_object_object_add(o, "ms", json_object_new_int64(now - c->begin));
 		json_object_object_add(o, "phases", child_phases(c, now));
 	} else {
-		json_object_object_add(o, "failed", json_object_new_string(!strncmp(line, "error ", 6) ? line + 6 : line));
+		if (!strncmp(line, "error ", 6))
+			line += 6;
+		json_object_object_add(o, "failed", json_object_new_string(line));
 	}
 	c->begin = 0;
 	return report(o, arg);
 }
 
-/* What a child says, a line at a time; the end without a verdict is one, too. Not 0: its verdict could not be reported. */
+/*
+ * What a child says, a line at a time; the end without a verdict is one, too. Not 0: its verdict
+ * could not be reported.
+ */
 static int child_read(struct child *c, unsigned int index, child_report report, void *arg)
 {
 	char lost[] = "error it was killed while it was restored", *nl;
@@ -445,7 +464,8 @@ static int child_read(struct child *c, unsigned int index, child_report report, 
 	return 0;
 }
 
-int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n, child_report report, void *arg)
+int child_start_all(const struct child_opts *o, unsigned int first, unsigned int n,
+		    child_report report, void *arg)
 {
 	long width = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int started = 0, i;
@@ -469,7 +489,8 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 			}
 		p[live] = (struct pollfd){ o->session ? o->session : -1, POLLIN, 0 };
 		/* restoring is work for a processor */
-		if (started < n && live < (unsigned long)(width < 1 ? 1 : width) && poll(&p[live], 1, 0) <= 0) {
+		if (started < n && live < (unsigned long)(width < 1 ? 1 : width) &&
+		    poll(&p[live], 1, 0) <= 0) {
 			/* those that are on their way come to an end first */
 			failed = child_start(o, first + started, &children[started]);
 			started += !failed;
@@ -483,7 +504,8 @@ int child_start_all(const struct child_opts *o, unsigned int first, unsigned int
 		if (p[live].revents)
 			ret = -EPIPE;
 		for (i = 0; i < started; i++)
-			if (children[i].pipe >= 0 && children[i].init && cli_now_ms() - children[i].begin > CHILD_MS) {
+			if (children[i].pipe >= 0 && children[i].init &&
+			    cli_now_ms() - children[i].begin > CHILD_MS) {
 				kill(children[i].init, SIGKILL);
 				children[i].begin = cli_now_ms();
 			}

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Containers of podman, moved by its own checkpoint and restore. An engine hands no environment on to criu, and its runtimes differ in
- * the files that they have criu read: what a migration sets goes with a criu of its own, which stands first in the engine's PATH and is
- * this program. cmd_criu() finds its directory in there.
+ * Containers of podman, moved by its own checkpoint and restore. An engine hands no environment on
+ * to criu, and its runtimes differ in the files that they have criu read: what a migration sets
+ * goes with a criu of its own, which stands first in the engine's PATH and is this program.
+ * cmd_criu() finds its directory in there.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,7 +29,10 @@
 #define CRIU_SETTINGS	"criu.settings"	/* NAME=VALUE a line */
 #define TRACED_WAIT_MS	60000
 
-/* Standard output of a program, the caller's, and its exit status; NULL when it could not be started. */
+/*
+ * Standard output of a program, the caller's, and its exit status; NULL when it could not be
+ * started.
+ */
 static char *output_of(char *const argv[], int *status)
 {
 	size_t len = 0, size = 0;
@@ -171,7 +175,10 @@ static bool network_moves(const char *network)
 	return moves;
 }
 
-/* As podman_inspect(), but of that name: podman itself takes the beginning of a volume's, and of a container's id, for it. */
+/*
+ * As podman_inspect(), but of that name: podman itself takes the beginning of a volume's, and of a
+ * container's id, for it.
+ */
 static json_object *podman_named(const char *what, const char *name)
 {
 	json_object *o = podman_inspect(what, name);
@@ -182,14 +189,20 @@ static json_object *podman_named(const char *what, const char *name)
 	return NULL;
 }
 
-/* What podman has made a volume of: "local", or a driver's name and its options; the caller's, NULL: there is none. */
+/*
+ * What podman has made a volume of: "local", or a driver's name and its options; the caller's,
+ * NULL: there is none.
+ */
 static char *volume_kind(const char *volume)
 {
 	json_object *v = podman_named("volume", volume), *options = jget(v, "Options");
-	bool plain = !json_object_is_type(options, json_type_object) || !json_object_object_length(options);
+	bool plain = !json_object_is_type(options, json_type_object) ||
+		     !json_object_object_length(options);
+	const char *text = plain ? "" :
+				   json_object_to_json_string_ext(options, JSON_C_TO_STRING_PLAIN);
 	char *kind = NULL;
 
-	if (v && asprintf(&kind, "%s%s%s", jstr(v, "Driver"), plain ? "" : " ", plain ? "" : json_object_to_json_string_ext(options, JSON_C_TO_STRING_PLAIN)) < 0)
+	if (v && asprintf(&kind, "%s%s%s", jstr(v, "Driver"), plain ? "" : " ", text) < 0)
 		kind = NULL;
 	json_object_put(v);
 	return kind;
@@ -216,7 +229,10 @@ static uint64_t cgroup_bytes(const char *dir, const char *file, const char *word
 
 static void describe_bytes(json_object *c, json_object *d)
 {
-	char *changes[] = { "podman", "container", "inspect", "--size", "--format", "{{.SizeRw}}", (char *)jstr(c, "Id"), NULL };
+	char *changes[] = {
+		"podman", "container", "inspect", "--size", "--format", "{{.SizeRw}}",
+		(char *)jstr(c, "Id"), NULL
+	};
 	char *du[] = { "du", "-sxB1", "--", NULL, NULL };
 	json_object *mounts = jget(c, "Mounts");
 	uint64_t bytes = number_of(changes), shared = 0, memory = 0;
@@ -233,7 +249,8 @@ static void describe_bytes(json_object *c, json_object *d)
 	/* what is shared between processes, or lies in /dev/shm, goes along with the images */
 	if (container_cgroup(d, cgroup, sizeof(cgroup))) {
 		shared = cgroup_bytes(cgroup, "memory.stat", "\nshmem ");
-		memory = shared + cgroup_bytes(cgroup, "memory.stat", "anon ") + cgroup_bytes(cgroup, "memory.swap.current", NULL);
+		memory = shared + cgroup_bytes(cgroup, "memory.stat", "anon ") +
+			 cgroup_bytes(cgroup, "memory.swap.current", NULL);
 	}
 	json_object_object_add(d, "bytes", json_object_new_uint64(bytes + shared));
 	json_object_object_add(d, "memory_kb", json_object_new_uint64(memory / 1024));
@@ -248,12 +265,15 @@ static void check_free(json_object *d, const char *dir, uint64_t bytes, json_obj
 		return;
 	room = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (room < bytes)
-		problem(problems, "make room there", "volumes, changes and shared memory of container %s need %lu MiB in %s on their way, and there are %lu", jstr(d, "name"),
-			(unsigned long)(bytes >> 20), dir, (unsigned long)(room >> 20));
+		problem(problems, "make room there",
+			"volumes, changes and shared memory of container %s need %lu MiB in %s on their way, and there are %lu",
+			jstr(d, "name"), (unsigned long)(bytes >> 20), dir,
+			(unsigned long)(room >> 20));
 }
 
 /* Each side has the archive, and podman, in @storage, as many copies of what is in there. */
-static void check_room(json_object *d, const char *storage, unsigned int copies, json_object *problems)
+static void check_room(json_object *d, const char *storage, unsigned int copies,
+		       json_object *problems)
 {
 	const char *archive = access(CLI_STATE_DIR, F_OK) ? "/var/lib" : CLI_STATE_DIR;
 	uint64_t bytes = jint(d, "bytes");
@@ -270,7 +290,8 @@ static void check_room(json_object *d, const char *storage, unsigned int copies,
 
 static void describe_mounts(json_object *mounts, json_object *described)
 {
-	json_object *volumes = json_object_new_array(), *binds = json_object_new_array(), *kinds = json_object_new_object();
+	json_object *volumes = json_object_new_array(), *binds = json_object_new_array();
+	json_object *kinds = json_object_new_object();
 	char *kind;
 	size_t i;
 
@@ -280,7 +301,8 @@ static void describe_mounts(json_object *mounts, json_object *described)
 		if (!strcmp(jstr(m, "Type"), "volume")) {
 			json_object_array_add(volumes, json_object_new_string(jstr(m, "Name")));
 			kind = volume_kind(jstr(m, "Name"));
-			json_object_object_add(kinds, jstr(m, "Name"), json_object_new_string(kind ? : "unknown"));
+			json_object_object_add(kinds, jstr(m, "Name"),
+					       json_object_new_string(kind ?: "unknown"));
 			free(kind);
 		} else if (!strcmp(jstr(m, "Type"), "bind"))
 			json_object_array_add(binds, json_object_new_string(jstr(m, "Source")));
@@ -290,10 +312,16 @@ static void describe_mounts(json_object *mounts, json_object *described)
 	json_object_object_add(described, "binds", binds);
 }
 
+static void add_some(json_object *array, const char *text)
+{
+	if (*text)
+		json_object_array_add(array, json_object_new_string(text));
+}
+
 static void describe_network(json_object *settings, json_object *described)
 {
-	json_object *networks = json_object_new_array(), *moving = json_object_new_array(), *ports = json_object_new_array();
-	json_object *staying = json_object_new_array();
+	json_object *networks = json_object_new_array(), *ports = json_object_new_array();
+	json_object *moving = json_object_new_array(), *staying = json_object_new_array();
 
 	json_object_object_add(described, "networks", networks);
 	json_object_object_add(described, "moving", moving);
@@ -304,10 +332,8 @@ static void describe_network(json_object *settings, json_object *described)
 			json_object *addrs = network_moves(name) ? moving : staying;
 
 			json_object_array_add(networks, json_object_new_string(name));
-			if (*jstr(network, "IPAddress"))
-				json_object_array_add(addrs, json_object_new_string(jstr(network, "IPAddress")));
-			if (*jstr(network, "GlobalIPv6Address"))
-				json_object_array_add(addrs, json_object_new_string(jstr(network, "GlobalIPv6Address")));
+			add_some(addrs, jstr(network, "IPAddress"));
+			add_some(addrs, jstr(network, "GlobalIPv6Address"));
 		}
 	}
 	if (json_object_is_type(jget(settings, "Ports"), json_type_object)) {
@@ -318,7 +344,9 @@ static void describe_network(json_object *settings, json_object *described)
 			for (i = 0; i < jlen(hosts); i++) {
 				char text[64];
 
-				snprintf(text, sizeof(text), "%.40s%s", jstr(json_object_array_get_idx(hosts, i), "HostPort"), proto ? : "");
+				snprintf(text, sizeof(text), "%.40s%s",
+					 jstr(json_object_array_get_idx(hosts, i), "HostPort"),
+					 proto ?: "");
 				json_object_array_add(ports, json_object_new_string(text));
 			}
 		}
@@ -344,19 +372,27 @@ static void check_other(json_object *d, json_object *other, json_object *problem
 	if (!strcmp(jstr(other, "Id"), jstr(d, "id")))
 		return;
 	if (has_string(jget(other, "Dependencies"), jstr(d, "id")))
-		problem(problems, "move containers that stand for themselves", "container %s depends on container %s, or shares its namespaces", jstr(other, "Name"),
-			jstr(d, "name"));
-	for (i = 0; i < jlen(mounts) && !jbool(d, "shared_volumes") && jbool(jget(other, "State"), "Running"); i++) {
+		problem(problems, "move containers that stand for themselves",
+			"container %s depends on container %s, or shares its namespaces",
+			jstr(other, "Name"), jstr(d, "name"));
+	if (jbool(d, "shared_volumes") || !jbool(jget(other, "State"), "Running"))
+		return;
+	for (i = 0; i < jlen(mounts); i++) {
 		const char *volume = jstr(json_object_array_get_idx(mounts, i), "Name");
 
 		if (*volume && has_string(jget(d, "volumes"), volume))
-			problem(problems, "stop that one", "container %s uses volume %s, too, and would go on with the copy that stays", jstr(other, "Name"), volume);
+			problem(problems, "stop that one",
+				"container %s uses volume %s, too, and would go on with the copy that stays",
+				jstr(other, "Name"), volume);
 	}
 }
 
 static void check_others(json_object *d, json_object *problems)
 {
-	char *argv[] = { "sh", "-c", "exec podman container inspect $(podman ps -aq --no-trunc)", NULL }, *text;
+	char *argv[] = {
+		"sh", "-c", "exec podman container inspect $(podman ps -aq --no-trunc)", NULL
+	};
+	char *text;
 	json_object *all;
 	int status;
 	size_t i;
@@ -365,7 +401,8 @@ static void check_others(json_object *d, json_object *problems)
 	text = output_of(argv, &status);
 	all = text ? json_tokener_parse(text) : NULL;
 	if (!jlen(all))
-		problem(problems, "see podman's message", "podman does not say what other containers there are");
+		problem(problems, "see podman's message",
+			"podman does not say what other containers there are");
 	for (i = 0; i < jlen(all); i++)
 		check_other(d, json_object_array_get_idx(all, i), problems);
 	json_object_put(all);
@@ -375,20 +412,30 @@ static void check_others(json_object *d, json_object *problems)
 /* What would start it while it moves, or of what it has been and does not come with it. */
 static void check_stays(json_object *c, json_object *d, json_object *problems)
 {
-	const char *name = jstr(d, "name"), *unit = jstr(jget(jget(c, "Config"), "Labels"), "PODMAN_SYSTEMD_UNIT");
+	const char *unit = jstr(jget(jget(c, "Config"), "Labels"), "PODMAN_SYSTEMD_UNIT");
+	const char *name = jstr(d, "name");
 	const char *restart = jstr(jget(jget(c, "HostConfig"), "RestartPolicy"), "Name");
 	char remedy[640];
 
 	if (*unit)
-		problem(problems, "run it without a unit, and make one there afterwards", "systemd unit %s would start container %s anew when it stops here", unit, name);
+		problem(problems, "run it without a unit, and make one there afterwards",
+			"systemd unit %s would start container %s anew when it stops here", unit,
+			name);
 	if (*restart && strcmp(restart, "no")) {
-		snprintf(remedy, sizeof(remedy), "podman update --restart=no %.200s, and --restart=%.40s there afterwards", name, restart);
-		problem(problems, remedy, "by its restart policy %s podman would start container %s anew, here or there, when a machine is lost", restart, name);
+		snprintf(remedy, sizeof(remedy),
+			 "podman update --restart=no %.200s, and --restart=%.40s there afterwards",
+			 name, restart);
+		problem(problems, remedy,
+			"by its restart policy %s podman would start container %s anew, here or there, when a machine is lost",
+			restart, name);
 	}
-	if (json_object_is_type(jget(d, "volume_kinds"), json_type_object) && !jbool(d, "shared_volumes")) {
+	if (json_object_is_type(jget(d, "volume_kinds"), json_type_object) &&
+	    !jbool(d, "shared_volumes")) {
 		json_object_object_foreach(jget(d, "volume_kinds"), volume, kind)
 			if (strcmp(json_object_get_string(kind), "local"))
-				problem(problems, "make it there, with the same content, and use --shared-volumes", "volume %s (%s) would be a plain one there", volume,
+				problem(problems,
+					"make it there, with the same content, and use --shared-volumes",
+					"volume %s (%s) would be a plain one there", volume,
 					json_object_get_string(kind));
 	}
 }
@@ -403,7 +450,8 @@ static int find_unfinished(const char *id, json_object *journal, void *arg)
 {
 	struct unfinished *u = arg;
 
-	if (strcmp(jstr(journal, "role"), "source") || strcmp(jstr(jget(journal, "container"), "id"), u->container))
+	if (strcmp(jstr(journal, "role"), "source") ||
+	    strcmp(jstr(jget(journal, "container"), "id"), u->container))
 		return 0;
 	snprintf(u->id, sizeof(u->id), "%s", id);
 	snprintf(u->peer, sizeof(u->peer), "%s", jstr(journal, "peer"));
@@ -422,10 +470,13 @@ static void check_runs(json_object *c, const char *name, json_object *problems)
 		if (!jbool(state, "Running") || jbool(state, "Paused"))
 			problem(problems, "start or unpause it", "container %s does not run", name);
 	} else if (u.lives) {
-		problem(problems, "wait for its end", "container %s is being moved to %s by migration %s", name, u.peer, u.id);
+		problem(problems, "wait for its end",
+			"container %s is being moved to %s by migration %s", name, u.peer, u.id);
 	} else {
 		snprintf(remedy, sizeof(remedy), "mitosis-cli resolve %s", u.id);
-		problem(problems, remedy, "container %s was on its way to %s in migration %s, which was cut off, and may run there", name, u.peer, u.id);
+		problem(problems, remedy,
+			"container %s was on its way to %s in migration %s, which was cut off, and may run there",
+			name, u.peer, u.id);
 	}
 }
 
@@ -434,15 +485,20 @@ json_object *container_describe(const char *name, bool shared_volumes, json_obje
 	json_object *c, *d;
 
 	if (!podman_says("container", "exists", name)) {
-		problem(problems, "see podman ps, or whether podman is installed", "there is no container %s of root's podman", name);
+		problem(problems, "see podman ps, or whether podman is installed",
+			"there is no container %s of root's podman", name);
 		return NULL;
 	}
 	c = podman_inspect("container", name);
 	check_runs(c, name, problems);
 	if (jbool(jget(c, "HostConfig"), "AutoRemove"))
-		problem(problems, "start it without --rm", "podman forgets container %s when it stops here: it could not be taken back if the move fails", name);
+		problem(problems, "start it without --rm",
+			"podman forgets container %s when it stops here: it could not be taken back if the move fails",
+			name);
 	if (*jstr(c, "Pod") || jlen(jget(c, "Dependencies")))
-		problem(problems, "move containers that stand for themselves", "container %s shares a pod or namespaces with another one, which podman cannot export", name);
+		problem(problems, "move containers that stand for themselves",
+			"container %s shares a pod or namespaces with another one, which podman cannot export",
+			name);
 	d = json_object_new_object();
 	json_object_object_add(d, "name", json_object_new_string(jstr(c, "Name")));
 	json_object_object_add(d, "id", json_object_new_string(jstr(c, "Id")));
@@ -474,7 +530,8 @@ static bool program_is_there(const char *name)
 void container_arrival(json_object *d, json_object *problems)
 {
 	const char *name = jstr(d, "name"), *runtime = jstr(d, "runtime");
-	char *info[] = { "podman", "info", "--format", "{{.Store.GraphRoot}}", NULL }, remedy[640], what[256], *storage;
+	char *info[] = { "podman", "info", "--format", "{{.Store.GraphRoot}}", NULL };
+	char remedy[640], what[256], *storage;
 	struct unfinished u = { .container = jstr(d, "id") };
 	json_object *array, *other;
 	int status;
@@ -484,27 +541,35 @@ void container_arrival(json_object *d, json_object *problems)
 		return;
 	/* what may be taken away again is found by it */
 	if (!container_is_good(d)) {
-		problem(problems, "see podman inspect there", "container %s has no id of podman's", name);
+		problem(problems, "see podman inspect there", "container %s has no id of podman's",
+			name);
 		return;
 	}
 	/* resolve would take away what has come back */
 	if (journal_for_each(find_unfinished, &u)) {
 		snprintf(remedy, sizeof(remedy), "mitosis-cli resolve %s there", u.id);
-		problem(problems, remedy, "container %s went away from there to %s in migration %s, which has not been ended", name, u.peer, u.id);
+		problem(problems, remedy,
+			"container %s went away from there to %s in migration %s, which has not been ended",
+			name, u.peer, u.id);
 	}
 	if (!program_is_there("podman")) {
 		problem(problems, "install podman", "podman is not there");
 		return;
 	}
 	if (!program_is_there(runtime))
-		problem(problems, "install it", "%s, the runtime of container %s, is not there", runtime, name);
+		problem(problems, "install it", "%s, the runtime of container %s, is not there",
+			runtime, name);
 	other = podman_named("container", name);
 	if (other || podman_says("container", "exists", jstr(d, "id")))
-		problem(problems, "remove or rename it: podman rm, podman rename", "there is a container %s already", name);
+		problem(problems, "remove or rename it: podman rm, podman rename",
+			"there is a container %s already", name);
 	json_object_put(other);
 	if (!podman_says("image", "exists", jstr(d, "image"))) {
-		snprintf(remedy, sizeof(remedy), "copy it: podman image save %.200s | ssh HOST podman image load", jstr(d, "image_name"));
-		problem(problems, remedy, "image %s (%.12s) of container %s is not there", jstr(d, "image_name"), jstr(d, "image"), name);
+		snprintf(remedy, sizeof(remedy),
+			 "copy it: podman image save %.200s | ssh HOST podman image load",
+			 jstr(d, "image_name"));
+		problem(problems, remedy, "image %s (%.12s) of container %s is not there",
+			jstr(d, "image_name"), jstr(d, "image"), name);
 	}
 	snprintf(what, sizeof(what), "container %.200s", name);
 	check_memory(what, jint(d, "memory_kb"), problems);
@@ -519,20 +584,26 @@ void container_arrival(json_object *d, json_object *problems)
 		const char *network = json_object_get_string(json_object_array_get_idx(array, i));
 
 		if (!podman_says("network", "exists", network))
-			problem(problems, "make it as it is at the source: podman network create", "network %s of container %s is not there", network, name);
+			problem(problems, "make it as it is at the source: podman network create",
+				"network %s of container %s is not there", network, name);
 	}
 	array = jget(d, "volumes");
 	for (i = 0; i < jlen(array); i++) {
-		const char *volume = json_object_get_string(json_object_array_get_idx(array, i)), *kind = jstr(jget(d, "volume_kinds"), volume);
+		const char *volume = json_object_get_string(json_object_array_get_idx(array, i));
+		const char *kind = jstr(jget(d, "volume_kinds"), volume);
 		char *there = volume_kind(volume);
 
 		if (jbool(d, "shared_volumes") && !there)
-			problem(problems, "make it as it is at the source (podman volume create), on what both machines have, or leave --shared-volumes away",
+			problem(problems,
+				"make it as it is at the source (podman volume create), on what both machines have, or leave --shared-volumes away",
 				"volume %s of container %s is not there", volume, name);
 		else if (jbool(d, "shared_volumes") && strcmp(there, kind))
-			problem(problems, "make it as it is at the source", "volume %s is another one there (%s) than at the source (%s)", volume, there, kind);
+			problem(problems, "make it as it is at the source",
+				"volume %s is another one there (%s) than at the source (%s)",
+				volume, there, kind);
 		else if (!jbool(d, "shared_volumes") && there)
-			problem(problems, "remove it (podman volume rm), or use --shared-volumes when both machines have the same one",
+			problem(problems,
+				"remove it (podman volume rm), or use --shared-volumes when both machines have the same one",
 				"volume %s would be written over", volume);
 		free(there);
 	}
@@ -541,7 +612,8 @@ void container_arrival(json_object *d, json_object *problems)
 		const char *path = json_object_get_string(json_object_array_get_idx(array, i));
 
 		if (access(path, F_OK))
-			problem(problems, "make it, with what the container expects there", "%s, which container %s has mounted, is not there", path, name);
+			problem(problems, "make it, with what the container expects there",
+				"%s, which container %s has mounted, is not there", path, name);
 	}
 }
 
@@ -592,14 +664,15 @@ bool cli_is_criu(const char *argv0)
 
 int cmd_criu(int argc, char **argv)
 {
-	const char *path = getenv("PATH") ? : "", *rest = strchr(path, ':');
+	const char *path = getenv("PATH") ?: "", *rest = strchr(path, ':');
 	char file[PATH_MAX], *text, *line, *value, *save = NULL;
 
 	(void)argc;
 	snprintf(file, sizeof(file), "%.*s/" CRIU_SETTINGS, (int)strcspn(path, ":"), path);
 	text = cli_read_file(file);
 	if (!text || !rest) {
-		cli_say("as criu this program is run by podman, for mitosis-cli migrate --container: %s is not there", file);
+		cli_say("as criu this program is run by podman, for mitosis-cli migrate --container: %s is not there",
+			file);
 		return CLI_FAILED;
 	}
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -618,14 +691,22 @@ int cmd_criu(int argc, char **argv)
 	return CLI_FAILED;
 }
 
-/* podman container VERB --tcp-established --file-locks ..., with a criu of its own. Of what it says only errors are of interest. */
+/*
+ * podman container VERB --tcp-established --file-locks ..., with a criu of its own. Of what it says
+ * only errors are of interest.
+ */
 static pid_t podman_start(const char *dir, const char *verb, const char *const more[])
 {
-	char path[PATH_MAX + 4096], *argv[32] = { "env", path, "podman", "container", (char *)verb, "--tcp-established", "--file-locks" };
+	char path[PATH_MAX + 4096];
+	char *argv[32] = {
+		"env", path, "podman", "container", (char *)verb, "--tcp-established",
+		"--file-locks"
+	};
 	int n = 7, null = open("/dev/null", O_WRONLY | O_CLOEXEC), i, ret;
 	pid_t pid;
 
-	snprintf(path, sizeof(path), "PATH=%s:%s", dir, getenv("PATH") ? : "/usr/sbin:/usr/bin:/sbin:/bin");
+	snprintf(path, sizeof(path), "PATH=%s:%s", dir,
+		 getenv("PATH") ?: "/usr/sbin:/usr/bin:/sbin:/bin");
 	for (i = 0; more[i]; i++)
 		argv[n++] = (char *)more[i];
 	argv[n] = NULL;
@@ -647,7 +728,10 @@ static int podman_wait(pid_t pid)
 pid_t container_checkpoint(json_object *d, const char *dir)
 {
 	char export[PATH_MAX];
-	const char *args[] = { "--compress", "none", "--export", export, jstr(d, "id"), jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL };
+	const char *args[] = {
+		"--compress", "none", "--export", export, jstr(d, "id"),
+		jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL
+	};
 
 	snprintf(export, sizeof(export), "%s/" CONTAINER_ARCHIVE, dir);
 	return podman_start(dir, "checkpoint", args);
@@ -668,7 +752,9 @@ int container_checkpointed(pid_t podman)
 pid_t container_import(json_object *d, const char *dir)
 {
 	char import[PATH_MAX];
-	const char *args[] = { "--import", import, jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL };
+	const char *args[] = {
+		"--import", import, jbool(d, "shared_volumes") ? "--ignore-volumes" : NULL, NULL
+	};
 
 	snprintf(import, sizeof(import), "%s/" CONTAINER_ARCHIVE, dir);
 	return podman_start(dir, "restore", args);
@@ -697,8 +783,9 @@ static int goes_on(json_object *d)
 }
 
 /*
- * What podman has written for an export that did not come to its end. It would take it, cut off as it may be, for changes to make to the root file
- * system, which has them already, and has room for nothing else as long as copies of volumes lie there.
+ * What podman has written for an export that did not come to its end. It would take it, cut off as
+ * it may be, for changes to make to the root file system, which has them already, and has room for
+ * nothing else as long as copies of volumes lie there.
  */
 static void remove_export(const char *dir)
 {
@@ -717,8 +804,12 @@ static void remove_export(const char *dir)
 
 int container_restore_here(json_object *d, const char *snapshot)
 {
-	char *name = (char *)jstr(d, "name"), *cleanup[] = { "podman", "container", "cleanup", (char *)jstr(d, "id"), NULL };
-	const char *args[] = { jstr(d, "id"), NULL }, *settings[] = { cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", NULL };
+	char *cleanup[] = { "podman", "container", "cleanup", (char *)jstr(d, "id"), NULL };
+	const char *settings[] = {
+		cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", NULL
+	};
+	const char *args[] = { jstr(d, "id"), NULL };
+	char *name = (char *)jstr(d, "name");
 	int work, status = goes_on(d);
 	char id[17], dir[PATH_MAX];
 	json_object *state, *c;
@@ -732,8 +823,8 @@ int container_restore_here(json_object *d, const char *snapshot)
 		return 0;
 	}
 	if (status < 0) {
-		cli_say("process %d of container %s is being traced: wait for the criu or debugger that does it, then run mitosis-cli resolve", (int)jint(d, "pid"),
-			name);
+		cli_say("process %d of container %s is being traced: wait for the criu or debugger that does it, then run mitosis-cli resolve",
+			(int)jint(d, "pid"), name);
 		return -1;
 	}
 	c = podman_inspect("container", args[0]);
@@ -745,8 +836,10 @@ int container_restore_here(json_object *d, const char *snapshot)
 	if (runs && restored)
 		return 0;
 	if (runs) {
-		cli_say("container %s was started anew here: to keep it as it is, remove the migration's journal from " CLI_STATE_DIR " and mitosis-cli release %s%s; to go back to what it had in memory then, which does not know what has been written to its volumes since, podman stop it and resolve again",
-			name, *snapshot ? "snapshot " : "its snapshot (mitosis-cli list)", snapshot);
+		cli_say("container %s was started anew here: to keep it as it is, remove the migration's journal from " CLI_STATE_DIR
+			" and mitosis-cli release %s%s; to go back to what it had in memory then, which does not know what has been written to its volumes since, podman stop it and resolve again",
+			name, *snapshot ? "snapshot " : "its snapshot (mitosis-cli list)",
+			snapshot);
 		return -1;
 	}
 	remove_export(jstr(d, "dir"));
@@ -777,12 +870,16 @@ int container_images(json_object *d)
 }
 
 /*
- * What podman does not know to run, as it died before it had written that down, it does not end either. With nothing left running its runtime may
- * still know of it, and would refuse another container of this id.
+ * What podman does not know to run, as it died before it had written that down, it does not end
+ * either. With nothing left running its runtime may still know of it, and would refuse another
+ * container of this id.
  */
 static void kill_left(json_object *d)
 {
-	char *delete[] = { "sh", "-c", "exec \"$0\" delete --force \"$1\" > /dev/null 2>&1", (char *)jstr(d, "runtime"), (char *)jstr(d, "id"), NULL };
+	char *delete[] = {
+		"sh", "-c", "exec \"$0\" delete --force \"$1\" > /dev/null 2>&1",
+		(char *)jstr(d, "runtime"), (char *)jstr(d, "id"), NULL
+	};
 	char dir[PATH_MAX];
 	int status;
 
@@ -795,8 +892,12 @@ int container_remove(json_object *d, bool with_volumes)
 {
 	const char *id = jstr(d, "id");
 	bool was_here = podman_says("container", "exists", id);
-	/* Podman imports no container whose volumes are there, so those of one that it has imported are its own. By then nobody else's is named so. */
-	json_object *volumes = with_volumes && was_here && !jbool(d, "shared_volumes") ? jget(d, "volumes") : NULL;
+	/*
+	 * Podman imports no container whose volumes are there, so those of one that it has imported
+	 * are its own. By then nobody else's is named so.
+	 */
+	json_object *volumes =
+		with_volumes && was_here && !jbool(d, "shared_volumes") ? jget(d, "volumes") : NULL;
 	char *rm[] = { "podman", "rm", "-f", "-i", "-t", "0", (char *)id, NULL };
 	int status;
 	size_t i;
@@ -807,12 +908,13 @@ int container_remove(json_object *d, bool with_volumes)
 	if (was_here && !container_is_gone(d))
 		free(output_of(rm, &status));
 	if (!container_is_gone(d) || container_lives(d)) {
-		cli_say("container %s (%.12s) cannot be removed: see podman's message above, and podman rm it before it is started again", jstr(d, "name"),
-			id);
+		cli_say("container %s (%.12s) cannot be removed: see podman's message above, and podman rm it before it is started again",
+			jstr(d, "name"), id);
 		return -1;
 	}
 	for (i = 0; i < jlen(volumes); i++) {
-		char *volume = (char *)json_object_get_string(json_object_array_get_idx(volumes, i)), *kind = volume_kind(volume);
+		json_object *o = json_object_array_get_idx(volumes, i);
+		char *volume = (char *)json_object_get_string(o), *kind = volume_kind(volume);
 		char *volume_rm[] = { "podman", "volume", "rm", volume, NULL };
 
 		if (kind)
@@ -834,8 +936,9 @@ static uint16_t checksum(uint32_t sum, const void *data, size_t len)
 }
 
 /*
- * A segment from @from to @to that is not where their connection stands. What answers it, as TCP does, with what it expects, is told then that
- * there is no connection: who waits for an answer sends nothing by itself.
+ * A segment from @from to @to that is not where their connection stands. What answers it, as TCP
+ * does, with what it expects, is told then that there is no connection: who waits for an answer
+ * sends nothing by itself.
  */
 static void poke(const struct addrinfo *from, const struct addrinfo *to, uint32_t seq)
 {
@@ -844,7 +947,8 @@ static void poke(const struct addrinfo *from, const struct addrinfo *to, uint32_
 		uint16_t proto, len;
 	} pseudo = { .proto = htons(IPPROTO_TCP), .len = htons(sizeof(struct tcphdr)) };
 	struct tcphdr tcp = { .doff = sizeof(tcp) / 4, .ack = 1, .seq = htonl(seq) };
-	int fd = socket(from->ai_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_TCP), offset = offsetof(struct tcphdr, check);
+	int fd = socket(from->ai_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_TCP);
+	int offset = offsetof(struct tcphdr, check);
 	struct sockaddr_storage source, dest;
 
 	memcpy(&source, from->ai_addr, from->ai_addrlen);
@@ -860,9 +964,12 @@ static void poke(const struct addrinfo *from, const struct addrinfo *to, uint32_
 		tcp.dest = ((struct sockaddr_in *)&dest)->sin_port;
 		pseudo.from = ((struct sockaddr_in *)&source)->sin_addr;
 		pseudo.to = ((struct sockaddr_in *)&dest)->sin_addr;
-		tcp.check = checksum((uint16_t)~checksum(0, &pseudo, sizeof(pseudo)), &tcp, sizeof(tcp));
+		tcp.check = checksum((uint16_t)~checksum(0, &pseudo, sizeof(pseudo)), &tcp,
+				     sizeof(tcp));
 	}
-	/* what cannot be sent, as with an address that is not this machine's, ends with a time-out */
+	/*
+	 * what cannot be sent, as with an address that is not this machine's, ends with a time-out
+	 */
 	if (fd >= 0 && !bind(fd, (void *)&source, from->ai_addrlen))
 		sendto(fd, &tcp, sizeof(tcp), 0, (void *)&dest, to->ai_addrlen);
 	if (fd >= 0)
@@ -872,13 +979,18 @@ static void poke(const struct addrinfo *from, const struct addrinfo *to, uint32_
 /* A line of conntrack's: who had connected to which address of this machine. */
 static void end_connection(const char *line)
 {
-	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *client = NULL, *server = NULL;
+	struct addrinfo hints = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM
+	};
+	struct addrinfo *client = NULL, *server = NULL;
 	char src[64], dst[64], sport[8], dport[8];
 	const char *flow = strstr(line, "src=");
 
-	if (strncmp(line, "tcp", 3) || !flow || sscanf(flow, "src=%63s dst=%63s sport=%7s dport=%7s", src, dst, sport, dport) != 4)
+	if (strncmp(line, "tcp", 3) || !flow ||
+	    sscanf(flow, "src=%63s dst=%63s sport=%7s dport=%7s", src, dst, sport, dport) != 4)
 		return;
-	if (!getaddrinfo(src, sport, &hints, &client) && !getaddrinfo(dst, dport, &hints, &server) && client->ai_family == server->ai_family) {
+	if (!getaddrinfo(src, sport, &hints, &client) &&
+	    !getaddrinfo(dst, dport, &hints, &server) && client->ai_family == server->ai_family) {
 		/* one of them is not what is expected next */
 		poke(server, client, 0);
 		poke(server, client, 1U << 31);
@@ -890,12 +1002,15 @@ static void end_connection(const char *line)
 }
 
 /*
- * Connections to published ports would still be translated to where nobody is, and clients wait for a time-out. Without an entry their next
- * packet meets a closed port.
+ * Connections to published ports would still be translated to where nobody is, and clients wait for
+ * a time-out. Without an entry their next packet meets a closed port.
  */
 static void end_connections(json_object *addrs)
 {
-	char *argv[] = { "sh", "-c", "exec conntrack -D -f \"$0\" -r \"$1\" 2> /dev/null", NULL, NULL, NULL }, *text, *line, *save;
+	char *argv[] = {
+		"sh", "-c", "exec conntrack -D -f \"$0\" -r \"$1\" 2> /dev/null", NULL, NULL, NULL
+	};
+	char *text, *line, *save;
 	int status;
 	size_t i;
 
@@ -903,7 +1018,8 @@ static void end_connections(json_object *addrs)
 		argv[4] = (char *)json_object_get_string(json_object_array_get_idx(addrs, i));
 		argv[3] = strchr(argv[4], ':') ? "ipv6" : "ipv4";
 		text = output_of(argv, &status);
-		for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		for (line = text ? strtok_r(text, "\n", &save) : NULL; line;
+		     line = strtok_r(NULL, "\n", &save))
 			end_connection(line);
 		free(text);
 	}
@@ -923,9 +1039,11 @@ int container_leave(json_object *d, const char *host)
 			jstr(d, "name"));
 
 	for (i = 0; i < jlen(moving); i++)
-		cli_say("container %s has kept its address %s", jstr(d, "name"), json_object_get_string(json_object_array_get_idx(moving, i)));
+		cli_say("container %s has kept its address %s", jstr(d, "name"),
+			json_object_get_string(json_object_array_get_idx(moving, i)));
 	for (i = 0; i < jlen(ports); i++)
 		cli_say("port %s of container %s is published by %s now, and not here: its address has changed, clients have to connect anew",
-			json_object_get_string(json_object_array_get_idx(ports, i)), jstr(d, "name"), host);
+			json_object_get_string(json_object_array_get_idx(ports, i)),
+			jstr(d, "name"), host);
 	return ret;
 }

@@ -17,8 +17,8 @@ static int fence_write(const char *dir, const char *file, const char *text)
 	snprintf(path, sizeof(path), "%s/%s", dir, file);
 	ret = cli_write_file(path, text);
 	if (ret)
-		cli_say("%s cannot be written (%s): is cgroup v2 mounted at %s?", path, strerror(-ret),
-			CLI_CGROUP);
+		cli_say("%s cannot be written (%s): is cgroup v2 mounted at %s?", path,
+			strerror(-ret), CLI_CGROUP);
 	return ret;
 }
 
@@ -51,8 +51,8 @@ static int fence_wait(const char *dir, const char *line)
 			break;
 		usleep(1000);
 	}
-	cli_say("cgroup %s does not get to \"%s\" within %d s: a process in it does not react", dir, line,
-		FENCE_WAIT_MS / 1000);
+	cli_say("cgroup %s does not get to \"%s\" within %d s: a process in it does not react", dir,
+		line, FENCE_WAIT_MS / 1000);
 	return -ETIMEDOUT;
 }
 
@@ -66,8 +66,8 @@ int fence_make(const char *dir)
 	int ret = mkdir(dir, 0755) && errno != EEXIST ? -errno : 0;
 
 	if (ret)
-		cli_say("cgroup %s cannot be made (%s): is cgroup v2 mounted at %s?", dir, strerror(-ret),
-			CLI_CGROUP);
+		cli_say("cgroup %s cannot be made (%s): is cgroup v2 mounted at %s?", dir,
+			strerror(-ret), CLI_CGROUP);
 	return ret;
 }
 
@@ -126,7 +126,10 @@ int fence_remove(const char *dir)
 	return -errno;
 }
 
-/* Where the journal says that a process was; the parent of the fence, where its root was, for any other. */
+/*
+ * Where the journal says that a process was; the parent of the fence, where its root was, for any
+ * other.
+ */
 static const char *fence_home(json_object *procs, const char *parent, pid_t pid)
 {
 	size_t i, n = procs ? json_object_array_length(procs) : 0;
@@ -153,8 +156,8 @@ int fence_undo(json_object *journal)
 	snprintf(parent, sizeof(parent), "%.*s", (int)(slash - dir), dir);
 	/*
 	 * Back first, thawed then: a process must not run outside its own limits. Only what is in
-	 * the fence: a pid of the journal may be another process by now. A fence that was not closed
-	 * yet may get new ones meanwhile.
+	 * the fence: a pid of the journal may be another process by now. A fence that was not
+	 * closed yet may get new ones meanwhile.
 	 */
 	for (tries = 0; tries < 10 && !ret; tries++) {
 		text = cli_read_file(path);
@@ -178,6 +181,7 @@ int fence_undo(json_object *journal)
 	if (!ret)
 		ret = fence_remove(dir);
 	if (ret)
-		cli_say("cgroup %s could not be taken away (%s): its processes run on in it", dir, strerror(-ret));
+		cli_say("cgroup %s could not be taken away (%s): its processes run on in it", dir,
+			strerror(-ret));
 	return ret;
 }

@@ -122,7 +122,10 @@ struct prepare {
 	uint64_t pages, bytes, ms;
 };
 
-/* What standard file @fd of the process is to CRIU, where a child can have another one in its place; else "". */
+/*
+ * What standard file @fd of the process is to CRIU, where a child can have another one in its
+ * place; else "".
+ */
 static void stdio_key(pid_t pid, int fd, char *key, size_t len)
 {
 	char path[64], target[PATH_MAX];
@@ -136,7 +139,8 @@ static void stdio_key(pid_t pid, int fd, char *key, size_t len)
 	if (!strncmp(target, "pipe:[", 6))
 		snprintf(key, len, "%.100s", target);
 	else if (!strncmp(target, "/dev/pts/", 9) && !stat(path, &st))
-		snprintf(key, len, "tty[%lx:%lx]", (unsigned long)st.st_rdev, (unsigned long)st.st_dev);
+		snprintf(key, len, "tty[%lx:%lx]", (unsigned long)st.st_rdev,
+			 (unsigned long)st.st_dev);
 }
 
 static void prepare_stdio(struct prepare *p)
@@ -152,7 +156,8 @@ static void prepare_stdio(struct prepare *p)
 	p->stdio = json_object_new_object();
 	json_object_object_add(p->stdio, "fds", fds);
 	/* a session that somebody else leads cannot be restored */
-	json_object_object_add(p->stdio, "shell_job", json_object_new_boolean(getsid(p->pid) != p->pid));
+	json_object_object_add(p->stdio, "shell_job",
+			       json_object_new_boolean(getsid(p->pid) != p->pid));
 }
 
 static bool same_file(const char *a, const char *b)
@@ -171,7 +176,10 @@ static bool same_ns(pid_t a, pid_t b, const char *ns)
 	return same_file(x, y);
 }
 
-/* The first process of the pid namespace of @pid, 0 when it is not among those that it has come from. */
+/*
+ * The first process of the pid namespace of @pid, 0 when it is not among those that it has come
+ * from.
+ */
 static pid_t namespace_init(pid_t pid)
 {
 	char path[64], *text, *ppid;
@@ -187,8 +195,9 @@ static pid_t namespace_init(pid_t pid)
 }
 
 /*
- * A child of a snapshot is not the first process of its namespace, so criu must be in there with it. That is for namespaces that we have made and
- * nobody else: criu would be what its mount namespace says that it is. Returns how much of argv was taken, or -errno.
+ * A child of a snapshot is not the first process of its namespace, so criu must be in there with
+ * it. That is for namespaces that we have made and nobody else: criu would be what its mount
+ * namespace says that it is. Returns how much of argv was taken, or -errno.
  */
 static int prepare_enter(const struct prepare *p, pid_t inner, char **argv, char *pid, size_t len)
 {
@@ -197,11 +206,12 @@ static int prepare_enter(const struct prepare *p, pid_t inner, char **argv, char
 	char exe[64];
 
 	snprintf(exe, sizeof(exe), "/proc/%d/exe", init);
-	if (!init || !same_file(exe, "/proc/self/exe") || !same_ns(p->pid, self, "user") || !same_ns(p->pid, init, "mnt") ||
-	    !same_ns(p->pid, init, "pid"))
+	if (!init || !same_file(exe, "/proc/self/exe") || !same_ns(p->pid, self, "user") ||
+	    !same_ns(p->pid, init, "mnt") || !same_ns(p->pid, init, "pid"))
 		return 0;
 	if (!same_ns(p->pid, self, "net")) {
-		cli_say("process %d is a child with a network namespace of its own (--netns), and cannot be a parent: start it without", p->pid);
+		cli_say("process %d is a child with a network namespace of its own (--netns), and cannot be a parent: start it without",
+			p->pid);
 		return -EOPNOTSUPP;
 	}
 	snprintf(pid, len, "%d", p->pid);
@@ -224,7 +234,10 @@ static unsigned int controlling_terminal(pid_t pid)
 	return device;
 }
 
-/* A child's standard files are another terminal, which controls nobody. One that the tree has both sides of is CRIU's business. */
+/*
+ * A child's standard files are another terminal, which controls nobody. One that the tree has both
+ * sides of is CRIU's business.
+ */
 static int prepare_check_terminal(struct prepare *p)
 {
 	json_object *fds = json_object_object_get(p->stdio, "fds");
@@ -237,7 +250,8 @@ static int prepare_check_terminal(struct prepare *p)
 	for (i = 0; tree && i < n && !found; i++) {
 		snprintf(want, sizeof(want), "tty[%x:", controlling_terminal(tree[i]));
 		for (fd = 0; fd < 3 && !found; fd++)
-			if (!strncmp(json_object_get_string(json_object_array_get_idx(fds, fd)), want, strlen(want)) &&
+			if (!strncmp(json_object_get_string(json_object_array_get_idx(fds, fd)),
+				     want, strlen(want)) &&
 			    cli_has_open(tree[i], "/dev/tty"))
 				found = tree[i];
 	}
@@ -276,7 +290,8 @@ static int prepare_criu(struct prepare *p)
 	if (jbool(p->stdio, "shell_job"))
 		argv[n++] = "--shell-job";
 	for (i = 0; i < 3; i++) {
-		const char *key = json_object_get_string(json_object_array_get_idx(json_object_object_get(p->stdio, "fds"), i));
+		json_object *fds = json_object_object_get(p->stdio, "fds");
+		const char *key = json_object_get_string(json_object_array_get_idx(fds, i));
 
 		if (strncmp(key, "tty[", 4))
 			continue;
@@ -299,9 +314,11 @@ static int prepare_criu(struct prepare *p)
 	return -EIO;
 }
 
-typedef int (*prepare_rewrite)(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen);
+typedef int (*prepare_rewrite)(const void *buf, size_t len, void **out, size_t *outlen, char *err,
+			       size_t errlen);
 
-static int prepare_image(int dirfd, const char *name, prepare_rewrite rewrite, char *err, size_t errlen)
+static int prepare_image(int dirfd, const char *name, prepare_rewrite rewrite, char *err,
+			 size_t errlen)
 {
 	void *buf = NULL, *out = NULL;
 	size_t len, outlen;
@@ -317,7 +334,10 @@ static int prepare_image(int dirfd, const char *name, prepare_rewrite rewrite, c
 	return ret;
 }
 
-/* A fork goes on where its parent does, also with files that have grown since, and on another terminal. */
+/*
+ * A fork goes on where its parent does, also with files that have grown since, and on another
+ * terminal.
+ */
 static int prepare_images(int dirfd, char *err, size_t errlen)
 {
 	int ret = prepare_image(dirfd, FILES_NAME, files_forget_sizes, err, errlen);
@@ -375,7 +395,10 @@ static int prepare_describe(struct prepare *p, struct mitosis *ctl)
 	return ret;
 }
 
-/* The name is given to what is complete; an earlier snapshot of that name goes when there is a new one. */
+/*
+ * The name is given to what is complete; an earlier snapshot of that name goes when there is a new
+ * one.
+ */
 static int prepare_name(struct prepare *p, struct mitosis *ctl)
 {
 	int ret;
@@ -387,7 +410,8 @@ static int prepare_name(struct prepare *p, struct mitosis *ctl)
 		return 0;
 	}
 	ret = -errno;
-	cli_say("%s cannot be made (%s): choose another --name, or --replace", p->named, strerror(-ret));
+	cli_say("%s cannot be made (%s): choose another --name, or --replace", p->named,
+		strerror(-ret));
 	mitosis_release(ctl, p->img->snapshot);
 	return ret;
 }
@@ -401,7 +425,8 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 	cli_sweep_work_dirs();
 	cli_sweep_prepared(ctl);
 	if (!p->replace && *p->named && !access(p->named, F_OK)) {
-		cli_say("there is a snapshot %s already: choose another --name, or --replace", p->named);
+		cli_say("there is a snapshot %s already: choose another --name, or --replace",
+			p->named);
 		return -EEXIST;
 	}
 	prepare_stdio(p);
@@ -419,7 +444,8 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 		strcpy(p->dir, whole);
 	if (lock < 0) {
 		ret = ret ? ret : -errno;
-		cli_say("directory %s cannot be made (%s): choose another --dir", p->dir, strerror(-ret));
+		cli_say("directory %s cannot be made (%s): choose another --dir", p->dir,
+			strerror(-ret));
 		return ret;
 	}
 	ret = prepare_criu(p);
@@ -437,8 +463,9 @@ static int prepare(struct prepare *p, struct mitosis *ctl)
 int cmd_prepare(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "pid", 1, NULL, 'p' }, { "lease", 1, NULL, 'l' }, { "name", 1, NULL, 'n' }, { "pin", 0, NULL, 'P' },
-		{ "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' }, { "json", 0, NULL, 'j' }, { "replace", 0, NULL, 'r' },
+		{ "pid", 1, NULL, 'p' }, { "lease", 1, NULL, 'l' }, { "name", 1, NULL, 'n' },
+		{ "pin", 0, NULL, 'P' }, { "dir", 1, NULL, 'd' }, { "addr", 1, NULL, 'a' },
+		{ "json", 0, NULL, 'j' }, { "replace", 0, NULL, 'r' },
 		{ "transport", 1, NULL, 'x' }, { "insecure", 0, NULL, 'i' }, {}
 	};
 	struct prepare p = {};
@@ -455,7 +482,8 @@ int cmd_prepare(int argc, char **argv)
 			break;
 		case 'l':
 			if (!parse_lease(optarg, &p.lease)) {
-				cli_say("--lease %s is no time: give seconds, or 10m, 2h, 1d", optarg);
+				cli_say("--lease %s is no time: give seconds, or 10m, 2h, 1d",
+					optarg);
 				return CLI_USAGE;
 			}
 			break;
@@ -496,7 +524,8 @@ int cmd_prepare(int argc, char **argv)
 	snprintf(name, sizeof(name), "pid-%d-%lu", p.pid, (unsigned long)time(NULL));
 	p.name = p.name ? p.name : name;
 	if (!cli_name_is_good(p.name)) {
-		cli_say("--name %s is none: at most %d characters, no slash, no dot first", p.name, MITOSIS_NAME_LEN - 1);
+		cli_say("--name %s is none: at most %d characters, no slash, no dot first", p.name,
+			MITOSIS_NAME_LEN - 1);
 		return CLI_USAGE;
 	}
 	if (snprintf(p.dir, sizeof(p.dir), "%s", dir ? dir : "") >= (int)sizeof(p.dir)) {
@@ -524,8 +553,9 @@ int cmd_prepare(int argc, char **argv)
 	if (p.json)
 		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
 	else
-		printf("snapshot %s of process %d: %s\n%.1f MiB are held, the images have %.1f KiB; %ld ms\n", jstr(o, "snapshot"),
-		       p.pid, p.dir, p.pages / 256.0, p.bytes / 1024.0, (long)p.ms);
+		printf("snapshot %s of process %d: %s\n%.1f MiB are held, the images have %.1f KiB; %ld ms\n",
+		       jstr(o, "snapshot"), p.pid, p.dir, p.pages / 256.0, p.bytes / 1024.0,
+		       (long)p.ms);
 	json_object_put(o);
 	json_object_put(p.stdio);
 	mitosis_image_free(p.img);
@@ -572,7 +602,8 @@ struct host {
 struct resume {
 	struct child_opts opts;
 	const char *ssh, *from;
-	const char *transport;	/* of the descriptor; before it is read, what the user wants; NULL: any */
+	/* of the descriptor; before it is read, what the user wants; NULL: any */
+	const char *transport;
 	char offered[MITOSIS_IMAGE_TRANSPORT];
 	char dir[PATH_MAX], id[17];
 	int lock;		/* of a directory of our own; 0: none */
@@ -591,10 +622,11 @@ static void resume_report(json_object *child, const char *host, struct resume *r
 	json_object_object_add(child, "host", json_object_new_string(host));
 	if (*jstr(child, "failed")) {
 		r->failed++;
-		cli_say("child %d on %s: %s", (int)jint(child, "child"), host, jstr(child, "failed"));
+		cli_say("child %d on %s: %s", (int)jint(child, "child"), host,
+			jstr(child, "failed"));
 	} else if (!r->json) {
-		printf("child %d on %s: process %d, %ld ms\n", (int)jint(child, "child"), host, (int)jint(child, "pid"),
-		       (long)jint(child, "ms"));
+		printf("child %d on %s: process %d, %ld ms\n", (int)jint(child, "child"), host,
+		       (int)jint(child, "pid"), (long)jint(child, "ms"));
 		fflush(stdout);
 	}
 	json_object_array_add(r->children, child);
@@ -618,7 +650,8 @@ static int resume_here(struct resume *r, struct host *h)
 /* The session, the images, and the word to begin. */
 static int resume_send(struct resume *r, struct host *h)
 {
-	json_object *hello, *fork = json_object_new_object(), *args = json_object_new_array(), *o, *problems;
+	json_object *fork = json_object_new_object(), *args = json_object_new_array();
+	json_object *hello, *o, *problems;
 	char id[17];
 	uint64_t bytes = 0;
 	int i, ret = -1;
@@ -648,11 +681,14 @@ static int resume_send(struct resume *r, struct host *h)
 	}
 	wire_send(&h->wire, hello);
 	o = wire_recv(&h->wire, WIRE_STALL_S * 1000);
-	if (o && json_object_object_get_ex(o, "problems", &problems) && json_object_is_type(problems, json_type_array))
+	if (o && json_object_object_get_ex(o, "problems", &problems) &&
+	    json_object_is_type(problems, json_type_array))
 		ret = check_report(problems, h->name, NULL) ? -1 : 0;
 	else
-		cli_say("%s: %s", h->name, o && *jstr(o, "error") ? jstr(o, "error") :
-			"mitosis-cli there does not answer: is ssh allowed without a password, and mitosis installed?");
+		cli_say("%s: %s", h->name,
+			o && *jstr(o, "error") ?
+				jstr(o, "error") :
+				"mitosis-cli there does not answer: is ssh allowed without a password, and mitosis installed?");
 	json_object_put(o);
 	return ret ? ret : wire_send_images(&h->wire, r->opts.dir, h->name, &bytes, NULL, NULL);
 }
@@ -672,11 +708,14 @@ static int resume_follow(struct resume *r, struct host *h)
 			json_object_put(o);
 			return 0;
 		}
-		cli_say("%s: %s", h->name, *jstr(o, "error") ? jstr(o, "error") : "it does not say what has become of all children");
+		cli_say("%s: %s", h->name,
+			*jstr(o, "error") ? jstr(o, "error") :
+					    "it does not say what has become of all children");
 		json_object_put(o);
 		return -1;
 	}
-	cli_say("the ssh session to %s ended: %u of %u children are known to run there", h->name, reported, r->n);
+	cli_say("the ssh session to %s ended: %u of %u children are known to run there", h->name,
+		reported, r->n);
 	return -1;
 }
 
@@ -699,7 +738,10 @@ static int resume(struct resume *r)
 		if (r->hosts[i].name)
 			ret = resume_send(r, &r->hosts[i]);
 	}
-	/* none begins before all are ready; one that is lost then does not keep the others from being followed */
+	/*
+	 * none begins before all are ready; one that is lost then does not keep the others from
+	 * being followed
+	 */
 	for (i = 0; i < r->nhosts && !ret; i++)
 		if (r->hosts[i].name)
 			wire_send_key(&r->hosts[i].wire, "begin");
@@ -713,7 +755,8 @@ static int resume(struct resume *r)
 		if (r->hosts[i].ssh_pid > 0)
 			wire_remote_end(&r->hosts[i].wire, r->hosts[i].ssh_pid);
 	if (r->json)
-		printf("%s\n", json_object_to_json_string_ext(r->children, JSON_C_TO_STRING_PRETTY));
+		printf("%s\n",
+		       json_object_to_json_string_ext(r->children, JSON_C_TO_STRING_PRETTY));
 	json_object_put(r->children);
 	return ret || lost || r->failed ? CLI_FAILED : CLI_OK;
 }
@@ -740,7 +783,8 @@ static int resume_fetch(struct resume *r, const char *what)
 	json_object_object_add(hello, "fetch", json_object_new_string(what));
 	r->lock = cli_work_dir(CLI_RUN_DIR, r->id, r->dir, sizeof(r->dir));
 	if (r->lock < 0) {
-		cli_say("no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
+		cli_say("no directory for the images can be made in " CLI_RUN_DIR " (%s)",
+			strerror(errno));
 		json_object_put(hello);
 		return -1;
 	}
@@ -753,7 +797,8 @@ static int resume_fetch(struct resume *r, const char *what)
 	ret = cli_receive_images(&w, r->dir);
 	wire_remote_end(&w, ssh_pid);
 	if (ret) {
-		cli_say("%s has not sent a descriptor %s: is mitosis installed there, and has prepare made one of that name?", r->from, what);
+		cli_say("%s has not sent a descriptor %s: is mitosis installed there, and has prepare made one of that name?",
+			r->from, what);
 		resume_forget_images(r);
 	}
 	return ret;
@@ -767,12 +812,14 @@ int cli_descriptor_dir(const char *what, char dir[PATH_MAX])
 	} else if (cli_name_is_good(what)) {
 		snprintf(dir, PATH_MAX, "%s/%s", CLI_PREPARED_DIR, what);
 	} else {
-		cli_say("%s is neither a path, with a slash, nor a name that prepare was given", what);
+		cli_say("%s is neither a path, with a slash, nor a name that prepare was given",
+			what);
 		return -1;
 	}
 	if (!access(dir, R_OK | X_OK))
 		return 0;
-	cli_say("there is no descriptor %s (%s): mitosis-cli prepare makes one", dir, strerror(errno));
+	cli_say("there is no descriptor %s (%s): mitosis-cli prepare makes one", dir,
+		strerror(errno));
 	return -1;
 }
 
@@ -803,14 +850,16 @@ static int resume_find(struct resume *r, const char *what)
 		cli_say("%s is not complete: its dump is under way, or was cut off", r->dir);
 		ret = -1;
 	} else if (img->flags & MITOSIS_HOLD_F_ONESHOT) {
-		cli_say("%s is of a migration, which has one destination: mitosis-cli restore", r->dir);
+		cli_say("%s is of a migration, which has one destination: mitosis-cli restore",
+			r->dir);
 		ret = -1;
 	} else if (r->transport && !mitosis_transports_have(r->transport, offered)) {
 		cli_say("%s is offered over transport %s: prepare it with --transport %s", r->dir,
 			offered, r->transport);
 		ret = -1;
 	} else if (img->flags & MITOSIS_F_INSECURE && !cli_insecure()) {
-		cli_say("%s is offered unencrypted over transport tcp: allow that with --insecure", r->dir);
+		cli_say("%s is offered unencrypted over transport tcp: allow that with --insecure",
+			r->dir);
 		ret = -1;
 	}
 	snprintf(r->offered, sizeof(r->offered), "%s", offered);
@@ -822,11 +871,12 @@ static int resume_find(struct resume *r, const char *what)
 int cmd_resume(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "number", 1, NULL, 'n' }, { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, { "eager", 0, NULL, 'e' },
-		{ "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
+		{ "number", 1, NULL, 'n' }, { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' },
+		{ "eager", 0, NULL, 'e' }, { "netns", 0, NULL, 'N' }, { "hook", 1, NULL, 'h' },
 		{ "no-cache", 0, NULL, 'C' }, { "give-up", 1, NULL, 'g' }, { "json", 0, NULL, 'j' },
-		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' }, { "prefetch", 1, NULL, 'p' },
-		{ "record", 0, NULL, 'r' }, { "transport", 1, NULL, 'x' }, { "insecure", 0, NULL, 'i' }, {}
+		{ "from", 1, NULL, 'F' }, { "foreground", 0, NULL, 'f' },
+		{ "prefetch", 1, NULL, 'p' }, { "record", 0, NULL, 'r' },
+		{ "transport", 1, NULL, 'x' }, { "insecure", 0, NULL, 'i' }, {}
 	};
 	struct mitosis_arm policy;
 	static struct resume r = { .n = 1, .opts.give_up = MITOSIS_GIVE_UP_DEFAULT };
@@ -900,7 +950,8 @@ int cmd_resume(int argc, char **argv)
 	if (!what && optind < argc && strcmp(argv[optind - 1], "--"))
 		what = argv[optind++];
 	if (!what || r.n < 1 || r.n > CLI_CHILDREN_MAX || !r.opts.give_up) {
-		cli_say("resume needs a descriptor, and -n from 1 to %d: see mitosis-cli resume --help", CLI_CHILDREN_MAX);
+		cli_say("resume needs a descriptor, and -n from 1 to %d: see mitosis-cli resume --help",
+			CLI_CHILDREN_MAX);
 		return CLI_USAGE;
 	}
 	r.opts.criu_args = argv + optind;

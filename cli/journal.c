@@ -56,8 +56,8 @@ int journal_save(const char *id, json_object *journal)
 		close(dir);
 out:
 	if (ret)
-		cli_say("the journal %s/%s.json cannot be written (%s): make room there", CLI_STATE_DIR,
-			id, strerror(-ret));
+		cli_say("the journal %s/%s.json cannot be written (%s): make room there",
+			CLI_STATE_DIR, id, strerror(-ret));
 	return ret;
 }
 
@@ -112,9 +112,11 @@ int journal_lock(const char *id)
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
 	int fd, ret = cli_mkdir_p(CLI_STATE_DIR, 0700);
 
-	fd = ret ? -1 : open(CLI_STATE_DIR "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = ret ? -1 :
+		   open(CLI_STATE_DIR "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
-		cli_say(CLI_STATE_DIR "/lock cannot be opened (%s): make room there", strerror(errno));
+		cli_say(CLI_STATE_DIR "/lock cannot be opened (%s): make room there",
+			strerror(errno));
 		return -1;
 	}
 	/* one file, and a byte of it for each migration */
@@ -122,7 +124,9 @@ int journal_lock(const char *id)
 	while (fcntl(fd, F_OFD_SETLKW, &lock)) {
 		if (errno == EINTR)
 			continue;
-		cli_say(CLI_STATE_DIR "/lock cannot be locked (%s): put it on a file system that can", strerror(errno));
+		cli_say(CLI_STATE_DIR
+			"/lock cannot be locked (%s): put it on a file system that can",
+			strerror(errno));
 		close(fd);
 		return -1;
 	}

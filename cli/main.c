@@ -6,17 +6,24 @@
 #include "cli/cli.h"
 
 static const struct cli_command commands[] = {
-	{ "migrate", cmd_migrate, "--pid PID | --container NAME --to HOST [--shared-volumes] [--precopy[=ROUNDS]] [--addr ADDR] [--transport LIST] [--insecure] [--no-wait] [--give-up SECONDS] [--timeout SECONDS] [--tcp-established] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
+	{ "migrate", cmd_migrate,
+	  "--pid PID | --container NAME --to HOST [--shared-volumes] [--precopy[=ROUNDS]] [--addr ADDR] [--transport LIST] [--insecure] [--no-wait] [--give-up SECONDS] [--timeout SECONDS] [--tcp-established] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
 	  "move a process and its children, or a container of podman, to HOST" },
-	{ "prepare", cmd_prepare, "--pid PID [--lease TIME] [--name NAME] [--pin] [--replace] [--dir DIR] [--addr ADDR] [--transport LIST] [--insecure] [--json] [-- CRIU-OPTION...]",
+	{ "prepare", cmd_prepare,
+	  "--pid PID [--lease TIME] [--name NAME] [--pin] [--replace] [--dir DIR] [--addr ADDR] [--transport LIST] [--insecure] [--json] [-- CRIU-OPTION...]",
 	  "a snapshot of a process that runs on, for resume" },
 	{ "resume", cmd_resume,
 	  "DESCRIPTOR [--from HOST] [-n N | --number N] [--on HOST]... [--foreground] [--eager] [--no-cache] [--prefetch POLICY] [--record] [--netns] [--hook COMMAND] [--transport LIST] [--insecure] [--give-up SECONDS] [--ssh COMMAND] [--json] [-- CRIU-OPTION...]",
 	  "children of a snapshot, here or on HOSTs" },
-	{ "record", cmd_record, "DESCRIPTOR [--on HOST] [--ssh COMMAND]", "keep what children with resume --record have touched, for --prefetch recorded" },
-	{ "extend", cmd_extend, "SNAPSHOT --lease TIME", "a lease that begins anew; 0: until released" },
-	{ "check", cmd_check, "[--pid PID | --container NAME [--shared-volumes]] [--to HOST] [--addr ADDR] [--transport LIST] [--insecure] [--tcp-established] [--ssh COMMAND] [--json] | --transport NAME --loopback [--addr ADDR]", "say what would fail, touch nothing" },
-	{ "list", cmd_list, "[--json]", "snapshots held here, links and processes that miss pages" },
+	{ "record", cmd_record, "DESCRIPTOR [--on HOST] [--ssh COMMAND]",
+	  "keep what children with resume --record have touched, for --prefetch recorded" },
+	{ "extend", cmd_extend, "SNAPSHOT --lease TIME",
+	  "a lease that begins anew; 0: until released" },
+	{ "check", cmd_check,
+	  "[--pid PID | --container NAME [--shared-volumes]] [--to HOST] [--addr ADDR] [--transport LIST] [--insecure] [--tcp-established] [--ssh COMMAND] [--json] | --transport NAME --loopback [--addr ADDR]",
+	  "say what would fail, touch nothing" },
+	{ "list", cmd_list, "[--json]",
+	  "snapshots held here, links and processes that miss pages" },
 	{ "show", cmd_show, "SNAPSHOT [--json]", "one of them" },
 	{ "stats", cmd_stats, "[--json|--prometheus] [--watch SECONDS]", "the module's counters" },
 	{ "release", cmd_release, "SNAPSHOT [--force] | --all", "let go of held memory" },
@@ -40,7 +47,10 @@ static void help(FILE *f)
 
 int main(int argc, char **argv)
 {
-	/* who starts us may have left these otherwise; children are waited for, and SIGTERM is heeded */
+	/*
+	 * who starts us may have left these otherwise; children are waited for, and SIGTERM is
+	 * heeded
+	 */
 	signal(SIGCHLD, SIG_DFL);
 	cli_unblock_signals();
 	if (argc > 0 && cli_is_criu(argv[0]))
@@ -60,8 +70,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], commands[i].name))
 			continue;
 		if (argc > 2 && !strcmp(argv[2], "--help")) {
-			printf("usage: mitosis-cli %s %s\n\n%s\n", commands[i].name, commands[i].args,
-			       commands[i].help);
+			printf("usage: mitosis-cli %s %s\n\n%s\n", commands[i].name,
+			       commands[i].args, commands[i].help);
 			return CLI_OK;
 		}
 		return cli_insecure_is_clear() ? commands[i].run(argc - 1, argv + 1) : CLI_USAGE;

@@ -40,7 +40,8 @@ struct migrate {
 	pid_t ssh_pid, criu_pid;
 	int criu_fd;			/* pidfd */
 	int action;			/* socket to the action script, -1: none */
-	int stop;			/* signalfd of what would end this command; -1: it ends it at once */
+	/* signalfd of what would end this command; -1: it ends it at once */
+	int stop;
 	struct mitosis *ctl;
 	json_object *journal;
 	uint64_t snapshot, bytes, pages;
@@ -86,8 +87,8 @@ static json_object *remote_expect(struct migrate *m, const char *key, int timeou
 	else if (!o && errno == ECANCELED)
 		cli_say("stopped by a signal");
 	else if (!o && errno == ETIMEDOUT)
-		cli_say("%s does not answer within %d s: see whether it is overloaded or the link is down", m->to,
-			timeout_s);
+		cli_say("%s does not answer within %d s: see whether it is overloaded or the link is down",
+			m->to, timeout_s);
 	else
 		cli_say("the ssh session to %s ended: see ssh's own message, and whether mitosis-cli is installed there",
 			m->to);
@@ -95,7 +96,8 @@ static json_object *remote_expect(struct migrate *m, const char *key, int timeou
 	return NULL;
 }
 
-static json_object *hello(struct migrate *m, json_object *described, json_object *probes, bool check_only)
+static json_object *hello(struct migrate *m, json_object *described, json_object *probes,
+			  bool check_only)
 {
 	json_object *o = wire_hello(m->id), *options = json_object_new_array();
 	int i;
@@ -123,7 +125,8 @@ static json_object *hello(struct migrate *m, json_object *described, json_object
 static void say_unreached(struct migrate *m, json_object *unreached)
 {
 	json_object_object_foreach(unreached, name, why)
-		cli_say("transport %s is not used, %s goes before it: %s", name, m->usable, json_object_get_string(why));
+		cli_say("transport %s is not used, %s goes before it: %s", name, m->usable,
+			json_object_get_string(why));
 }
 
 /* Both sides, before anything is touched. */
@@ -153,16 +156,21 @@ static int preflight(struct migrate *m)
 		json_object_put(described);
 		return CLI_REFUSED;
 	}
-	wire_send(&m->wire, hello(m, described, probe_offer(&probe, m->usable, m->addr), m->check_only || ret != CLI_OK));
+	wire_send(&m->wire, hello(m, described, probe_offer(&probe, m->usable, m->addr),
+				  m->check_only || ret != CLI_OK));
 	answer = remote_expect(m, "problems", WIRE_STALL_S + PROBES * MITOSIS_CONNECT_TIMEOUT);
 	probe_end(&probe);
 	if (!answer)
 		return CLI_REFUSED;
 	m->precopy_possible = jbool(answer, "precopy");
 	problems = json_object_object_get(answer, "problems");
-	if (json_object_is_type(problems, json_type_array) && check_report(problems, m->to, m->problems))
+	if (json_object_is_type(problems, json_type_array) &&
+	    check_report(problems, m->to, m->problems))
 		ret = CLI_REFUSED;
-	/* What the other side lacks is not offered to it. One that does not say is of before there was a choice. */
+	/*
+	 * What the other side lacks is not offered to it. One that does not say is of before there
+	 * was a choice.
+	 */
 	if (json_object_object_get_ex(answer, "transport", NULL)) {
 		snprintf(m->usable, sizeof(m->usable), "%s", jstr(answer, "transport"));
 		if (*m->usable && json_object_object_get_ex(answer, "unreached", &unreached) &&
@@ -315,12 +323,17 @@ static void roll_back(struct migrate *m)
 	journal_remove(m->id);
 }
 
-/* What has been sent, with this result, is to run there. CLI_FAILED: it never will, and the caller takes it back. */
+/*
+ * What has been sent, with this result, is to run there. CLI_FAILED: it never will, and the caller
+ * takes it back.
+ */
 static int hand_over(struct migrate *m, int sent)
 {
 	json_object *o;
 
-	/* a receiver that fails says why before it hangs up; one that waits for the rest does not */
+	/*
+	 * a receiver that fails says why before it hangs up; one that waits for the rest does not
+	 */
 	o = sent && sent != -EPIPE ? NULL : remote_expect(m, "ready", m->timeout);
 	json_object_put(o);
 	if (!o || sent)
@@ -343,8 +356,8 @@ static int hand_over(struct migrate *m, int sent)
 	o = remote_expect(m, "running", m->timeout);
 	json_object_put(o);
 	if (!o) {
-		cli_say("nobody can tell whether %s runs on %s: it %s here; run mitosis-cli resolve %s --to %s", m->what, m->to,
-			m->container ? "is stopped" : "stands still", m->id, m->to);
+		cli_say("nobody can tell whether %s runs on %s: it %s here; run mitosis-cli resolve %s --to %s",
+			m->what, m->to, m->container ? "is stopped" : "stands still", m->id, m->to);
 		return CLI_DOUBT;
 	}
 	m->t_running = cli_now_ms();
@@ -363,7 +376,10 @@ static void finish(struct migrate *m)
 		journal_remove(m->id);
 }
 
-/* With all tasks stopped by criu and its images complete. -1, a sentence said: their memory cannot be held. */
+/*
+ * With all tasks stopped by criu and its images complete. -1, a sentence said: their memory cannot
+ * be held.
+ */
 static int hold(struct migrate *m)
 {
 	char err[MITOSIS_ERROR_LEN];
@@ -398,7 +414,10 @@ static int transaction(struct migrate *m)
 
 	if (fence_source(m))
 		goto back;
-	/* without criu nothing has held the tasks until the fence was closed: their memory has gone on */
+	/*
+	 * without criu nothing has held the tasks until the fence was closed: their memory has gone
+	 * on
+	 */
 	if (criu_ended(m)) {
 		cli_say("criu ended before its work was done: see its message");
 		goto back;
@@ -419,8 +438,8 @@ static int transaction(struct migrate *m)
 	criu_wait(m);
 	/* criu has killed what it was allowed to; without criu nobody has */
 	if (fence_kill(m->fence)) {
-		cli_say("cgroup %s could not be emptied, what is in it runs on %s: run mitosis-cli resolve %s later", m->fence,
-			m->to, m->id);
+		cli_say("cgroup %s could not be emptied, what is in it runs on %s: run mitosis-cli resolve %s later",
+			m->fence, m->to, m->id);
 		return CLI_OK;
 	}
 	fence_remove(m->fence);
@@ -458,11 +477,12 @@ static int begin_container(struct migrate *m)
 {
 	char addr[MITOSIS_ADDR_LEN + 16], transport[MITOSIS_TRANSPORTS_LEN + 32];
 	const char *settings[] = {
-		"MITOSIS_ONESHOT=1", "MITOSIS_LEASE=0", transport, cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=",
-		m->addr ? addr : NULL, NULL
+		"MITOSIS_ONESHOT=1", "MITOSIS_LEASE=0", transport,
+		cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", m->addr ? addr : NULL,
+		NULL
 	};
 
-	snprintf(addr, sizeof(addr), "MITOSIS_ADDR=%s", m->addr ? : "");
+	snprintf(addr, sizeof(addr), "MITOSIS_ADDR=%s", m->addr ?: "");
 	snprintf(transport, sizeof(transport), "MITOSIS_TRANSPORT=%s", m->usable);
 	m->journal = json_object_new_object();
 	json_object_object_add(m->journal, "role", json_object_new_string("source"));
@@ -476,7 +496,8 @@ static int begin_container(struct migrate *m)
 /* The checkpoint that podman has made, with the descriptor beside it. */
 static int send_container(struct migrate *m)
 {
-	int images = container_images(m->described), dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+	int images = container_images(m->described);
+	int dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	struct mitosis_finish info;
 	char err[MITOSIS_ERROR_LEN], snapshot[17];
 
@@ -500,7 +521,8 @@ static int send_container(struct migrate *m)
 		ret = wire_send_key(&m->wire, "end");
 	m->wire.send_by = 0;
 	if (ret)
-		cli_say("the checkpoint of %s cannot be sent to %s: %s", m->what, m->to, ret == -ECANCELED ? "stopped by a signal" : strerror(-ret));
+		cli_say("the checkpoint of %s cannot be sent to %s: %s", m->what, m->to,
+			ret == -ECANCELED ? "stopped by a signal" : strerror(-ret));
 out:
 	close(dirfd);
 	close(images);
@@ -508,8 +530,9 @@ out:
 }
 
 /*
- * Whoever ends this command while an engine has the container stopped wants it to go on: until m->stop is closed the signals wait, and so what is
- * to be done about it is done first. One that is ignored stays so: blocked, it would wait like the others.
+ * Whoever ends this command while an engine has the container stopped wants it to go on: until
+ * m->stop is closed the signals wait, and so what is to be done about it is done first. One that is
+ * ignored stays so: blocked, it would wait like the others.
  */
 static int stop_later(struct migrate *m)
 {
@@ -541,11 +564,15 @@ static int container_is_as_described(struct migrate *m)
 {
 	if (container_runs(m->described) > 0 && cli_process_lives(m->described, "pid"))
 		return 0;
-	cli_say("%s does not run as it did a moment ago: see podman ps and mitosis-cli resolve", m->what);
+	cli_say("%s does not run as it did a moment ago: see podman ps and mitosis-cli resolve",
+		m->what);
 	return -1;
 }
 
-/* As transaction(), but an engine's checkpoint ends what it describes: what is taken back is restored. */
+/*
+ * As transaction(), but an engine's checkpoint ends what it describes: what is taken back is
+ * restored.
+ */
 static int move_container(struct migrate *m)
 {
 	pid_t podman;
@@ -580,7 +607,8 @@ static int move_container(struct migrate *m)
 	if (ret)
 		return ret;
 	if (container_leave(m->described, m->to))
-		cli_say("%s runs on %s, and must not be started here: run mitosis-cli resolve %s when it can be removed", m->what, m->to, m->id);
+		cli_say("%s runs on %s, and must not be started here: run mitosis-cli resolve %s when it can be removed",
+			m->what, m->to, m->id);
 	else
 		finish(m);
 	return CLI_OK;
@@ -593,8 +621,9 @@ static void progress_bar(struct migrate *m, int64_t total, int64_t pending)
 
 	/* pages of 4 KiB: 256 a MiB */
 	fprintf(stderr, "\r[%.*s%*s] %3ld %%  %ld of %ld MiB  %ld MiB/s  %ld s left ", filled,
-		"########################################", 40 - filled, "", (long)(come * 100 / total),
-		(long)come / 256, (long)total / 256, ms ? (long)(come * 1000 / ms / 256) : 0,
+		"########################################", 40 - filled, "",
+		(long)(come * 100 / total), (long)come / 256, (long)total / 256,
+		ms ? (long)(come * 1000 / ms / 256) : 0,
 		come ? (long)(pending * ms / come / 1000) : 0);
 }
 
@@ -621,8 +650,9 @@ static int follow_drain(struct migrate *m)
 			progress_bar(m, total, pending);
 		json_object_put(o);
 	}
-	cli_say("%s; %s runs on %s and goes on draining: see mitosis-cli list there", errno == ECANCELED ? "stopped by a signal" : "the ssh session ended",
-		m->what, m->to);
+	cli_say("%s; %s runs on %s and goes on draining: see mitosis-cli list there",
+		errno == ECANCELED ? "stopped by a signal" : "the ssh session ended", m->what,
+		m->to);
 	return -1;
 }
 
@@ -653,9 +683,11 @@ static void summary(struct migrate *m)
 	else
 		json_object_object_add(o, "pid", json_object_new_int(m->pid));
 	json_object_object_add(o, "to", json_object_new_string(m->to));
-	json_object_object_add(o, "preflight_ms", json_object_new_uint64(m->t_checked - m->t_start));
+	json_object_object_add(o, "preflight_ms",
+			       json_object_new_uint64(m->t_checked - m->t_start));
 	json_object_object_add(o, "dump_ms", json_object_new_uint64(m->t_frozen - m->t_dump));
-	json_object_object_add(o, "hold_and_send_ms", json_object_new_uint64(m->t_sent - m->t_frozen));
+	json_object_object_add(o, "hold_and_send_ms",
+			       json_object_new_uint64(m->t_sent - m->t_frozen));
 	json_object_object_add(o, "restore_ms", json_object_new_uint64(m->t_ready - m->t_sent));
 	json_object_object_add(o, "commit_ms", json_object_new_uint64(m->t_running - m->t_ready));
 	json_object_object_add(o, "downtime_ms", json_object_new_uint64(m->t_running - m->t_dump));
@@ -664,18 +696,24 @@ static void summary(struct migrate *m)
 	if (m->precopy.n) {
 		json_object_object_add(o, "precopy_rounds", json_object_new_int(m->precopy.n));
 		json_object_object_add(o, "precopy_ms", json_object_new_uint64(m->precopy.ms));
-		json_object_object_add(o, "precopy_stopped_ms", json_object_new_uint64(m->precopy.stopped_ms));
-		json_object_object_add(o, "precopy_pages", json_object_new_uint64(m->precopy.pages));
+		json_object_object_add(o, "precopy_stopped_ms",
+				       json_object_new_uint64(m->precopy.stopped_ms));
+		json_object_object_add(o, "precopy_pages",
+				       json_object_new_uint64(m->precopy.pages));
 		json_object_object_add(o, "pages_precopied", json_object_new_uint64(m->precopied));
 	}
 	if (m->drained)
 		json_object_object_add(o, "drain_ms", json_object_new_uint64(end - m->t_running));
 	/* when all had come before the first look at it, nobody has counted */
 	if (m->drained && jint(m->drained, "pages")) {
-		json_object_object_add(o, "pages_by_fault", json_object_new_int64(jint(m->drained, "fault")));
-		json_object_object_add(o, "pages_by_drain", json_object_new_int64(jint(m->drained, "drain")));
-		json_object_object_add(o, "pages_eager", json_object_new_int64(jint(m->drained, "eager")));
-		json_object_object_add(o, "pages_dead", json_object_new_int64(jint(m->drained, "dead")));
+		json_object_object_add(o, "pages_by_fault",
+				       json_object_new_int64(jint(m->drained, "fault")));
+		json_object_object_add(o, "pages_by_drain",
+				       json_object_new_int64(jint(m->drained, "drain")));
+		json_object_object_add(o, "pages_eager",
+				       json_object_new_int64(jint(m->drained, "eager")));
+		json_object_object_add(o, "pages_dead",
+				       json_object_new_int64(jint(m->drained, "dead")));
 	}
 	if (m->json) {
 		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
@@ -698,7 +736,10 @@ static int action_wait(struct migrate *m, int listen_fd)
 	return m->action < 0 ? -1 : 0;
 }
 
-/* Stops the process, and has its images and memory. -1, a sentence said: criu has failed. -EAGAIN: the memory cannot be held. */
+/*
+ * Stops the process, and has its images and memory. -1, a sentence said: criu has failed. -EAGAIN:
+ * the memory cannot be held.
+ */
 static int dump(struct migrate *m, int *listen_fd, const char *sock)
 {
 	int ret;
@@ -710,7 +751,9 @@ static int dump(struct migrate *m, int *listen_fd, const char *sock)
 	}
 	test_step(m, "start");
 	if (action_wait(m, *listen_fd)) {
-		/* a script that could not be accepted waits for an answer, and criu for the script */
+		/*
+		 * a script that could not be accepted waits for an answer, and criu for the script
+		 */
 		close(*listen_fd);
 		*listen_fd = -1;
 		ret = criu_wait(m);
@@ -797,7 +840,8 @@ static int migrate(struct migrate *m)
 	ret = CLI_FAILED;
 	if (!m->ctl)
 		goto out;
-	work = cli_work_dir(m->container ? CLI_STATE_DIR : CLI_RUN_DIR, m->id, m->dir, sizeof(m->dir));
+	work = cli_work_dir(m->container ? CLI_STATE_DIR : CLI_RUN_DIR, m->id, m->dir,
+			    sizeof(m->dir));
 	if (work < 0) {
 		cli_say("directory %s cannot be made: %s", m->dir, strerror(errno));
 		goto out;
@@ -869,12 +913,14 @@ out:
 static int parse(struct migrate *m, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "pid", 1, NULL, 'p' }, { "to", 1, NULL, 't' }, { "ssh", 1, NULL, 's' },
-		{ "addr", 1, NULL, 'a' }, { "no-wait", 0, NULL, 'n' }, { "give-up", 1, NULL, 'g' },
-		{ "timeout", 1, NULL, 'T' }, { "tcp-established", 0, NULL, 'e' },
-		{ "json", 0, NULL, 'j' }, { "transport", 1, NULL, 'x' }, { "loopback", 0, NULL, 'l' },
-		{ "insecure", 0, NULL, 'i' }, { "container", 1, NULL, 'c' }, { "shared-volumes", 0, NULL, 'v' },
-		{ "precopy", 2, NULL, 'P' }, {}
+		{ "pid", 1, NULL, 'p' },       { "to", 1, NULL, 't' },
+		{ "ssh", 1, NULL, 's' },       { "addr", 1, NULL, 'a' },
+		{ "no-wait", 0, NULL, 'n' },   { "give-up", 1, NULL, 'g' },
+		{ "timeout", 1, NULL, 'T' },   { "tcp-established", 0, NULL, 'e' },
+		{ "json", 0, NULL, 'j' },      { "transport", 1, NULL, 'x' },
+		{ "loopback", 0, NULL, 'l' },  { "insecure", 0, NULL, 'i' },
+		{ "container", 1, NULL, 'c' }, { "shared-volumes", 0, NULL, 'v' },
+		{ "precopy", 2, NULL, 'P' },   {}
 	};
 	int c;
 
@@ -935,7 +981,8 @@ static int parse(struct migrate *m, int argc, char **argv)
 		case 'P':
 			m->precopy.rounds = precopy_parse(optarg);
 			if (m->precopy.rounds < 0) {
-				cli_say("--precopy=%s is no number of rounds: give 0 to %d, or auto", optarg, PRECOPY_MAX);
+				cli_say("--precopy=%s is no number of rounds: give 0 to %d, or auto",
+					optarg, PRECOPY_MAX);
 				return -1;
 			}
 			break;
@@ -950,7 +997,8 @@ static int parse(struct migrate *m, int argc, char **argv)
 		return -1;
 	}
 	if (!m->give_up || !m->timeout || m->timeout > WIRE_TIMEOUT_MAX_S || m->pid < 0) {
-		cli_say("--pid, --give-up and --timeout take whole numbers above 0, --timeout %d at most", WIRE_TIMEOUT_MAX_S);
+		cli_say("--pid, --give-up and --timeout take whole numbers above 0, --timeout %d at most",
+			WIRE_TIMEOUT_MAX_S);
 		return -1;
 	}
 	if (m->container && (m->pid || *m->container == '-')) {
@@ -958,7 +1006,8 @@ static int parse(struct migrate *m, int argc, char **argv)
 		return -1;
 	}
 	if (optind < argc && strcmp(argv[optind - 1], "--")) {
-		cli_say("%s belongs to no option: options of criu come after --, and a number of rounds is given as --precopy=2", argv[optind]);
+		cli_say("%s belongs to no option: options of criu come after --, and a number of rounds is given as --precopy=2",
+			argv[optind]);
 		return -1;
 	}
 	m->criu_args = argv + optind;
@@ -1011,7 +1060,8 @@ static int check_loopback(const struct migrate *m)
 		json_object_object_add(o, "ok", json_object_new_boolean(!ret));
 		json_object_object_add(o, "transport", json_object_new_string(m->transport));
 		if (ret)
-			json_object_object_add(o, "problem", json_object_new_string(mitosis_error(ctl)));
+			json_object_object_add(o, "problem",
+					       json_object_new_string(mitosis_error(ctl)));
 		else
 			json_object_object_add(o, "read_ns", json_object_new_uint64(ns));
 		printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
@@ -1019,7 +1069,8 @@ static int check_loopback(const struct migrate *m)
 	} else if (ret) {
 		cli_say("%s", mitosis_error(ctl));
 	} else {
-		printf("transport %s works: it reads a page in %.1f us, and what it may not read is refused\n", m->transport, ns / 1e3);
+		printf("transport %s works: it reads a page in %.1f us, and what it may not read is refused\n",
+		       m->transport, ns / 1e3);
 	}
 	mitosis_close(ctl);
 	return ret ? CLI_REFUSED : CLI_OK;
@@ -1067,8 +1118,9 @@ static void abandon(const char *dir)
 }
 
 /*
- * criu calls this at its steps. Only after the dump it matters: the answer decides between killing the tasks and letting them go on. When
- * the migrating command is dead the journal knows how far it had come.
+ * criu calls this at its steps. Only after the dump it matters: the answer decides between killing
+ * the tasks and letting them go on. When the migrating command is dead the journal knows how far it
+ * had come.
  */
 int cmd_action(int argc, char **argv)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Pre-copy: before a process is stopped for its dump, snapshots of it are taken while it runs on, and the destination reads their pages. What has not
- * been written to since is there already when the process comes: the dump leaves it to these snapshots.
+ * Pre-copy: before a process is stopped for its dump, snapshots of it are taken while it runs on,
+ * and the destination reads their pages. What has not been written to since is there already when
+ * the process comes: the dump leaves it to these snapshots.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +24,18 @@
 #define AUTO_MIN	(64 * MIB_PAGES)
 #define AUTO_LEFT	(4 * MIB_PAGES)
 #define AUTO_ROUNDS	4
-#define LOOK_MS		1000	/* how often to see how much has been written to, and how much memory is left */
-#define LOOK_SHARE	20	/* the part of the time that looking may take: the link is idle meanwhile */
-/* For copies of what is written to until it is seen that memory is short: what can be written in a second or two. */
+/* how often to see how much has been written to, and how much memory is left */
+#define LOOK_MS		1000
+/* the part of the time that looking may take: the link is idle meanwhile */
+#define LOOK_SHARE	20
+/*
+ * For copies of what is written to until it is seen that memory is short: what can be written in a
+ * second or two.
+ */
 #define RESERVE_MIN	(32 * MIB_PAGES)
 #define RESERVE_SHARE	32	/* of the process's memory */
-#define ROOM_SHARE	8	/* likewise; what is to be left beyond that for a round to be begun */
+/* likewise; what is to be left beyond that for a round to be begun */
+#define ROOM_SHARE	8
 
 #define REGION_END(r)	((r)->start + (r)->npages * 4096ULL)
 
@@ -71,7 +78,8 @@ static uint64_t tree_pages(pid_t pid)
 /* Bytes that may still be charged to a cgroup before its processes are slowed down or killed. */
 static uint64_t cgroup_room(const char *cgroup)
 {
-	uint64_t max = cli_cgroup_number(cgroup, "memory.max", NULL), high = cli_cgroup_number(cgroup, "memory.high", NULL);
+	uint64_t max = cli_cgroup_number(cgroup, "memory.max", NULL);
+	uint64_t high = cli_cgroup_number(cgroup, "memory.high", NULL);
 	uint64_t used = cli_cgroup_number(cgroup, "memory.current", NULL), cache;
 
 	max = max < high ? max : high;
@@ -86,7 +94,8 @@ static uint64_t cgroup_room(const char *cgroup)
 /* Pages that the tree may be given before the machine, or one of its cgroups, is out of memory. */
 static uint64_t tree_room(pid_t pid)
 {
-	char *text = cli_read_file("/proc/meminfo"), *at = text ? strstr(text, "\nMemAvailable:") : NULL;
+	char *text = cli_read_file("/proc/meminfo");
+	char *at = text ? strstr(text, "\nMemAvailable:") : NULL;
 	uint64_t bytes = at ? strtoull(at + 14, NULL, 10) * 1024 : UINT64_MAX;
 	char cgroup[PATH_MAX], seen[PATH_MAX] = "";
 	size_t n = 0, i;
@@ -118,14 +127,16 @@ bool precopy_wanted(struct precopy *p)
 	if (p->rounds != PRECOPY_AUTO)
 		return true;
 	if (pages < AUTO_MIN) {
-		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: %.1f MiB are fetched sooner afterwards (less than %llu MiB)",
+		snprintf(p->chosen, sizeof(p->chosen),
+			 "no pre-copy: %.1f MiB are fetched sooner afterwards (less than %llu MiB)",
 			 (double)pages / MIB_PAGES, AUTO_MIN / MIB_PAGES);
 		return false;
 	}
 	room = tree_room(p->pid);
 	need = pages / ROOM_SHARE + p->reserve;
 	if (room < need) {
-		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: %.1f MiB of memory are left, on this machine or to a cgroup of the process, for copies of what it writes to meanwhile (less than %.1f MiB)",
+		snprintf(p->chosen, sizeof(p->chosen),
+			 "no pre-copy: %.1f MiB of memory are left, on this machine or to a cgroup of the process, for copies of what it writes to meanwhile (less than %.1f MiB)",
 			 (double)room / MIB_PAGES, (double)need / MIB_PAGES);
 		return false;
 	}
@@ -149,7 +160,8 @@ void precopy_drop(struct precopy *p)
 }
 
 /* What is there of [start, end) of the process. */
-static int runs_present(int pagemap, uint64_t start, uint64_t end, struct mitosis_run **runs, size_t *n)
+static int runs_present(int pagemap, uint64_t start, uint64_t end, struct mitosis_run **runs,
+			size_t *n)
 {
 	static uint64_t buf[PM_BUF];
 	int ret = 0;
@@ -171,8 +183,9 @@ static int runs_present(int pagemap, uint64_t start, uint64_t end, struct mitosi
 }
 
 /*
- * The private anonymous memory of a process that runs: more or less what was there when the snapshot was taken, whose clone knows exactly. What was
- * mapped since is not taken, and what is gone is not needed, be it with the process.
+ * The private anonymous memory of a process that runs: more or less what was there when the
+ * snapshot was taken, whose clone knows exactly. What was mapped since is not taken, and what is
+ * gone is not needed, be it with the process.
  */
 static int runs_of(pid_t pid, struct mitosis_run **runs, size_t *n)
 {
@@ -191,7 +204,8 @@ static int runs_of(pid_t pid, struct mitosis_run **runs, size_t *n)
 		ret = errno == ENOENT || errno == ESRCH ? 0 : -errno;
 	while (maps && pagemap >= 0 && !ret && getline(&line, &room, maps) > 0) {
 		*name = 0;
-		if (sscanf(line, "%lx-%lx %4s %*x %*s %lu %7s", &start, &end, perms, &inode, name) < 4)
+		if (sscanf(line, "%lx-%lx %4s %*x %*s %lu %7s", &start, &end, perms, &inode,
+			   name) < 4)
 			continue;
 		/* not [vdso], [vvar], [vsyscall], which are the kernel's */
 		if (perms[3] == 'p' && !inode && strncmp(name, "[v", 2))
@@ -219,7 +233,8 @@ static int runs_clip(struct mitosis_image_pages *p)
 			r++;
 		for (; r < p->nregions && p->regions[r].start < end && !ret; r++) {
 			uint64_t from = p->regions[r].start > start ? p->regions[r].start : start;
-			uint64_t to = REGION_END(&p->regions[r]) < end ? REGION_END(&p->regions[r]) : end;
+			uint64_t to =
+				REGION_END(&p->regions[r]) < end ? REGION_END(&p->regions[r]) : end;
 
 			ret = runs_append(&held, &n, from, (to - from) / 4096);
 			/* it may have some of the next run as well */
@@ -244,9 +259,13 @@ static int round_take(struct precopy *p, const char *dir, uint64_t snapshot)
 	snprintf(pid, sizeof(pid), "%d", p->pid);
 	snprintf(id, sizeof(id), "%016lx", (unsigned long)snapshot);
 	n = cli_criu_dump(argv, pid, (char *)dir);
-	/* the plugin ends it before anything is dumped; were it to go on, nothing would be lost. The last of such options is what counts. */
+	/*
+	 * the plugin ends it before anything is dumped; were it to go on, nothing would be lost.
+	 * The last of such options is what counts.
+	 */
 	if (n + p->ncriu_args > CLI_CRIU_ARGS - 2) {
-		cli_say("there are too many options for criu: give %d at most", CLI_CRIU_ARGS - 2 - n);
+		cli_say("there are too many options for criu: give %d at most",
+			CLI_CRIU_ARGS - 2 - n);
 		return -E2BIG;
 	}
 	cli_criu_options(argv, n, p->criu_args, p->ncriu_args);
@@ -269,7 +288,8 @@ static int round_take(struct precopy *p, const char *dir, uint64_t snapshot)
 	if (!access(taken, R_OK))
 		return 0;
 	cli_say_criu_errors(dir, "dump.log");
-	cli_say("criu could not take a snapshot of process %d for pre-copy (status %#x)", p->pid, status);
+	cli_say("criu could not take a snapshot of process %d for pre-copy (status %#x)", p->pid,
+		status);
 	return -EIO;
 }
 
@@ -295,8 +315,10 @@ static int round_hold(struct precopy *p, const char *dir, struct mitosis_image *
 		mm = mitosis_image_add_mm(img, id);
 		ret = mm ? runs_of(pid, &mm->pages.runs, &mm->pages.nruns) : -ENOMEM;
 		if (ret)
-			cli_say("the memory of process %d cannot be looked at: %s", pid, strerror(-ret));
-		else if (mitosis_hold_pages(p->ctl, img->snapshot, id, mm->pages.runs, mm->pages.nruns))
+			cli_say("the memory of process %d cannot be looked at: %s", pid,
+				strerror(-ret));
+		else if (mitosis_hold_pages(p->ctl, img->snapshot, id, mm->pages.runs,
+					    mm->pages.nruns))
 			ret = round_failed(mitosis_error(p->ctl));
 	}
 	if (f)
@@ -315,7 +337,10 @@ static int round_hold(struct precopy *p, const char *dir, struct mitosis_image *
 static int round_begin(struct precopy *p, const char *dir, struct mitosis_image *img)
 {
 	struct mitosis_offer offer = {
-		.transports = p->transports, .addr = p->addr, .name = "pre-copy", .insecure = cli_insecure(),
+		.transports = p->transports,
+		.addr = p->addr,
+		.name = "pre-copy",
+		.insecure = cli_insecure(),
 	};
 	char err[MITOSIS_ERROR_LEN];
 	unsigned int i;
@@ -351,7 +376,8 @@ static int round_send(struct precopy *p, const char *dir, const struct mitosis_i
 	if (dirfd < 0 || mitosis_image_write(dirfd, img, err, sizeof(err)))
 		cli_say("%s", dirfd < 0 ? strerror(errno) : err);
 	else
-		ret = wire_send_key(p->wire, "precopy") || wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
+		ret = wire_send_key(p->wire, "precopy") ||
+		      wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
 		      wire_send_key(p->wire, "end") ? -1 : 0;
 	if (dirfd >= 0)
 		close(dirfd);
@@ -367,7 +393,10 @@ static uint64_t round_changed(struct precopy *p)
 	return pages;
 }
 
-/* Until the other side says something. -1: it reads so slowly that copies of what is written to have used up the memory. */
+/*
+ * Until the other side says something. -1: it reads so slowly that copies of what is written to
+ * have used up the memory.
+ */
 static int round_wait(struct precopy *p)
 {
 	struct pollfd in = { p->wire->in, POLLIN, 0 };
@@ -385,7 +414,10 @@ static int round_wait(struct precopy *p)
 	return 0;
 }
 
-/* The destination reads it, part by part, until all is there or it is of no use. -1, a sentence said: it cannot. */
+/*
+ * The destination reads it, part by part, until all is there or it is of no use. -1, a sentence
+ * said: it cannot.
+ */
 static int round_read(struct precopy *p, uint64_t pages)
 {
 	uint64_t begin = cli_now_ms(), room_looked = begin, looked = begin, pause = LOOK_MS, now;
@@ -399,7 +431,8 @@ static int round_read(struct precopy *p, uint64_t pages)
 			return -1;
 		was = left;
 		left = jint(o, "left");
-		kept = json_object_object_get_ex(o, "kept", &said) ? json_object_get_int64(said) : was - left;
+		kept = json_object_object_get_ex(o, "kept", &said) ? json_object_get_int64(said) :
+								     was - left;
 		json_object_put(o);
 		/* each part is of a page at least */
 		if (left < 0 || (left && left >= was) || kept < 0 || kept > was - left) {
@@ -418,7 +451,9 @@ static int round_read(struct precopy *p, uint64_t pages)
 		if (!left || now - looked >= pause) {
 			p->changed = round_changed(p);
 			looked = cli_now_ms();
-			pause = LOOK_SHARE * (looked - now) > LOOK_MS ? LOOK_SHARE * (looked - now) : LOOK_MS;
+			pause = LOOK_SHARE * (looked - now) > LOOK_MS ?
+					LOOK_SHARE * (looked - now) :
+					LOOK_MS;
 			p->stale = p->rounds == PRECOPY_AUTO && 2 * p->changed >= pages;
 		}
 		more = left && !p->stale && !p->tight && !p->unkept;
@@ -430,8 +465,9 @@ static int round_read(struct precopy *p, uint64_t pages)
 }
 
 /*
- * Whether one more round is worth its while: each takes the time that the link takes for what was written in the one before, and is shorter
- * than that as long as the process writes less than the link moves.
+ * Whether one more round is worth its while: each takes the time that the link takes for what was
+ * written in the one before, and is shorter than that as long as the process writes less than the
+ * link moves.
  */
 static bool round_again(const struct precopy *p, uint64_t pages)
 {
@@ -439,9 +475,12 @@ static bool round_again(const struct precopy *p, uint64_t pages)
 		return false;
 	if (p->rounds != PRECOPY_AUTO)
 		return p->n < (unsigned int)p->rounds;
-	/* the process stands still for one more as long as for the last: less than the link takes for what would move in it */
-	return !p->stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT && 2 * p->changed < pages &&
-	       p->changed * p->ms > p->stop_ms * p->pages;
+	/*
+	 * the process stands still for one more as long as for the last: less than the link takes
+	 * for what would move in it
+	 */
+	return !p->stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT &&
+	       2 * p->changed < pages && p->changed * p->ms > p->stop_ms * p->pages;
 }
 
 static void choose(struct precopy *p)
@@ -449,15 +488,21 @@ static void choose(struct precopy *p)
 	int n;
 
 	if (p->tight) {
-		snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: memory became short here while the process wrote to what was being moved, and that was let go of");
+		snprintf(p->chosen, sizeof(p->chosen),
+			 "no pre-copy: memory became short here while the process wrote to what was being moved, and that was let go of");
 		return;
 	}
-	n = snprintf(p->chosen, sizeof(p->chosen), "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on, stopped for %lu ms at most", p->n,
-		     p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES, p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0,
+	n = snprintf(p->chosen, sizeof(p->chosen),
+		     "pre-copy: %u round%s, %.1f MiB at %.1f MiB/s while the process ran on, stopped for %lu ms at most",
+		     p->n, p->n == 1 ? "" : "s", (double)p->pages / MIB_PAGES,
+		     p->ms ? p->pages * 1000.0 / MIB_PAGES / p->ms : 0,
 		     (unsigned long)p->stopped_ms);
-	snprintf(p->chosen + n, sizeof(p->chosen) - n, "; %.1f MiB of the last were written to meanwhile%s", (double)p->changed / MIB_PAGES,
+	snprintf(p->chosen + n, sizeof(p->chosen) - n,
+		 "; %.1f MiB of the last were written to meanwhile%s",
+		 (double)p->changed / MIB_PAGES,
 		 p->unkept ? ", and memory is short there: the rest comes afterwards" :
-		 p->stale ? ", which is as fast as the link: the rest comes afterwards" : "");
+		 p->stale  ? ", which is as fast as the link: the rest comes afterwards" :
+			     "");
 }
 
 int precopy_run(struct precopy *p)
@@ -481,7 +526,8 @@ int precopy_run(struct precopy *p)
 			ret = p->rounds == PRECOPY_AUTO ? 0 : -EIO;
 			again = false;
 			if (!p->n)
-				snprintf(p->chosen, sizeof(p->chosen), "no pre-copy: the process cannot be had a snapshot of while it runs, see above");
+				snprintf(p->chosen, sizeof(p->chosen),
+					 "no pre-copy: the process cannot be had a snapshot of while it runs, see above");
 		} else {
 			pages = mitosis_image_npages(img);
 			ret = round_send(p, dir, img);
@@ -510,14 +556,21 @@ void precopy_bases(const struct precopy *p, char text[PRECOPY_BASES_LEN])
 
 	*text = 0;
 	for (i = p->n; i; i--)
-		n += sprintf(text + n, "%s%016lx", n ? "," : "", (unsigned long)p->snapshots[i - 1]);
+		n += sprintf(text + n, "%s%016lx", n ? "," : "",
+			     (unsigned long)p->snapshots[i - 1]);
 }
 
 #define PART_PAGES	(32 * MIB_PAGES)
-/* Each begins and ends in a region of its own, and a region is of 2 MiB at most: so many regions fit into a request as well. */
+/*
+ * Each begins and ends in a region of its own, and a region is of 2 MiB at most: so many regions
+ * fit into a request as well.
+ */
 #define PART_RUNS	(MITOSIS_MAX_ARRAY / 2 - PART_PAGES / 512)
 
-/* A part of a snapshot's address space that is read at a time: as much as a link moves in about a second, and as runs fit into a request. */
+/*
+ * A part of a snapshot's address space that is read at a time: as much as a link moves in about a
+ * second, and as runs fit into a request.
+ */
 struct part {
 	const struct mitosis_image_pages *pages;
 	size_t run, region;		/* where the next begins */
@@ -551,7 +604,8 @@ static bool part_next(struct part *part)
 	}
 	if (!part->nruns)
 		return false;
-	while (part->region < p->nregions && REGION_END(&p->regions[part->region]) <= part->runs[0].start)
+	while (part->region < p->nregions &&
+	       REGION_END(&p->regions[part->region]) <= part->runs[0].start)
 		part->region++;
 	part->first = part->region;
 	end = part->runs[part->nruns - 1].start + part->runs[part->nruns - 1].npages * 4096;
@@ -562,13 +616,15 @@ static bool part_next(struct part *part)
 }
 
 /* -EPIPE: the session has ended. */
-static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uint32_t mm, const struct part *part, uint64_t *kept)
+static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uint32_t mm,
+		     const struct part *part, uint64_t *kept)
 {
 	int tries = 0, ret;
 
 	do {
 		tries++;
-		ret = mitosis_link_fill(ctl, snapshot, mm, part->runs, part->nruns, part->pages->regions + part->first, part->nregions, kept);
+		ret = mitosis_link_fill(ctl, snapshot, mm, part->runs, part->nruns,
+					part->pages->regions + part->first, part->nregions, kept);
 		/* nothing is to come before we have answered, but its end */
 		if (ret == -EAGAIN && wire_has_input(w))
 			return -EPIPE;
@@ -638,7 +694,8 @@ static int receive_round(struct mitosis *ctl, struct wire *w, const char *dir, u
 		ret = fill_image(ctl, w, img);
 		cli_test_step("filled");
 		if (ret)
-			snprintf(err, sizeof(err), "%s", ret == -EPIPE ? "the session ended" : mitosis_error(ctl));
+			snprintf(err, sizeof(err), "%s",
+				 ret == -EPIPE ? "the session ended" : mitosis_error(ctl));
 	}
 	if (ret)
 		wire_send_error(w, "pages cannot be read there before the process comes: %s", err);

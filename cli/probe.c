@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Whether a destination reaches this source, and over what, before a process is touched: the source offers a snapshot without memory over each
- * transport that both may use, and the destination opens a link to each.
+ * Whether a destination reaches this source, and over what, before a process is touched: the source
+ * offers a snapshot without memory over each transport that both may use, and the destination opens
+ * a link to each.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,10 +40,15 @@ static ssize_t from_hex(const char *text, uint8_t *buf, size_t size)
 }
 
 /* {"transport", "descriptor"}; NULL: it is not offered here, which whoever dumps will be told. */
-static json_object *probe_one(struct mitosis *ctl, const char *transport, const char *addr, uint64_t *snapshot)
+static json_object *probe_one(struct mitosis *ctl, const char *transport, const char *addr,
+			      uint64_t *snapshot)
 {
 	struct mitosis_offer offer = {
-		.transports = transport, .addr = addr, .name = "probe", .insecure = cli_insecure(), .lease = PROBE_LEASE,
+		.transports = transport,
+		.addr = addr,
+		.name = "probe",
+		.insecure = cli_insecure(),
+		.lease = PROBE_LEASE,
 	};
 	struct mitosis_image *img = mitosis_image_new();
 	char err[MITOSIS_ERROR_LEN], *text = NULL;
@@ -52,7 +58,8 @@ static json_object *probe_one(struct mitosis *ctl, const char *transport, const 
 
 	if (!img || mitosis_offer(ctl, img, &offer, err, sizeof(err)))
 		goto out;
-	if (!mitosis_hold_seal(ctl, img->snapshot) && !mitosis_image_format(img, &buf, &len, err, sizeof(err)) && len <= PROBE_MAX)
+	if (!mitosis_hold_seal(ctl, img->snapshot) &&
+	    !mitosis_image_format(img, &buf, &len, err, sizeof(err)) && len <= PROBE_MAX)
 		text = to_hex(buf, len);
 	if (text) {
 		o = json_object_new_object();
@@ -77,7 +84,8 @@ json_object *probe_offer(struct probe *p, const char *transports, const char *ad
 	p->n = 0;
 	p->ctl = cli_open();
 	snprintf(names, sizeof(names), "%s", transports);
-	for (name = strtok_r(names, ",", &save); p->ctl && name && p->n < PROBES; name = strtok_r(NULL, ",", &save)) {
+	for (name = strtok_r(names, ",", &save); p->ctl && name && p->n < PROBES;
+	     name = strtok_r(NULL, ",", &save)) {
 		o = probe_one(p->ctl, name, addr, &p->snapshots[p->n]);
 		if (!o)
 			continue;
@@ -119,7 +127,8 @@ static int probe_reach(struct mitosis *ctl, const char *descriptor, char *err, s
 
 static const char *probe_find(json_object *probes, const char *transport)
 {
-	size_t i, n = json_object_is_type(probes, json_type_array) ? json_object_array_length(probes) : 0;
+	bool some = json_object_is_type(probes, json_type_array);
+	size_t i, n = some ? json_object_array_length(probes) : 0;
 
 	for (i = 0; i < n; i++) {
 		json_object *o = json_object_array_get_idx(probes, i);
@@ -135,7 +144,9 @@ void probe_try(json_object *probes, char *usable, json_object *unreached)
 	char names[MITOSIS_TRANSPORTS_LEN], err[MITOSIS_ERROR_LEN], *name, *save = NULL;
 	struct mitosis *ctl;
 
-	/* One without is of before there were probes; one that can offer nothing says why itself. */
+	/*
+	 * One without is of before there were probes; one that can offer nothing says why itself.
+	 */
 	if (!json_object_is_type(probes, json_type_array) || !json_object_array_length(probes))
 		return;
 	ctl = mitosis_open(err, sizeof(err));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * stats --prometheus: the text format that Prometheus reads, for node_exporter's textfile collector. Base units, as is the custom there: seconds;
- * memory is counted in pages of 4 KiB, as everywhere here.
+ * stats --prometheus: the text format that Prometheus reads, for node_exporter's textfile
+ * collector. Base units, as is the custom there: seconds; memory is counted in pages of 4 KiB, as
+ * everywhere here.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +19,9 @@ static const struct metric {
 	[MITOSIS_STAT_SNAPSHOTS] = { GAUGE, "Snapshots that are held" },
 	[MITOSIS_STAT_PAGES_HELD] = { GAUGE, "Pages that are held for readers" },
 	[MITOSIS_STAT_REGIONS] = { GAUGE, "Memory regions that readers may read" },
-	[MITOSIS_STAT_PEERS_REFUSED] = { COUNTER, "Readers refused: wrong key, no such snapshot, malformed request" },
+	[MITOSIS_STAT_PEERS_REFUSED] = {
+		COUNTER, "Readers refused: wrong key, no such snapshot, malformed request"
+	},
 	[MITOSIS_STAT_PEERS] = { COUNTER, "Readers accepted" },
 	[MITOSIS_STAT_LINKS] = { GAUGE, "Links to snapshots elsewhere" },
 	[MITOSIS_STAT_ATTACHED] = { GAUGE, "Address spaces that miss pages" },
@@ -26,7 +29,9 @@ static const struct metric {
 	[MITOSIS_STAT_FAULTS_READ] = { COUNTER, "Faults for a page of the source" },
 	[MITOSIS_STAT_FAULT_NS] = { SECONDS, "Time that faults for a page of the source took" },
 	[MITOSIS_STAT_FAULTS_ZERO] = { COUNTER, "Faults answered with a page of zeros" },
-	[MITOSIS_STAT_FAULTS_NORETRY] = { COUNTER, "Faults that read under the lock of the address space" },
+	[MITOSIS_STAT_FAULTS_NORETRY] = {
+		COUNTER, "Faults that read under the lock of the address space"
+	},
 	[MITOSIS_STAT_PAGES_READ] = { COUNTER, "Pages read from sources" },
 	[MITOSIS_STAT_PAGES_DRAIN] = { COUNTER, "Pages installed by a drain" },
 	[MITOSIS_STAT_PAGES_DEAD] = { COUNTER, "Pages that were not needed any more" },
@@ -44,13 +49,18 @@ static const struct metric {
 	[MITOSIS_STAT_PAGES_UNREADABLE] = { COUNTER, "Pages that a source refused to give" },
 	[MITOSIS_STAT_CACHE_PAGES] = { GAUGE, "Pages kept for all children of a snapshot" },
 	[MITOSIS_STAT_CACHE_HITS] = { COUNTER, "Pages that were kept already" },
-	[MITOSIS_STAT_CACHE_UNMAPPED] = { COUNTER, "Kept pages taken from children because memory was short" },
+	[MITOSIS_STAT_CACHE_UNMAPPED] = {
+		COUNTER, "Kept pages taken from children because memory was short"
+	},
 	[MITOSIS_STAT_FAULTS_WAITED] = { COUNTER, "Faults that waited for their page" },
-	[MITOSIS_STAT_PAGES_AHEAD] = { COUNTER, "Pages read before they were touched, not by a drain" },
+	[MITOSIS_STAT_PAGES_AHEAD] = {
+		COUNTER, "Pages read before they were touched, not by a drain"
+	},
 	[MITOSIS_STAT_PAGES_FILLED] = { COUNTER, "Pages read before there was a process for them" },
 };
 
-_Static_assert(sizeof(metrics) / sizeof(metrics[0]) == __MITOSIS_STAT_MAX, "every counter has a metric");
+_Static_assert(sizeof(metrics) / sizeof(metrics[0]) == __MITOSIS_STAT_MAX,
+	       "every counter has a metric");
 
 static void header(const char *name, const char *type, const char *help)
 {
@@ -91,7 +101,8 @@ static void latency_print(const uint64_t *latency, uint64_t sum_ns)
 	for (i = 0; i < MITOSIS_LATENCY_MAX; i++)
 		if (latency[i])
 			last = i;
-	header("fault_latency_seconds", "histogram", "How long faults for a page of the source took");
+	header("fault_latency_seconds", "histogram",
+	       "How long faults for a page of the source took");
 	for (i = 0; i <= last; i++) {
 		n += latency[i];
 		/* the last of the module's has all that took longer */
@@ -100,26 +111,30 @@ static void latency_print(const uint64_t *latency, uint64_t sum_ns)
 			       (double)(1ULL << i) / 1e9, n);
 	}
 	printf("mitosis_fault_latency_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n", n);
-	printf("mitosis_fault_latency_seconds_sum %.9f\nmitosis_fault_latency_seconds_count %" PRIu64 "\n", sum_ns / 1e9, n);
+	printf("mitosis_fault_latency_seconds_sum %.9f\n", sum_ns / 1e9);
+	printf("mitosis_fault_latency_seconds_count %" PRIu64 "\n", n);
 }
 
 static int link_print(const struct mitosis_link_info *l, void *arg)
 {
 	(void)arg;
-	printf("mitosis_link_down_seconds{snapshot=\"%016" PRIx64 "\",source=\"%s\",transport=\"%s\"} %.3f\n", l->snapshot,
-	       l->peer_addr, l->transport, l->down_ms / 1e3);
+	printf("mitosis_link_down_seconds{snapshot=\"%016" PRIx64
+	       "\",source=\"%s\",transport=\"%s\"} %.3f\n",
+	       l->snapshot, l->peer_addr, l->transport, l->down_ms / 1e3);
 	return 0;
 }
 
 static int pending_print(const struct mitosis_attach_info *a, void *arg)
 {
 	(void)arg;
-	printf("mitosis_pages_pending{snapshot=\"%016" PRIx64 "\",mm=\"%u\",pid=\"%u\"} %" PRIu64 "\n", a->snapshot, a->mm, a->pid,
-	       a->pages_pending);
+	printf("mitosis_pages_pending{snapshot=\"%016" PRIx64 "\",mm=\"%u\",pid=\"%u\"} %" PRIu64
+	       "\n",
+	       a->snapshot, a->mm, a->pid, a->pages_pending);
 	return 0;
 }
 
-int prometheus_print(struct mitosis *ctl, const uint64_t *stats, const uint64_t *latency, json_object *users)
+int prometheus_print(struct mitosis *ctl, const uint64_t *stats, const uint64_t *latency,
+		     json_object *users)
 {
 	unsigned int i;
 	int ret;
@@ -127,9 +142,11 @@ int prometheus_print(struct mitosis *ctl, const uint64_t *stats, const uint64_t 
 	for (i = 0; i < __MITOSIS_STAT_MAX; i++)
 		stat_print(i, stats[i]);
 	latency_print(latency, stats[MITOSIS_STAT_FAULT_NS]);
-	header("pages_held_by_uid", "gauge", "Pages that are held, by the user whose process they are of");
+	header("pages_held_by_uid", "gauge",
+	       "Pages that are held, by the user whose process they are of");
 	json_object_object_foreach(users, uid, pages)
-		printf("mitosis_pages_held_by_uid{uid=\"%s\"} %s\n", uid, json_object_get_string(pages));
+		printf("mitosis_pages_held_by_uid{uid=\"%s\"} %s\n", uid,
+		       json_object_get_string(pages));
 	header("link_down_seconds", "gauge", "For how long a link has been broken; 0: it is not");
 	ret = mitosis_link_get(ctl, 0, link_print, NULL);
 	if (ret)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* The destination's side of a migration: started by migrate over ssh, speaks on standard input and output. */
+/*
+ * The destination's side of a migration: started by migrate over ssh, speaks on standard input and
+ * output.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +39,9 @@ struct receive {
 	json_object *journal;
 };
 
-/* Whether a test wants memory to come by faults alone until it has had its look: step drain:hold. */
+/*
+ * Whether a test wants memory to come by faults alone until it has had its look: step drain:hold.
+ */
 static bool test_holds_drain(void)
 {
 	const char *action = cli_test_step("drain");
@@ -52,7 +57,7 @@ static void places(struct receive *r)
 /* NULL: it is processes that come. */
 static json_object *container_of(const struct receive *r)
 {
-	return r->container ? : jget(r->journal, "container");
+	return r->container ?: jget(r->journal, "container");
 }
 
 static int journal_set(struct receive *r, const char *state)
@@ -66,7 +71,8 @@ static int journal_set(struct receive *r, const char *state)
 		snprintf(snapshot, sizeof(snapshot), "%016lx", (unsigned long)r->snapshot);
 		json_object_object_add(r->journal, "snapshot", json_object_new_string(snapshot));
 		if (r->container)
-			json_object_object_add(r->journal, "container", json_object_get(r->container));
+			json_object_object_add(r->journal, "container",
+					       json_object_get(r->container));
 		journal_own(r->journal);
 	}
 	json_object_object_add(r->journal, "state", json_object_new_string(state));
@@ -141,15 +147,17 @@ int cli_receive_images(struct wire *w, const char *dir)
 		if (ret == -EPIPE)
 			break;
 		if (ret) {
-			wire_send_error(w, "image %s cannot be written to %s (%s): make room there", jstr(o, "file"), dir,
-				  strerror(-ret));
+			wire_send_error(w, "image %s cannot be written to %s (%s): make room there",
+					jstr(o, "file"), dir, strerror(-ret));
 			break;
 		}
 		json_object_put(o);
 		ret = -1;
 	}
 	if (!o || ret == -EPIPE)
-		wire_send_error(w, "the images have not arrived: the session ended, or nothing came for %d s", patience);
+		wire_send_error(w,
+				"the images have not arrived: the session ended, or nothing came for %d s",
+				patience);
 	json_object_put(o);
 	close(dirfd);
 	return ret;
@@ -172,17 +180,24 @@ static int read_descriptor(struct receive *r)
 	return 0;
 }
 
-/* What the other side wants criu to be told, as far as there is room; how many. The strings are the array's. */
+/*
+ * What the other side wants criu to be told, as far as there is room; how many. The strings are the
+ * array's.
+ */
 static int criu_options(json_object *array, char **options)
 {
-	size_t i, n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+	bool some = json_object_is_type(array, json_type_array);
+	size_t i, n = some ? json_object_array_length(array) : 0;
 
 	for (i = 0; i < n && i < CLI_CRIU_ARGS; i++)
 		options[i] = (char *)json_object_get_string(json_object_array_get_idx(array, i));
 	return i;
 }
 
-/* criu and all that it starts are in the fence from their first instruction on; the plugin freezes it. */
+/*
+ * criu and all that it starts are in the fence from their first instruction on; the plugin freezes
+ * it.
+ */
 static pid_t start_criu(struct receive *r)
 {
 	char home[512], give_up[16], *argv[CLI_CRIU_ARGS], *options[CLI_CRIU_ARGS];
@@ -218,11 +233,14 @@ static void criu_error(struct receive *r, int status)
 {
 	char *error = cli_criu_error(r->dir, "restore.log");
 
-	wire_send_error(&r->wire, "criu could not restore the process (status %x): %s", status, error ? error : "see its message above");
+	wire_send_error(&r->wire, "criu could not restore the process (status %x): %s", status,
+			error ? error : "see its message above");
 	free(error);
 }
 
-/* Waits for criu; a word from the other side, which can only be ABORT, and its hanging up end it. */
+/*
+ * Waits for criu; a word from the other side, which can only be ABORT, and its hanging up end it.
+ */
 static int wait_criu(struct receive *r, pid_t pid)
 {
 	int fd = syscall(SYS_pidfd_open, pid, 0), status;
@@ -278,8 +296,8 @@ static json_object *progress_json(const struct progress *p)
 }
 
 /*
- * When the source has let go of the process it says so, and nobody will ask for the journal any more: from then on nothing here
- * knows of the migration. False when the session has ended.
+ * When the source has let go of the process it says so, and nobody will ask for the journal any
+ * more: from then on nothing here knows of the migration. False when the session has ended.
  */
 static bool heed_source(struct receive *r, int timeout_ms)
 {
@@ -294,7 +312,10 @@ static bool heed_source(struct receive *r, int timeout_ms)
 	return lives;
 }
 
-/* The module drains whether anybody looks or not: a session that ends meanwhile costs only the view. */
+/*
+ * The module drains whether anybody looks or not: a session that ends meanwhile costs only the
+ * view.
+ */
 static int report_drain(struct receive *r)
 {
 	struct progress last = {};
@@ -310,7 +331,8 @@ static int report_drain(struct receive *r)
 		if (!p.n)
 			break;
 		if (p.unreadable && p.pending == p.unreadable) {
-			wire_send_error(&r->wire, "all has come but %lu pages that the source cannot read; the process runs here and is killed if it touches one: dmesg here names them, and the source's log should say what has failed there",
+			wire_send_error(&r->wire,
+					"all has come but %lu pages that the source cannot read; the process runs here and is killed if it touches one: dmesg here names them, and the source's log should say what has failed there",
 					(unsigned long)p.unreadable);
 			return -1;
 		}
@@ -323,7 +345,8 @@ static int report_drain(struct receive *r)
 	last.drain += last.pending;
 	last.pending = 0;
 	if (now[MITOSIS_STAT_LINK_LOST] != before[MITOSIS_STAT_LINK_LOST]) {
-		wire_send_error(&r->wire, "the link to the source was lost for good, the process was killed: see dmesg");
+		wire_send_error(&r->wire,
+				"the link to the source was lost for good, the process was killed: see dmesg");
 		return -1;
 	}
 	o = progress_json(&last);
@@ -335,17 +358,21 @@ static bool podman_has_ended(struct receive *r)
 {
 	siginfo_t info = {};
 
-	return r->podman <= 0 || waitid(P_PID, r->podman, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+	return r->podman <= 0 || waitid(P_PID, r->podman, &info, WEXITED | WNOHANG | WNOWAIT) ||
+	       info.si_pid;
 }
 
 /*
- * The plugin lets the container run, and podman does the rest. When that fails it has run for a moment at most, and nothing is left of it here:
- * it may be taken back to its source. What podman has started may end at once, by itself.
+ * The plugin lets the container run, and podman does the rest. When that fails it has run for a
+ * moment at most, and nothing is left of it here: it may be taken back to its source. What podman
+ * has started may end at once, by itself.
  */
 static int open_gate(struct receive *r)
 {
 	if (podman_has_ended(r) || write(r->gate, "1", 1) != 1 || podman_end(r)) {
-		wire_send_error(&r->wire, "podman could not bring container %s up there: see its message above", jstr(r->container, "name"));
+		wire_send_error(&r->wire,
+				"podman could not bring container %s up there: see its message above",
+				jstr(r->container, "name"));
 		return discard(r) ? -1 : 1;
 	}
 	json_object_object_add(r->journal, "started", json_object_new_boolean(true));
@@ -354,8 +381,9 @@ static int open_gate(struct receive *r)
 }
 
 /*
- * COMMIT has come, or has not. Under the migration's lock, as the source may have given up waiting and its resolve may have made us
- * forget: that has removed the journal. 0: it runs; 1: it never will; -1: neither side may go on until resolve.
+ * COMMIT has come, or has not. Under the migration's lock, as the source may have given up waiting
+ * and its resolve may have made us forget: that has removed the journal. 0: it runs; 1: it never
+ * will; -1: neither side may go on until resolve.
  */
 static int decide(struct receive *r, bool commit)
 {
@@ -375,27 +403,39 @@ static int decide(struct receive *r, bool commit)
 	}
 	cli_test_step("journaled");
 	r->held = test_holds_drain();
-	/* its source lets go of memory that has come, and may have to take it back until podman has succeeded */
+	/*
+	 * its source lets go of memory that has come, and may have to take it back until podman has
+	 * succeeded
+	 */
 	ret = r->container ? open_gate(r) : 0;
-	/* before it is thawed, so that it drains even when nothing but the process survives from here on */
+	/*
+	 * before it is thawed, so that it drains even when nothing but the process survives from
+	 * here on
+	 */
 	if (!ret && !r->held && mitosis_link_drain(r->ctl, r->snapshot))
 		cli_say("%s", mitosis_error(r->ctl));
 	if (r->container)
 		goto out;
 	ret = fence_freeze(r->fence, false) ? -1 : 0;
 	if (ret)
-		wire_send_error(&r->wire, "the process cannot be thawed in cgroup %s there", r->fence);
+		wire_send_error(&r->wire, "the process cannot be thawed in cgroup %s there",
+				r->fence);
 out:
 	json_object_put(journal);
 	journal_unlock(lock);
 	return ret;
 }
 
-/* Until the plugin waits at the gate. With podman dead there is nobody to let through, and what the other side says can only be ABORT. */
+/*
+ * Until the plugin waits at the gate. With podman dead there is nobody to let through, and what the
+ * other side says can only be ABORT.
+ */
 static int wait_gate(struct receive *r, int listener)
 {
 	int fd = syscall(SYS_pidfd_open, r->podman, 0);
-	struct pollfd p[3] = { { listener, POLLIN, 0 }, { fd, POLLIN, 0 }, { r->wire.in, POLLIN, 0 } };
+	struct pollfd p[3] = {
+		{ listener, POLLIN, 0 }, { fd, POLLIN, 0 }, { r->wire.in, POLLIN, 0 }
+	};
 
 	while (fd >= 0 && poll(p, 3, -1) < 0 && errno == EINTR)
 		;
@@ -413,7 +453,8 @@ static int import_container(struct receive *r)
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	char gate[sizeof(un.sun_path) + 16], give_up[32];
 	const char *settings[] = {
-		gate, give_up, "MITOSIS_NO_DRAIN=1", cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", NULL
+		gate, give_up, "MITOSIS_NO_DRAIN=1",
+		cli_insecure() ? "MITOSIS_INSECURE=1" : "MITOSIS_INSECURE=", NULL
 	};
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret = -1;
 
@@ -421,8 +462,9 @@ static int import_container(struct receive *r)
 	snprintf(gate, sizeof(gate), "MITOSIS_GATE=%s", un.sun_path);
 	snprintf(give_up, sizeof(give_up), "MITOSIS_GIVE_UP=%u", r->give_up);
 	r->ctl = cli_open();
-	if (!r->ctl || listener < 0 || bind(listener, (void *)&un, sizeof(un)) || listen(listener, 1) ||
-	    container_criu(r->dir, settings) || journal_set(r, "restoring")) {
+	if (!r->ctl || listener < 0 || bind(listener, (void *)&un, sizeof(un)) ||
+	    listen(listener, 1) || container_criu(r->dir, settings) ||
+	    journal_set(r, "restoring")) {
 		wire_send_error(&r->wire, "nothing can be restored there: see the message above");
 		goto out;
 	}
@@ -434,7 +476,9 @@ static int import_container(struct receive *r)
 	if (!ret)
 		ret = wait_gate(r, listener);
 	if (ret)
-		wire_send_error(&r->wire, "podman could not restore container %s there: see its message above", jstr(r->container, "name"));
+		wire_send_error(&r->wire,
+				"podman could not restore container %s there: see its message above",
+				jstr(r->container, "name"));
 	else
 		cli_test_step("restored");
 out:
@@ -459,7 +503,8 @@ static int restore(struct receive *r)
 		return -1;
 	/* criu does not fail when a plugin is not loaded, and nobody else has closed the fence */
 	if (!fence_is_frozen(r->fence)) {
-		wire_send_error(&r->wire, "the restored process is not frozen in cgroup %s: see whether criu loads the plugin from %s there",
+		wire_send_error(&r->wire,
+				"the restored process is not frozen in cgroup %s: see whether criu loads the plugin from %s there",
 				r->fence, cli_plugin_dir());
 		return -1;
 	}
@@ -468,7 +513,8 @@ static int restore(struct receive *r)
 		return -1;
 	}
 	if (!attached.n) {
-		wire_send_error(&r->wire, "criu restored the process, but no memory is attached: see dmesg there");
+		wire_send_error(&r->wire,
+				"criu restored the process, but no memory is attached: see dmesg there");
 		return -1;
 	}
 	cli_test_step("restored");
@@ -484,12 +530,16 @@ static int receive(struct receive *r)
 	o = journal_load(r->id);
 	if (o || errno != ENOENT) {
 		json_object_put(o);
-		wire_send_error(&r->wire, "there is a migration %s already: see mitosis-cli resolve there", r->id);
+		wire_send_error(&r->wire,
+				"there is a migration %s already: see mitosis-cli resolve there",
+				r->id);
 		return ret;
 	}
-	work = cli_work_dir(r->container ? CLI_STATE_DIR : CLI_RUN_DIR, r->id, r->dir, sizeof(r->dir));
+	work = cli_work_dir(r->container ? CLI_STATE_DIR : CLI_RUN_DIR, r->id, r->dir,
+			    sizeof(r->dir));
 	if (work < 0) {
-		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir, strerror(errno));
+		wire_send_error(&r->wire, "directory %s cannot be made: %s", r->dir,
+				strerror(errno));
 		return ret;
 	}
 	/* podman leaves a process behind that lives as long as the container */
@@ -541,7 +591,10 @@ out:
 	return ret;
 }
 
-/* The container that is asked for; with its journal ended by hand (resolve --here run) it may run all the same. */
+/*
+ * The container that is asked for; with its journal ended by hand (resolve --here run) it may run
+ * all the same.
+ */
 static json_object *container_asked(const struct receive *r)
 {
 	return r->journal ? container_of(r) : r->asked;
@@ -551,12 +604,14 @@ enum whereabouts {
 	NOWHERE,	/* it never ran here, and never will without a word of the source's */
 	HERE,
 	ENDED,		/* it did run, and does not any more */
-	UNCLEAR,	/* it has been let run, and podman does not say so: it may be about to, or be dead */
+	/* it has been let run, and podman does not say so: it may be about to, or be dead */
+	UNCLEAR,
 };
 
 /*
- * What runs here has been promised or, with its journal ended by hand, was let run by who ended it: everything else that has come as far as the
- * source's COMMIT stands in a frozen cgroup, or waits at the gate.
+ * What runs here has been promised or, with its journal ended by hand, was let run by who ended it:
+ * everything else that has come as far as the source's COMMIT stands in a frozen cgroup, or waits
+ * at the gate.
  */
 static enum whereabouts whereabouts(struct receive *r)
 {
@@ -603,7 +658,8 @@ static void tell(struct receive *r, enum whereabouts where)
 		wire_send_key(&r->wire, "ended");
 		break;
 	case UNCLEAR:
-		wire_send_error(&r->wire, "podman there does not say that container %s runs, but processes of it may: resolve again when podman can be asked there, or end them there with mitosis-cli resolve %s --here kill",
+		wire_send_error(&r->wire,
+				"podman there does not say that container %s runs, but processes of it may: resolve again when podman can be asked there, or end them there with mitosis-cli resolve %s --here kill",
 				jstr(container_asked(r), "name"), r->id);
 		break;
 	}
@@ -626,7 +682,8 @@ static void forget(struct receive *r)
 	}
 	recall(r);
 	if (discard(r))
-		wire_send_error(&r->wire, "what was restored there cannot be taken away: see the message above, end it there, and resolve again");
+		wire_send_error(&r->wire,
+				"what was restored there cannot be taken away: see the message above, end it there, and resolve again");
 	else
 		wire_send_key(&r->wire, "forgotten");
 }
@@ -646,10 +703,13 @@ static int answer_resolve(struct receive *r, void (*answer)(struct receive *r))
 	places(r);
 	r->journal = lock < 0 ? NULL : journal_load(r->id);
 	if (lock < 0 || (!r->journal && errno != ENOENT))
-		wire_send_error(&r->wire, "the journal " CLI_STATE_DIR "/%s.json cannot be read there: see why, it says whether the process runs",
+		wire_send_error(&r->wire,
+				"the journal " CLI_STATE_DIR "/%s.json cannot be read there: see why, it says whether the process runs",
 				r->id);
 	else if (r->journal && strcmp(jstr(r->journal, "role"), "destination"))
-		wire_send_error(&r->wire, "migration %s went away from there: run mitosis-cli resolve there", r->id);
+		wire_send_error(&r->wire,
+				"migration %s went away from there: run mitosis-cli resolve there",
+				r->id);
 	else
 		answer(r);
 	json_object_put(r->journal);
@@ -659,15 +719,19 @@ static int answer_resolve(struct receive *r, void (*answer)(struct receive *r))
 	return CLI_OK;
 }
 
-/* A receiver that died before COMMIT has left a frozen process behind: COMMIT can reach nobody any more. */
+/*
+ * A receiver that died before COMMIT has left a frozen process behind: COMMIT can reach nobody any
+ * more.
+ */
 static int sweep_journal(const char *id, json_object *unlocked, void *arg)
 {
 	struct receive r = { .gate = -1 };
 	int lock;
 
 	(void)arg;
-	if (strcmp(jstr(unlocked, "role"), "destination") || strcmp(journal_state(unlocked), "restoring") ||
-	    journal_owner_lives(unlocked) || !cli_is_migration(id))
+	if (strcmp(jstr(unlocked, "role"), "destination") ||
+	    strcmp(journal_state(unlocked), "restoring") || journal_owner_lives(unlocked) ||
+	    !cli_is_migration(id))
 		return 0;
 	lock = journal_lock(id);
 	r.journal = lock < 0 ? NULL : journal_load(id);
@@ -709,8 +773,9 @@ static int fork_report(json_object *child, void *arg)
 }
 
 /*
- * Children of a snapshot. Their images are needed until they run; what becomes of them then is nobody's but their own. Those of which
- * the other side has not heard when the session ends are ended.
+ * Children of a snapshot. Their images are needed until they run; what becomes of them then is
+ * nobody's but their own. Those of which the other side has not heard when the session ends are
+ * ended.
  */
 static int receive_fork(struct receive *r, json_object *fork)
 {
@@ -728,7 +793,9 @@ static int receive_fork(struct receive *r, json_object *fork)
 	char *argv[CLI_CRIU_ARGS], err[MITOSIS_ERROR_LEN];
 
 	if (lock < 0) {
-		wire_send_error(&r->wire, "no directory for the images can be made in " CLI_RUN_DIR " (%s)", strerror(errno));
+		wire_send_error(&r->wire,
+				"no directory for the images can be made in " CLI_RUN_DIR " (%s)",
+				strerror(errno));
 		return CLI_FAILED;
 	}
 	opts.ncriu_args = criu_options(json_object_object_get(fork, "criu_options"), argv);
@@ -737,7 +804,8 @@ static int receive_fork(struct receive *r, json_object *fork)
 	if (cli_receive_images(&r->wire, r->dir) || read_descriptor(r))
 		goto out;
 	opts.snapshot = r->snapshot;
-	if (opts.prefetch && !strcmp(opts.prefetch, "recorded") && record_check(r->dir, r->snapshot, err, sizeof(err))) {
+	if (opts.prefetch && !strcmp(opts.prefetch, "recorded") &&
+	    record_check(r->dir, r->snapshot, err, sizeof(err))) {
 		wire_send_error(&r->wire, "%s", err);
 		goto out;
 	}
@@ -746,12 +814,14 @@ static int receive_fork(struct receive *r, json_object *fork)
 	if (opts.session < 0)
 		ret = -errno;
 	else if (o && json_object_object_get_ex(o, "begin", NULL))
-		ret = child_start_all(&opts, jint(fork, "first"), jint(fork, "n"), fork_report, &r->wire);
+		ret = child_start_all(&opts, jint(fork, "first"), jint(fork, "n"), fork_report,
+				      &r->wire);
 	json_object_put(o);
 	if (opts.session >= 0)
 		close(opts.session);
 	if (ret)
-		wire_send_error(&r->wire, "children cannot be started there: %s", ret == -1 || ret == -EPIPE ? "the session ended" : strerror(-ret));
+		wire_send_error(&r->wire, "children cannot be started there: %s",
+				ret == -1 || ret == -EPIPE ? "the session ended" : strerror(-ret));
 	else
 		wire_send_key(&r->wire, "done");
 out:
@@ -767,7 +837,8 @@ static int send_record(struct receive *r, const char *id)
 	char err[MITOSIS_ERROR_LEN] = "it is no snapshot", *text;
 	uint64_t snapshot, npages;
 
-	text = cli_parse_id(id, &snapshot) ? record_here(snapshot, &npages, err, sizeof(err)) : NULL;
+	text = cli_parse_id(id, &snapshot) ? record_here(snapshot, &npages, err, sizeof(err)) :
+					     NULL;
 	if (!text) {
 		json_object_put(o);
 		wire_send_error(&r->wire, "%s", err);
@@ -787,10 +858,13 @@ static int send_descriptor(struct receive *r, const char *name)
 
 	snprintf(dir, sizeof(dir), CLI_PREPARED_DIR "/%s", name);
 	if (!cli_name_is_good(name) || access(dir, R_OK | X_OK)) {
-		wire_send_error(&r->wire, "there is no snapshot named %s there: mitosis-cli prepare makes one", name);
+		wire_send_error(&r->wire,
+				"there is no snapshot named %s there: mitosis-cli prepare makes one",
+				name);
 		return CLI_FAILED;
 	}
-	return wire_send_images(&r->wire, dir, "the other side", &bytes, NULL, NULL) ? CLI_FAILED : CLI_OK;
+	return wire_send_images(&r->wire, dir, "the other side", &bytes, NULL, NULL) ? CLI_FAILED :
+										       CLI_OK;
 }
 
 int cmd_receive(int argc, char **argv)
@@ -809,8 +883,10 @@ int cmd_receive(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	hello = wire_recv(&r.wire, WIRE_STALL_S * 1000);
-	if (!hello || jint(hello, "hello") != CLI_PROTOCOL || !cli_is_migration(jstr(hello, "id"))) {
-		wire_send_error(&r.wire, "the other mitosis-cli speaks another protocol than %d: install the same version on both machines",
+	if (!hello || jint(hello, "hello") != CLI_PROTOCOL ||
+	    !cli_is_migration(jstr(hello, "id"))) {
+		wire_send_error(&r.wire,
+				"the other mitosis-cli speaks another protocol than %d: install the same version on both machines",
 				CLI_PROTOCOL);
 		json_object_put(hello);
 		return CLI_FAILED;
@@ -853,7 +929,8 @@ int cmd_receive(int argc, char **argv)
 	problems = json_object_new_array();
 	/* who migrates decides it for both sides */
 	cli_set_insecure(jbool(hello, "insecure"));
-	check_machine(problems, NULL, *jstr(hello, "transport") ? jstr(hello, "transport") : NULL, usable);
+	check_machine(problems, NULL, *jstr(hello, "transport") ? jstr(hello, "transport") : NULL,
+		      usable);
 	unreached = json_object_new_object();
 	probe_try(json_object_object_get(hello, "probes"), usable, unreached);
 	if (!*usable)

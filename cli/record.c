@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* record: which pages children of a snapshot have touched, for those that are to have them sooner. */
+/*
+ * record: which pages children of a snapshot have touched, for those that are to have them sooner.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -12,7 +14,8 @@
 #include "images/mitosis_image.h"
 #include "images/record.h"
 
-#define RECORD_NONE "no child of snapshot %016lx that notes what it touches runs on this machine: mitosis-cli resume --record starts one"
+#define RECORD_NONE \
+	"no child of snapshot %016lx that notes what it touches runs on this machine: mitosis-cli resume --record starts one"
 
 static int record_collect(uint32_t mm, const struct mitosis_run *runs, size_t nruns, void *arg)
 {
@@ -68,7 +71,8 @@ int record_check(const char *dir, uint64_t snapshot, char *err, size_t errlen)
 	if (ret == -ENOENT) {
 		ret = record_get(snapshot, &r, err, errlen);
 		if (ret == -ENOENT)
-			snprintf(err, errlen, "there is no record of what children of %016lx touch: mitosis-cli resume --record starts one that is noted, mitosis-cli record keeps it",
+			snprintf(err, errlen,
+				 "there is no record of what children of %016lx touch: mitosis-cli resume --record starts one that is noted, mitosis-cli record keeps it",
 				 (unsigned long)snapshot);
 	}
 	if (!ret)
@@ -97,8 +101,10 @@ static char *record_there(const char *ssh, const char *host, uint64_t snapshot, 
 	o = wire_recv(&w, WIRE_STALL_S * 1000);
 	wire_remote_end(&w, ssh_pid);
 	if (!o || !*jstr(o, "record")) {
-		cli_say("%s: %s", host, o && *jstr(o, "error") ? jstr(o, "error") :
-			"mitosis-cli there does not answer: is ssh allowed without a password, and mitosis installed?");
+		cli_say("%s: %s", host,
+			o && *jstr(o, "error") ?
+				jstr(o, "error") :
+				"mitosis-cli there does not answer: is ssh allowed without a password, and mitosis installed?");
 	} else if (record_parse(jstr(o, "record"), &r, err, sizeof(err))) {
 		cli_say("%s: %s", host, err);
 	} else {
@@ -112,7 +118,9 @@ static char *record_there(const char *ssh, const char *host, uint64_t snapshot, 
 
 int cmd_record(int argc, char **argv)
 {
-	static const struct option options[] = { { "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, {} };
+	static const struct option options[] = {
+		{ "on", 1, NULL, 'o' }, { "ssh", 1, NULL, 's' }, {}
+	};
 	const char *host = NULL, *ssh = NULL, *what = NULL;
 	char dir[PATH_MAX], err[MITOSIS_ERROR_LEN], *text;
 	uint64_t snapshot, npages;
@@ -141,7 +149,8 @@ int cmd_record(int argc, char **argv)
 		cli_say("%s is no descriptor: mitosis-cli prepare makes one", dir);
 		return CLI_FAILED;
 	}
-	text = host ? record_there(ssh, host, snapshot, &npages) : record_here(snapshot, &npages, err, sizeof(err));
+	text = host ? record_there(ssh, host, snapshot, &npages) :
+		      record_here(snapshot, &npages, err, sizeof(err));
 	if (!text) {
 		if (!host)
 			cli_say("%s", err);

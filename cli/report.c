@@ -58,7 +58,10 @@ static int list_link(const struct mitosis_link_info *l, void *arg)
 	return 0;
 }
 
-/* [{"below_ns", "faults"}...]: those of them that waited for less than that, and not for less than half of it. */
+/*
+ * [{"below_ns", "faults"}...]: those of them that waited for less than that, and not for less than
+ * half of it.
+ */
 static void add_latency(json_object *o, const uint64_t *latency)
 {
 	json_object *all = json_object_new_array(), *one;
@@ -105,36 +108,36 @@ static void print_all(json_object *all)
 	size_t i;
 
 	list = json_object_object_get(all, "snapshots");
-	printf("%-16s  %-20s %-9s %6s %10s %6s %10s\n", "SNAPSHOT", "HELD FOR", "STATE", "UID", "MIB",
-	       "PEERS", "AGE/S");
+	printf("%-16s  %-20s %-9s %6s %10s %6s %10s\n", "SNAPSHOT", "HELD FOR", "STATE", "UID",
+	       "MIB", "PEERS", "AGE/S");
 	for (i = 0; i < json_object_array_length(list); i++) {
 		json_object *o = json_object_array_get_idx(list, i);
 
 		json_object *uid = json_object_object_get(o, "uid");
 
-		printf("%-16s  %-20s %-9s %6s %10.1f %6d %10.1f\n", jstr(o, "snapshot"), jstr(o, "name"),
-		       jstr(o, "state"), uid ? json_object_get_string(uid) : "-",
+		printf("%-16s  %-20s %-9s %6s %10.1f %6d %10.1f\n", jstr(o, "snapshot"),
+		       jstr(o, "name"), jstr(o, "state"), uid ? json_object_get_string(uid) : "-",
 		       jint(o, "pages") / 256.0, (int)jint(o, "peers"), jint(o, "age_ms") / 1000.0);
 	}
 	list = json_object_object_get(all, "links");
-	printf("\n%-16s  %-20s %-10s %9s %6s %10s\n", "SNAPSHOT", "SOURCE", "LINK", "PROCESSES", "DOWN/S",
-	       "AGE/S");
+	printf("\n%-16s  %-20s %-10s %9s %6s %10s\n", "SNAPSHOT", "SOURCE", "LINK", "PROCESSES",
+	       "DOWN/S", "AGE/S");
 	for (i = 0; i < json_object_array_length(list); i++) {
 		json_object *o = json_object_array_get_idx(list, i);
 
-		printf("%-16s  %-20s %-10s %9d %6.1f %10.1f\n", jstr(o, "snapshot"), jstr(o, "source"),
-		       jstr(o, "state"), (int)jint(o, "attached"), jint(o, "down_ms") / 1000.0,
-		       jint(o, "age_ms") / 1000.0);
+		printf("%-16s  %-20s %-10s %9d %6.1f %10.1f\n", jstr(o, "snapshot"),
+		       jstr(o, "source"), jstr(o, "state"), (int)jint(o, "attached"),
+		       jint(o, "down_ms") / 1000.0, jint(o, "age_ms") / 1000.0);
 	}
 	list = json_object_object_get(all, "processes");
-	printf("\n%-16s  %8s %10s %10s %9s %9s\n", "SNAPSHOT", "PID", "PAGES", "MISSING", "BY FAULT",
-	       "BY DRAIN");
+	printf("\n%-16s  %8s %10s %10s %9s %9s\n", "SNAPSHOT", "PID", "PAGES", "MISSING",
+	       "BY FAULT", "BY DRAIN");
 	for (i = 0; i < json_object_array_length(list); i++) {
 		json_object *o = json_object_array_get_idx(list, i);
 
-		printf("%-16s  %8d %10ld %10ld %9ld %9ld\n", jstr(o, "snapshot"), (int)jint(o, "pid"),
-		       (long)jint(o, "pages"), (long)jint(o, "pending"), (long)jint(o, "fault"),
-		       (long)jint(o, "drain"));
+		printf("%-16s  %8d %10ld %10ld %9ld %9ld\n", jstr(o, "snapshot"),
+		       (int)jint(o, "pid"), (long)jint(o, "pages"), (long)jint(o, "pending"),
+		       (long)jint(o, "fault"), (long)jint(o, "drain"));
 	}
 }
 
@@ -242,7 +245,8 @@ static void stats_text(const uint64_t *stats, const uint64_t *latency, json_obje
 		printf("%-20s %lu\n", mitosis_stat_name(i), (unsigned long)stats[i]);
 	for (i = 0; i < MITOSIS_LATENCY_MAX; i++)
 		if (latency[i])
-			printf("faults_below_%-8s %lu\n", ns_text(1ULL << i), (unsigned long)latency[i]);
+			printf("faults_below_%-8s %lu\n", ns_text(1ULL << i),
+			       (unsigned long)latency[i]);
 	json_object_object_foreach(users, uid, pages)
 		printf("pages_held_uid_%-5s %s\n", uid, json_object_get_string(pages));
 }
@@ -266,7 +270,7 @@ static int stats_print(struct mitosis *ctl, enum stats_form form)
 	json_object *users = json_object_new_object();
 	int ret;
 
-	ret = mitosis_stats(ctl, stats, latency) ? : mitosis_hold_get(ctl, 0, stats_user, users);
+	ret = mitosis_stats(ctl, stats, latency) ?: mitosis_hold_get(ctl, 0, stats_user, users);
 	if (!ret && form == STATS_PROMETHEUS)
 		ret = prometheus_print(ctl, stats, latency, users);
 	else if (!ret && form == STATS_JSON)
@@ -282,8 +286,10 @@ static int stats_print(struct mitosis *ctl, enum stats_form form)
 
 int cmd_stats(int argc, char **argv)
 {
-	static const struct option options[] = { { "json", 0, NULL, 'j' }, { "prometheus", 0, NULL, 'p' },
-						 { "watch", 1, NULL, 'w' }, {} };
+	static const struct option options[] = {
+		{ "json", 0, NULL, 'j' }, { "prometheus", 0, NULL, 'p' }, { "watch", 1, NULL, 'w' },
+		{}
+	};
 	enum stats_form form = STATS_TEXT;
 	struct mitosis *ctl;
 	int c, watch = 0, ret;
@@ -315,7 +321,9 @@ int cmd_stats(int argc, char **argv)
 
 int cmd_release(int argc, char **argv)
 {
-	static const struct option options[] = { { "all", 0, NULL, 'a' }, { "force", 0, NULL, 'f' }, {} };
+	static const struct option options[] = {
+		{ "all", 0, NULL, 'a' }, { "force", 0, NULL, 'f' }, {}
+	};
 	bool all = false, force = false;
 	struct mitosis_hold_info hold;
 	struct mitosis *ctl;

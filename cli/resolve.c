@@ -16,15 +16,16 @@ static int list_one(const char *id, json_object *journal, void *arg)
 	const char *fence = jstr(journal, "fence");
 
 	++*(int *)arg;
-	printf("%s  %-11s  %-10s  peer %-16s  %s\n", id, jstr(journal, "role"), journal_state(journal),
-	       *jstr(journal, "peer") ? jstr(journal, "peer") : "-",
-	       container ? jstr(container, "name") : fence_exists(fence) ? fence : "nothing left here");
+	printf("%s  %-11s  %-10s  peer %-16s  %s\n", id, jstr(journal, "role"),
+	       journal_state(journal), *jstr(journal, "peer") ? jstr(journal, "peer") : "-",
+	       container ? jstr(container, "name") :
+			   fence_exists(fence) ? fence : "nothing left here");
 	return 0;
 }
 
 /* Asks the destination; the answer's key, or NULL. What it says of an error is said here. */
-static const char *ask(const char *ssh, const char *host, const char *id, json_object *journal, const char *what, char *buf,
-		       size_t len)
+static const char *ask(const char *ssh, const char *host, const char *id, json_object *journal,
+		       const char *what, char *buf, size_t len)
 {
 	struct wire w;
 	json_object *o;
@@ -52,7 +53,10 @@ static const char *ask(const char *ssh, const char *host, const char *id, json_o
 	return *buf ? buf : NULL;
 }
 
-/* Nothing is there to be done when the journal knows of no snapshot, or the module is not loaded any more. */
+/*
+ * Nothing is there to be done when the journal knows of no snapshot, or the module is not loaded
+ * any more.
+ */
 static void on_snapshot(json_object *journal, int (*call)(struct mitosis *ctl, uint64_t snapshot))
 {
 	struct mitosis *ctl;
@@ -75,8 +79,10 @@ static int run_container_here(const char *id, json_object *journal)
 
 	/* what was offered unencrypted is read so; its memory is let go of when it has all of it */
 	cli_set_insecure(jbool(journal, "insecure"));
-	if (source ? container_restore_here(c, jstr(journal, "snapshot")) : container_runs(c) <= 0) {
-		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left", name);
+	if (source ? container_restore_here(c, jstr(journal, "snapshot")) :
+		     container_runs(c) <= 0) {
+		cli_say("container %s does not run here: see the message above, and --here kill takes away what else is left",
+			name);
 		return CLI_FAILED;
 	}
 	if (!source)
@@ -104,7 +110,8 @@ static int run_here(const char *id, json_object *journal)
 	}
 	/* a journal is all that tells of processes that stand still */
 	if (fence_stands_still(fence)) {
-		cli_say("cgroup %s cannot be thawed: write 0 to its cgroup.freeze, then resolve again", fence);
+		cli_say("cgroup %s cannot be thawed: write 0 to its cgroup.freeze, then resolve again",
+			fence);
 		return CLI_FAILED;
 	}
 	if (source)
@@ -127,7 +134,8 @@ static int kill_here(const char *id, json_object *journal)
 }
 
 /* The copy here is of before the migration; the destination may forget what it promised. */
-static int kill_here_and_tell(const char *id, json_object *journal, const char *ssh, const char *host)
+static int kill_here_and_tell(const char *id, json_object *journal, const char *ssh,
+			      const char *host)
 {
 	json_object *c = jget(journal, "container");
 	char buf[64];
@@ -175,11 +183,14 @@ static int resolve(const char *id, const char *here, const char *to, const char 
 	int ret = CLI_FAILED;
 
 	if (!journal && errno != ENOENT) {
-		cli_say(CLI_STATE_DIR "/%s.json cannot be read: it may run on the other machine; see there, then remove the file", id);
+		cli_say(CLI_STATE_DIR
+			"/%s.json cannot be read: it may run on the other machine; see there, then remove the file",
+			id);
 		return ret;
 	}
 	if (!journal) {
-		cli_say("there is no unfinished migration %s here: mitosis-cli resolve lists them", id);
+		cli_say("there is no unfinished migration %s here: mitosis-cli resolve lists them",
+			id);
 		return ret;
 	}
 	if (!to)
@@ -188,11 +199,14 @@ static int resolve(const char *id, const char *here, const char *to, const char 
 		cli_say("migration %s is under way (process %d): wait for its end", id,
 			(int)jint(journal, "owner"));
 	} else if (cli_process_lives(journal, "podman") && (!here || strcmp(here, "kill"))) {
-		cli_say("podman is still at work for migration %s (process %d): wait for its end", id, (int)jint(journal, "podman"));
-	} else if (here && !strcmp(here, "run") && !force && strcmp(journal_state(journal), "fenced") &&
+		cli_say("podman is still at work for migration %s (process %d): wait for its end",
+			id, (int)jint(journal, "podman"));
+	} else if (here && !strcmp(here, "run") && !force &&
+		   strcmp(journal_state(journal), "fenced") &&
 		   strcmp(jstr(journal, "role"), "destination")) {
 		cli_say("it may run on the other machine: use --to, or, when you know that it does not run there and never will, add --force");
-	} else if (here && !strcmp(here, "run") && !force && !strcmp(journal_state(journal), "restoring")) {
+	} else if (here && !strcmp(here, "run") && !force &&
+		   !strcmp(journal_state(journal), "restoring")) {
 		cli_say("it may run at its source: resolve it there, or, when you know that it does not run there and never will, add --force");
 	} else if (here && !strcmp(here, "run")) {
 		ret = run_here(id, journal);
@@ -218,9 +232,10 @@ static int resolve(const char *id, const char *here, const char *to, const char 
 
 int cmd_resolve(int argc, char **argv)
 {
-	static const struct option options[] = { { "to", 1, NULL, 't' }, { "here", 1, NULL, 'h' },
-						 { "ssh", 1, NULL, 's' }, { "force", 0, NULL, 'f' },
-						 {} };
+	static const struct option options[] = {
+		{ "to", 1, NULL, 't' }, { "here", 1, NULL, 'h' }, { "ssh", 1, NULL, 's' },
+		{ "force", 0, NULL, 'f' }, {}
+	};
 	const char *to = NULL, *here = NULL, *ssh = NULL, *id;
 	int c, n = 0, lock, ret;
 	bool force = false;

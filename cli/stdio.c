@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Standard input, output and error of a child, where they are pipes or terminals at its parent: CRIU is given ours in their place. It opens them
- * anew, which does for a pipe and a terminal; a file would be written from its beginning, beside the descriptor of who started us, and a socket
- * cannot be opened. What was a terminal has to be one. So where ours does not serve, the child gets a pipe, or a terminal of its own, and the first
- * process of its namespace, which this is part of, hands on what it writes there.
+ * Standard input, output and error of a child, where they are pipes or terminals at its parent:
+ * CRIU is given ours in their place. It opens them anew, which does for a pipe and a terminal; a
+ * file would be written from its beginning, beside the descriptor of who started us, and a socket
+ * cannot be opened. What was a terminal has to be one. So where ours does not serve, the child gets
+ * a pipe, or a terminal of its own, and the first process of its namespace, which this is part of,
+ * hands on what it writes there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +20,10 @@
 #include "cli/cli.h"
 
 static const int order[3] = { STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO };
-static char keys[3][128];	/* in that order; CRIU takes the first of a name: of those with the same one only the first is here */
+/*
+ * in that order; CRIU takes the first of a name: of those with the same one only the first is here
+ */
+static char keys[3][128];
 static bool shell_job;
 
 static struct relay {
@@ -61,7 +66,8 @@ static int relay_add(int fd, int inner, int from, bool is_terminal)
 	*r = (struct relay){ .fd = fd, .from = from, .to = -1, .terminal = is_terminal };
 	if (fd != STDIN_FILENO)
 		r->to = fcntl(fd, F_DUPFD_CLOEXEC, 4);
-	if ((fd != STDIN_FILENO && r->to < 0) || fcntl(from, F_SETFL, O_NONBLOCK) || dup2(inner, fd) < 0)
+	if ((fd != STDIN_FILENO && r->to < 0) || fcntl(from, F_SETFL, O_NONBLOCK) ||
+	    dup2(inner, fd) < 0)
 		return -errno;
 	close(inner);
 	nrelays++;
@@ -73,7 +79,8 @@ static int relay_terminal(int fd)
 	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave;
 	char name[64];
 
-	if (master < 0 || grantpt(master) || unlockpt(master) || ptsname_r(master, name, sizeof(name)))
+	if (master < 0 || grantpt(master) || unlockpt(master) ||
+	    ptsname_r(master, name, sizeof(name)))
 		return -errno;
 	slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	return slave < 0 ? -errno : relay_add(fd, slave, master, true);
@@ -100,7 +107,8 @@ int stdio_begin(const char *dir)
 				ret = relay_terminal(fd);
 			else if (terminal < 0)
 				terminal = fd;
-		} else if (keys[i][0] && fd != STDIN_FILENO && !fstat(fd, &st) && (S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode))) {
+		} else if (keys[i][0] && fd != STDIN_FILENO && !fstat(fd, &st) &&
+			   (S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode))) {
 			ret = relay_pipe(fd);
 		}
 	}
@@ -121,9 +129,13 @@ int stdio_criu_args(char **argv, int n)
 		argv[n++] = "--inherit-fd";
 		argv[n++] = arg[i];
 	}
-	/* CRIU changes it to the parent's, and closes what it has been given; the plugin changes it back before the child has looked */
+	/*
+	 * CRIU changes it to the parent's, and closes what it has been given; the plugin changes it
+	 * back before the child has looked
+	 */
 	if (terminal >= 0 && !ioctl(terminal, TIOCGWINSZ, &ws)) {
-		snprintf(size, sizeof(size), "%d %d %d %d %d", dup(terminal), ws.ws_row, ws.ws_col, ws.ws_xpixel, ws.ws_ypixel);
+		snprintf(size, sizeof(size), "%d %d %d %d %d", dup(terminal), ws.ws_row, ws.ws_col,
+			 ws.ws_xpixel, ws.ws_ypixel);
 		setenv("MITOSIS_WINSIZE", size, 1);
 	}
 	if (shell_job) {

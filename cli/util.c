@@ -111,7 +111,17 @@ int cli_write_file(const char *path, const char *text)
 int cli_criu_dump(char **argv, char *pid, char *dir)
 {
 	char *const args[] = {
-		"criu", "dump", "-t", pid, "-D", dir, "-o", "dump.log", "-v2", "-L", (char *)cli_plugin_dir(),
+		"criu",
+		"dump",
+		"-t",
+		pid,
+		"-D",
+		dir,
+		"-o",
+		"dump.log",
+		"-v2",
+		"-L",
+		(char *)cli_plugin_dir(),
 		"--manage-cgroups=ignore",
 	};
 
@@ -122,7 +132,17 @@ int cli_criu_dump(char **argv, char *pid, char *dir)
 int cli_criu_restore(char **argv, char *dir, char *log)
 {
 	char *const args[] = {
-		"criu", "restore", "-d", "-D", dir, "-o", log, "-v2", "-L", (char *)cli_plugin_dir(), "--manage-cgroups=ignore",
+		"criu",
+		"restore",
+		"-d",
+		"-D",
+		dir,
+		"-o",
+		log,
+		"-v2",
+		"-L",
+		(char *)cli_plugin_dir(),
+		"--manage-cgroups=ignore",
 	};
 
 	memcpy(argv, args, sizeof(args));
@@ -144,7 +164,8 @@ char *cli_criu_error(const char *dir, const char *log)
 
 	snprintf(path, sizeof(path), "%s/%s", dir, log);
 	text = cli_read_file(path);
-	for (line = text ? strtok_r(text, "\n", &save) : NULL; line && !found; line = strtok_r(NULL, "\n", &save))
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line && !found;
+	     line = strtok_r(NULL, "\n", &save))
 		if (strstr(line, "Error (") && !strstr(line, "Restoring FAILED"))
 			found = strdup(line);
 	free(text);
@@ -157,7 +178,8 @@ void cli_say_criu_errors(const char *dir, const char *log)
 
 	snprintf(path, sizeof(path), "%s/%s", dir, log);
 	text = cli_read_file(path);
-	for (line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+	for (line = text ? strtok_r(text, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save))
 		if (strstr(line, "Error ("))
 			fprintf(stderr, "criu: %s\n", line);
 	free(text);
@@ -178,7 +200,8 @@ uint64_t cli_images_size(int dir)
 	struct stat st;
 
 	while (d && (e = readdir(d)))
-		if (cli_is_image(e->d_name) && !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+		if (cli_is_image(e->d_name) &&
+		    !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW))
 			bytes += st.st_size;
 	if (d)
 		closedir(d);
@@ -258,7 +281,10 @@ int cli_work_dir(const char *where, const char *id, char *dir, size_t len)
 	}
 }
 
-/* Podman leaves a process behind that lives as long as the container, so it has no part in the lock; but without the directory it finds another criu. */
+/*
+ * Podman leaves a process behind that lives as long as the container, so it has no part in the
+ * lock; but without the directory it finds another criu.
+ */
 static bool podman_needs(const char *id)
 {
 	json_object *journal = journal_load(id);
@@ -364,7 +390,8 @@ bool cli_process_lives(json_object *o, const char *key)
 	char start[32];
 
 	snprintf(start, sizeof(start), "%s_start", key);
-	return jint(o, key) && !mitosis_proc_get(jint(o, key), &proc, NULL) && proc.start_time == (uint64_t)jint(o, start);
+	return jint(o, key) && !mitosis_proc_get(jint(o, key), &proc, NULL) &&
+	       proc.start_time == (uint64_t)jint(o, start);
 }
 
 int cli_cgroup_of(pid_t pid, char *buf, size_t len)

@@ -73,8 +73,9 @@ int wire_remote(struct wire *w, const char *ssh, const char *host, pid_t *pid)
 		return -1;
 	}
 	/* the ssh command is the caller's own words; the host goes in as an argument of its own */
-	snprintf(command, sizeof(command), "exec %s \"$0\" mitosis-cli receive",
-		 ssh ? ssh : "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3");
+	if (!ssh)
+		ssh = "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3";
+	snprintf(command, sizeof(command), "exec %s \"$0\" mitosis-cli receive", ssh);
 	ret = cli_spawn(argv, in[0], out[1], pid);
 	close(in[0]);
 	close(out[1]);
@@ -93,7 +94,10 @@ void wire_remote_end(struct wire *w, pid_t pid)
 	wire_end(w);
 	if (p.fd >= 0)
 		poll(&p, 1, WIRE_END_MS);
-	/* With all that it started, as a receiver lives as long as its session. SIGTERM would not end what is stopped for the terminal. */
+	/*
+	 * With all that it started, as a receiver lives as long as its session. SIGTERM would not
+	 * end what is stopped for the terminal.
+	 */
 	kill(-pid, SIGKILL);
 	if (p.fd >= 0)
 		close(p.fd);
@@ -317,7 +321,8 @@ int wire_recv_file(struct wire *w, json_object *head, int dirfd)
 	return ret;
 }
 
-int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t *bytes, void (*step)(void *arg), void *arg)
+int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t *bytes,
+		     void (*step)(void *arg), void *arg)
 {
 	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
 	struct dirent *e;
@@ -334,7 +339,8 @@ int wire_send_images(struct wire *w, const char *dir, const char *host, uint64_t
 			continue;
 		ret = wire_send_file(w, dirfd, e->d_name, bytes);
 		if (ret) {
-			cli_say("image %s cannot be sent to %s: %s", e->d_name, host, strerror(-ret));
+			cli_say("image %s cannot be sent to %s: %s", e->d_name, host,
+				strerror(-ret));
 			goto out;
 		}
 		if (step)

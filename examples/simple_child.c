@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* simple_child NODE: becomes a child of the simple_parent that runs on NODE, and counts on from 11. */
+/*
+ * simple_child NODE: becomes a child of the simple_parent that runs on NODE, and counts on from 11.
+ */
 #include <stdio.h>
 #include <string.h>
 

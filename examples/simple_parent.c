@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Counts, can be forked from other machines when it has come to 10, and counts on. See simple_child.c. */
+/*
+ * Counts, can be forked from other machines when it has come to 10, and counts on. See
+ * simple_child.c.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -17,14 +17,16 @@ static uint32_t criu_image_u32(const uint8_t *p)
 	return le32toh(v);
 }
 
-bool criu_image_begin(struct criu_image *ci, const void *buf, size_t len, uint32_t magic, size_t max)
+bool criu_image_begin(struct criu_image *ci, const void *buf, size_t len, uint32_t magic,
+		      size_t max)
 {
 	memset(ci, 0, sizeof(*ci));
 	ci->buf = buf;
 	ci->len = len;
 	ci->pos = 8;
 	ci->max = max;
-	return len >= 8 && criu_image_u32(ci->buf) == MAGIC_COMMON && criu_image_u32(ci->buf + 4) == magic;
+	return len >= 8 && criu_image_u32(ci->buf) == MAGIC_COMMON &&
+	       criu_image_u32(ci->buf + 4) == magic;
 }
 
 int criu_image_next(struct criu_image *ci, const uint8_t **p, size_t *n)
@@ -58,8 +60,8 @@ bool criu_image_repacks(const ProtobufCMessage *msg)
 	return true;
 }
 
-int criu_image_rewrite(const void *buf, size_t len, uint32_t magic, const char *name, criu_image_entry entry,
-		       void **out, size_t *outlen, char *err, size_t errlen)
+int criu_image_rewrite(const void *buf, size_t len, uint32_t magic, const char *name,
+		       criu_image_entry entry, void **out, size_t *outlen, char *err, size_t errlen)
 {
 	struct criu_image ci;
 	const uint8_t *p = NULL;
@@ -90,7 +92,8 @@ int criu_image_rewrite(const void *buf, size_t len, uint32_t magic, const char *
 		used += 4 + written;
 	}
 	if (ret) {
-		snprintf(err, errlen, "%s is damaged at byte %zu (%s): make a new dump", name, ci.record, ci.wrong);
+		snprintf(err, errlen, "%s is damaged at byte %zu (%s): make a new dump", name,
+			 ci.record, ci.wrong);
 		free(copy);
 		return ret;
 	}

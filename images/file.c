@@ -15,7 +15,8 @@ static int file_error(char *err, size_t errlen, const char *name, const char *di
 {
 	int e = errno;
 
-	snprintf(err, errlen, "%s can not be %s (%s): check the image directory", name, did, strerror(e));
+	snprintf(err, errlen, "%s can not be %s (%s): check the image directory", name, did,
+		 strerror(e));
 	return -e;
 }
 
@@ -73,7 +74,8 @@ int mitosis_file_read(int dirfd, const char *name, size_t max, void **buf, size_
 		goto out;
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max) {
-		snprintf(err, errlen, "%s is not a file of at most %zu bytes: make a new dump", name, max);
+		snprintf(err, errlen, "%s is not a file of at most %zu bytes: make a new dump",
+			 name, max);
 		ret = -EINVAL;
 		goto out;
 	}
@@ -99,7 +101,10 @@ int mitosis_file_write(int dirfd, const char *name, const void *buf, size_t len,
 	char temp[256];
 	int fd, ret;
 
-	/* not the pid: siblings in namespaces of their own have the same one, and write to the same directory */
+	/*
+	 * not the pid: siblings in namespaces of their own have the same one, and write to the same
+	 * directory
+	 */
 	if (getrandom(&unique, sizeof(unique), 0) != sizeof(unique))
 		return file_error(err, errlen, name, "written");
 	if (snprintf(temp, sizeof(temp), ".%s.%016" PRIx64, name, unique) >= (int)sizeof(temp)) {

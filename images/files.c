@@ -28,7 +28,8 @@ static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 	if (change) {
 		fe->reg->has_size = 0;
 		*written = criu__file_entry__get_packed_size(fe);
-		if (*written > n || !criu_image_repacks(&fe->base) || !criu_image_repacks(&fe->reg->base))
+		if (*written > n || !criu_image_repacks(&fe->base) ||
+		    !criu_image_repacks(&fe->reg->base))
 			ret = -EINVAL;
 		else
 			criu__file_entry__pack(fe, to);
@@ -40,7 +41,9 @@ static int files_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 	return ret;
 }
 
-int files_forget_sizes(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)
+int files_forget_sizes(const void *buf, size_t len, void **out, size_t *outlen, char *err,
+		       size_t errlen)
 {
-	return criu_image_rewrite(buf, len, MAGIC_FILES, FILES_NAME, files_entry, out, outlen, err, errlen);
+	return criu_image_rewrite(buf, len, MAGIC_FILES, FILES_NAME, files_entry, out, outlen, err,
+				  errlen);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CRIU's files.img. CRIU refuses to restore a process one of whose open files has another size than at the dump. That guards
- * against another file of that name, and forbids what every fork has: a log that its parent goes on writing.
+ * CRIU's files.img. CRIU refuses to restore a process one of whose open files has another size than
+ * at the dump. That guards against another file of that name, and forbids what every fork has: a
+ * log that its parent goes on writing.
  *
  * Returns and err as in mitosis_image.h.
  */

@@ -36,7 +36,8 @@ static int image_refuse(char *err, size_t errlen, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(err, errlen, MITOSIS_IMAGE_NAME " can not be used (%s): copy it again or make a new dump",
+	snprintf(err, errlen,
+		 MITOSIS_IMAGE_NAME " can not be used (%s): copy it again or make a new dump",
 		 what);
 	return -EINVAL;
 }
@@ -172,9 +173,11 @@ struct mitosis_image_mm *mitosis_image_add_mm(struct mitosis_image *img, uint32_
 	return &more[i];
 }
 
-static struct mitosis_image_parent *image_add_parent(struct mitosis_image *img, const struct mitosis_image_parent *parent)
+static struct mitosis_image_parent *image_add_parent(struct mitosis_image *img,
+						     const struct mitosis_image_parent *parent)
 {
-	struct mitosis_image_parent *more = reallocarray(img->parents, img->nparents + 1, sizeof(*more));
+	struct mitosis_image_parent *more =
+		reallocarray(img->parents, img->nparents + 1, sizeof(*more));
 
 	if (!more)
 		return NULL;
@@ -188,8 +191,9 @@ static struct mitosis_image_parent *image_add_parent(struct mitosis_image *img, 
 	return more;
 }
 
-struct mitosis_image_inherited *mitosis_image_add_inherited(struct mitosis_image *img, struct mitosis_image_mm *mm,
-							    const struct mitosis_image_parent *parent)
+struct mitosis_image_inherited *
+mitosis_image_add_inherited(struct mitosis_image *img, struct mitosis_image_mm *mm,
+			    const struct mitosis_image_parent *parent)
 {
 	struct mitosis_image_inherited *more;
 	size_t p, i;
@@ -240,8 +244,10 @@ static int image_check_parents(const struct mitosis_image *img, char *err, size_
 		const struct mitosis_image_parent *p = &img->parents[i];
 
 		if (!p->snapshot || p->snapshot == img->snapshot ||
-		    (p->dct.number ? p->port || !image_dct_is_good(&p->dct) : !p->port || !image_addr_is_numeric(p->addr)))
-			return image_refuse(err, errlen, "parent %zu has a wrong snapshot, port or address", i);
+		    (p->dct.number ? p->port || !image_dct_is_good(&p->dct) :
+				     !p->port || !image_addr_is_numeric(p->addr)))
+			return image_refuse(err, errlen,
+					    "parent %zu has a wrong snapshot, port or address", i);
 		if (!image_transport_is_good(p->transport, &p->dct))
 			return image_refuse(err, errlen, "parent %zu has a wrong transport", i);
 		for (j = 0; j < i; j++)
@@ -258,16 +264,20 @@ static int image_check_addrs(const struct mitosis_image *img, char *err, size_t 
 	if (img->dct.number && !image_dct_is_good(&img->dct))
 		return image_refuse(err, errlen, "its DC target is none");
 	if (!image_transport_is_good(img->transport, &img->dct))
-		return image_refuse(err, errlen, "it is offered over transport %s, for which it lacks what is needed", img->transport);
+		return image_refuse(err, errlen,
+				    "it is offered over transport %s, for which it lacks what is needed",
+				    img->transport);
 	if (!img->naddrs == !img->dct.number || img->naddrs > MITOSIS_IMAGE_MAX_ADDRS)
 		return image_refuse(err, errlen, "it has %zu addresses of the source", img->naddrs);
 	for (i = 0; i < img->naddrs; i++)
 		if (!image_addr_is_numeric(img->addrs[i]))
-			return image_refuse(err, errlen, "address %zu of the source is not numeric", i + 1);
+			return image_refuse(err, errlen, "address %zu of the source is not numeric",
+					    i + 1);
 	return 0;
 }
 
-static int image_check_regions(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
+static int image_check_regions(uint32_t pid, const struct mitosis_image_pages *pages, char *err,
+			       size_t errlen)
 {
 	uint64_t end = 0;
 	size_t i;
@@ -277,25 +287,26 @@ static int image_check_regions(uint32_t pid, const struct mitosis_image_pages *p
 		uint64_t in_block = (r->start & ((1ULL << MITOSIS_REGION_SHIFT) - 1)) / 4096;
 
 		if (r->start & 4095)
-			return image_refuse(err, errlen, "process %u: region %zu begins within a page",
-					    pid, i);
+			return image_refuse(err, errlen,
+					    "process %u: region %zu begins within a page", pid, i);
 		if (r->start < end)
-			return image_refuse(err, errlen, "process %u: region %zu is out of order", pid,
-					    i);
+			return image_refuse(err, errlen, "process %u: region %zu is out of order",
+					    pid, i);
 		if (!r->npages || r->npages > REGION_PAGES - in_block)
 			return image_refuse(err, errlen,
-					    "process %u: region %zu is not within a block of 2 MiB", pid,
-					    i);
+					    "process %u: region %zu is not within a block of 2 MiB",
+					    pid, i);
 		end = r->start + r->npages * 4096ULL;
 		if (r->start >= MITOSIS_IMAGE_ADDR_END || end > MITOSIS_IMAGE_ADDR_END)
-			return image_refuse(err, errlen, "process %u: region %zu is not in user space",
-					    pid, i);
+			return image_refuse(err, errlen,
+					    "process %u: region %zu is not in user space", pid, i);
 	}
 	return 0;
 }
 
 /* Adjacent runs are refused, as the file does not tell them apart. */
-static int image_check_runs(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
+static int image_check_runs(uint32_t pid, const struct mitosis_image_pages *pages, char *err,
+			    size_t errlen)
 {
 	uint64_t end = 0;
 	size_t i;
@@ -303,16 +314,20 @@ static int image_check_runs(uint32_t pid, const struct mitosis_image_pages *page
 	for (i = 0; i < pages->nruns; i++) {
 		const struct mitosis_run *run = &pages->runs[i];
 
-		if (run->start & 4095 || (i && run->start <= end) || !run->npages || run->start >= MITOSIS_IMAGE_ADDR_END ||
+		if (run->start & 4095 || (i && run->start <= end) || !run->npages ||
+		    run->start >= MITOSIS_IMAGE_ADDR_END ||
 		    run->npages > (MITOSIS_IMAGE_ADDR_END - run->start) / 4096)
-			return image_refuse(err, errlen, "process %u: run %zu is out of order or of user space", pid, i);
+			return image_refuse(err, errlen,
+					    "process %u: run %zu is out of order or of user space",
+					    pid, i);
 		end = run->start + run->npages * 4096;
 	}
 	return 0;
 }
 
 /* A run of which no region can be read would be zeros after a restore. */
-static int image_check_cover(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
+static int image_check_cover(uint32_t pid, const struct mitosis_image_pages *pages, char *err,
+			     size_t errlen)
 {
 	const struct mitosis_region *regions = pages->regions;
 	size_t i, r = 0;
@@ -326,7 +341,8 @@ static int image_check_cover(uint32_t pid, const struct mitosis_image_pages *pag
 				r++;
 			if (r == pages->nregions || regions[r].start > pos)
 				return image_refuse(err, errlen,
-						    "process %u: the page at %#" PRIx64 " is in no region",
+						    "process %u: the page at %#" PRIx64
+						    " is in no region",
 						    pid, pos);
 			pos = regions[r].start + regions[r].npages * 4096ULL;
 		}
@@ -334,7 +350,8 @@ static int image_check_cover(uint32_t pid, const struct mitosis_image_pages *pag
 	return 0;
 }
 
-static int image_check_pages(uint32_t pid, const struct mitosis_image_pages *pages, char *err, size_t errlen)
+static int image_check_pages(uint32_t pid, const struct mitosis_image_pages *pages, char *err,
+			     size_t errlen)
 {
 	int ret;
 
@@ -359,10 +376,13 @@ static int image_check_pagemap(const struct mitosis_image_mm *mm, char *err, siz
 	if (ret)
 		return image_refuse(err, errlen, "process %u: its pagemap is damaged", mm->pid);
 	free(runs);
-	return nruns ? image_refuse(err, errlen, "process %u: its pagemap has lazy pages", mm->pid) : 0;
+	if (nruns)
+		return image_refuse(err, errlen, "process %u: its pagemap has lazy pages", mm->pid);
+	return 0;
 }
 
-static int image_check_inherited(const struct mitosis_image *img, const struct mitosis_image_mm *mm, char *err, size_t errlen)
+static int image_check_inherited(const struct mitosis_image *img, const struct mitosis_image_mm *mm,
+				 char *err, size_t errlen)
 {
 	size_t i, j;
 	int ret = 0;
@@ -371,11 +391,14 @@ static int image_check_inherited(const struct mitosis_image *img, const struct m
 		const struct mitosis_image_inherited *in = &mm->inherited[i];
 
 		if (in->parent >= img->nparents)
-			return image_refuse(err, errlen, "process %u inherits from parent %zu of %zu", mm->pid, in->parent,
-					    img->nparents);
+			return image_refuse(err, errlen,
+					    "process %u inherits from parent %zu of %zu", mm->pid,
+					    in->parent, img->nparents);
 		for (j = 0; j < i; j++)
 			if (mm->inherited[j].parent == in->parent)
-				return image_refuse(err, errlen, "process %u inherits from parent %zu twice", mm->pid, in->parent);
+				return image_refuse(err, errlen,
+						    "process %u inherits from parent %zu twice",
+						    mm->pid, in->parent);
 		ret = image_check_pages(mm->pid, &in->pages, err, errlen);
 	}
 	return ret;
@@ -383,7 +406,8 @@ static int image_check_inherited(const struct mitosis_image *img, const struct m
 
 int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errlen)
 {
-	bool sealed = img->state == MITOSIS_IMAGE_SEALED, pages = sealed || img->state == MITOSIS_IMAGE_PRECOPY;
+	bool sealed = img->state == MITOSIS_IMAGE_SEALED;
+	bool pages = sealed || img->state == MITOSIS_IMAGE_PRECOPY;
 	uint32_t pid = 0;
 	size_t i;
 	int ret;
@@ -414,9 +438,12 @@ int mitosis_image_check(const struct mitosis_image *img, char *err, size_t errle
 			return image_refuse(err, errlen, "process %u is out of order", mm->pid);
 		pid = mm->pid;
 		if (sealed != !!mm->pagemap_len)
-			return image_refuse(err, errlen, "process %u has %s", pid, sealed ? "no pagemap" : "a pagemap before it is sealed");
+			return image_refuse(err, errlen, "process %u has %s", pid,
+					    sealed ? "no pagemap" :
+						     "a pagemap before it is sealed");
 		if (!pages && (mm->pages.nregions || mm->pages.nruns || mm->ninherited))
-			return image_refuse(err, errlen, "process %u has pages before it is sealed", pid);
+			return image_refuse(err, errlen, "process %u has pages before it is sealed",
+					    pid);
 		if (!pages)
 			continue;
 		ret = image_check_pages(mm->pid, &mm->pages, err, errlen);
@@ -441,8 +468,12 @@ static bool image_bit(const uint8_t *bits, uint32_t page)
 	return bits[page / 8] & 1U << page % 8;
 }
 
-/* The lazy pages of a region; @bits is NULL when it is all of them or none. -EINVAL: they are not @nlazy, or a bit is of no page. */
-static int image_add_lazy(struct mitosis_image_pages *pages, const struct mitosis_region *r, uint32_t nlazy, const uint8_t *bits)
+/*
+ * The lazy pages of a region; @bits is NULL when it is all of them or none. -EINVAL: they are not
+ * @nlazy, or a bit is of no page.
+ */
+static int image_add_lazy(struct mitosis_image_pages *pages, const struct mitosis_region *r,
+			  uint32_t nlazy, const uint8_t *bits)
 {
 	uint32_t page, n = 0;
 	int ret = 0;
@@ -451,7 +482,8 @@ static int image_add_lazy(struct mitosis_image_pages *pages, const struct mitosi
 		return nlazy ? runs_append(&pages->runs, &pages->nruns, r->start, nlazy) : 0;
 	for (page = 0; page < r->npages && !ret; page++)
 		if (image_bit(bits, page)) {
-			ret = runs_append(&pages->runs, &pages->nruns, r->start + page * 4096ULL, 1);
+			ret = runs_append(&pages->runs, &pages->nruns,
+					  r->start + page * 4096ULL, 1);
 			n++;
 		}
 	if (ret)
@@ -463,15 +495,16 @@ static int image_add_lazy(struct mitosis_image_pages *pages, const struct mitosi
 }
 
 /* @max_runs: what is left for all of the file. */
-static int image_unpack_pages(uint32_t pid, struct mitosis_image_pages *pages, const Mitosis__Pages *pb, size_t *max_runs,
-			      char *err, size_t errlen)
+static int image_unpack_pages(uint32_t pid, struct mitosis_image_pages *pages,
+			      const Mitosis__Pages *pb, size_t *max_runs, char *err, size_t errlen)
 {
 	size_t i, len, pos = 0;
 	int ret;
 
 	if (pb->n_region_npages != pb->n_region_page || pb->n_region_rkey != pb->n_region_page ||
 	    pb->n_region_nlazy != pb->n_region_page)
-		return image_refuse(err, errlen, "process %u: the regions' parts differ in number", pid);
+		return image_refuse(err, errlen, "process %u: the regions' parts differ in number",
+				    pid);
 	if (pb->n_region_page) {
 		pages->regions = calloc(pb->n_region_page, sizeof(*pages->regions));
 		if (!pages->regions)
@@ -482,41 +515,51 @@ static int image_unpack_pages(uint32_t pid, struct mitosis_image_pages *pages, c
 		struct mitosis_region *r = &pages->regions[i];
 
 		if (pb->region_page[i] > UINT64_MAX / 4096)
-			return image_refuse(err, errlen, "process %u: region %zu is not in user space", pid, i);
+			return image_refuse(err, errlen,
+					    "process %u: region %zu is not in user space", pid, i);
 		r->start = pb->region_page[i] * 4096;
 		r->npages = pb->region_npages[i];
 		r->rkey = pb->region_rkey[i];
 		pages->nregions++;
 		/* Before its bits are looked at: it says how many there are. */
 		if (r->npages > REGION_PAGES || nlazy > r->npages)
-			return image_refuse(err, errlen, "process %u: region %zu has %u lazy pages of %u", pid, i, nlazy, r->npages);
+			return image_refuse(err, errlen,
+					    "process %u: region %zu has %u lazy pages of %u", pid,
+					    i, nlazy, r->npages);
 		len = image_bits_len(r->npages, nlazy);
 		if (len > pb->lazy.len - pos)
-			return image_refuse(err, errlen, "process %u: the bits of lazy pages end at region %zu", pid, i);
+			return image_refuse(err, errlen,
+					    "process %u: the bits of lazy pages end at region %zu",
+					    pid, i);
 		ret = image_add_lazy(pages, r, nlazy, len ? pb->lazy.data + pos : NULL);
 		if (ret == -EINVAL)
-			return image_refuse(err, errlen, "process %u: region %zu has not %u lazy pages", pid, i, nlazy);
+			return image_refuse(err, errlen,
+					    "process %u: region %zu has not %u lazy pages", pid, i,
+					    nlazy);
 		if (ret)
 			return image_no_memory(err, errlen);
 		if (pages->nruns > *max_runs)
-			return image_refuse(err, errlen, "it has more than %u runs of pages", MITOSIS_IMAGE_MAX_RUNS);
+			return image_refuse(err, errlen, "it has more than %u runs of pages",
+					    MITOSIS_IMAGE_MAX_RUNS);
 		pos += len;
 	}
 	if (pos != pb->lazy.len)
-		return image_refuse(err, errlen, "process %u: there are bits of lazy pages of no region", pid);
+		return image_refuse(err, errlen,
+				    "process %u: there are bits of lazy pages of no region", pid);
 	*max_runs -= pages->nruns;
 	return 0;
 }
 
-static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, size_t *max_runs, char *err,
-			   size_t errlen)
+static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, size_t *max_runs,
+			   char *err, size_t errlen)
 {
 	struct mitosis_image_mm *mm;
 	size_t i;
 	int ret;
 
 	if (pb->n_inherited > MITOSIS_MAX_PARENTS)
-		return image_refuse(err, errlen, "process %u inherits from %zu snapshots", pb->pid, pb->n_inherited);
+		return image_refuse(err, errlen, "process %u inherits from %zu snapshots", pb->pid,
+				    pb->n_inherited);
 	/* Checked here too, as finding the place for each of many would take quadratic time. */
 	if (img->nmms && pb->pid <= img->mms[img->nmms - 1].pid)
 		return image_refuse(err, errlen, "process %u is out of order", pb->pid);
@@ -541,16 +584,19 @@ static int image_unpack_mm(struct mitosis_image *img, const Mitosis__Mm *pb, siz
 	}
 	for (i = 0; i < pb->n_inherited && !ret; i++) {
 		mm->inherited[i].parent = pb->inherited[i]->parent;
-		ret = image_unpack_pages(pb->pid, &mm->inherited[i].pages, pb->inherited[i]->pages, max_runs, err, errlen);
+		ret = image_unpack_pages(pb->pid, &mm->inherited[i].pages, pb->inherited[i]->pages,
+					 max_runs, err, errlen);
 	}
 	return ret;
 }
 
-static int image_unpack_dct(struct mitosis_dct *dct, const Mitosis__Dct *pb, char *err, size_t errlen)
+static int image_unpack_dct(struct mitosis_dct *dct, const Mitosis__Dct *pb, char *err,
+			    size_t errlen)
 {
 	if (!pb)
 		return 0;
-	if (pb->gid.len != sizeof(dct->gid) || !pb->number || pb->lid > UINT16_MAX || pb->link > UINT8_MAX || pb->mtu > UINT8_MAX)
+	if (pb->gid.len != sizeof(dct->gid) || !pb->number || pb->lid > UINT16_MAX ||
+	    pb->link > UINT8_MAX || pb->mtu > UINT8_MAX)
 		return image_refuse(err, errlen, "a DC target is none");
 	memcpy(dct->gid, pb->gid.data, sizeof(dct->gid));
 	dct->key = pb->key;
@@ -561,17 +607,20 @@ static int image_unpack_dct(struct mitosis_dct *dct, const Mitosis__Dct *pb, cha
 	return 0;
 }
 
-static int image_unpack_transport(char transport[MITOSIS_IMAGE_TRANSPORT], const char *name, char *err, size_t errlen)
+static int image_unpack_transport(char transport[MITOSIS_IMAGE_TRANSPORT], const char *name,
+				  char *err, size_t errlen)
 {
 	if (!name)
 		return 0;
-	if (!*name || strlen(name) >= MITOSIS_IMAGE_TRANSPORT || name[strspn(name, "abcdefghijklmnopqrstuvwxyz")])
+	if (!*name || strlen(name) >= MITOSIS_IMAGE_TRANSPORT ||
+	    name[strspn(name, "abcdefghijklmnopqrstuvwxyz")])
 		return image_refuse(err, errlen, "a transport has no name");
 	strcpy(transport, name);
 	return 0;
 }
 
-static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image *pb, char *err, size_t errlen)
+static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image *pb, char *err,
+				size_t errlen)
 {
 	size_t i;
 
@@ -580,7 +629,9 @@ static int image_unpack_parents(struct mitosis_image *img, const Mitosis__Image 
 	for (i = 0; i < pb->n_parent; i++) {
 		const Mitosis__Parent *from = pb->parent[i];
 		struct mitosis_image_parent parent = {
-			.snapshot = from->snapshot, .port = (uint16_t)from->port, .addr = from->address,
+			.snapshot = from->snapshot,
+			.port = (uint16_t)from->port,
+			.addr = from->address,
 			.insecure = from->has_insecure && from->insecure,
 		};
 		bool added;
@@ -610,7 +661,8 @@ static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, cha
 	if (pb->port > UINT16_MAX)
 		return image_refuse(err, errlen, "its port is %u", pb->port);
 	if (pb->n_address > MITOSIS_IMAGE_MAX_ADDRS)
-		return image_refuse(err, errlen, "it has %zu addresses of the source", pb->n_address);
+		return image_refuse(err, errlen, "it has %zu addresses of the source",
+				    pb->n_address);
 	if (pb->n_mm > MITOSIS_IMAGE_MAX_MMS)
 		return image_refuse(err, errlen, "it has %zu processes", pb->n_mm);
 	img->state = (enum mitosis_image_state)pb->state;
@@ -627,7 +679,7 @@ static int image_unpack(struct mitosis_image *img, const Mitosis__Image *pb, cha
 	for (i = 0; i < pb->n_address; i++)
 		if (mitosis_image_add_addr(img, pb->address[i]))
 			return image_no_memory(err, errlen);
-	ret = image_unpack_dct(&img->dct, pb->dct, err, errlen) ? :
+	ret = image_unpack_dct(&img->dct, pb->dct, err, errlen) ?:
 	      image_unpack_transport(img->transport, pb->transport, err, errlen);
 	if (!ret)
 		ret = image_unpack_parents(img, pb, err, errlen);
@@ -681,8 +733,12 @@ int mitosis_image_parse(const void *buf, size_t len, struct mitosis_image **out,
 	return ret;
 }
 
-/* Sets the bits of the lazy pages of @r, from run *@i on, and returns how many they are. *@i ends at the last run that begins in @r. */
-static uint32_t image_mark_lazy(const struct mitosis_image_pages *pages, const struct mitosis_region *r, size_t *i, uint8_t *bits)
+/*
+ * Sets the bits of the lazy pages of @r, from run *@i on, and returns how many they are. *@i ends
+ * at the last run that begins in @r.
+ */
+static uint32_t image_mark_lazy(const struct mitosis_image_pages *pages,
+				const struct mitosis_region *r, size_t *i, uint8_t *bits)
 {
 	uint64_t end = r->start + r->npages * 4096ULL;
 	uint32_t n = 0;
@@ -711,7 +767,8 @@ static int image_pack_pages(const struct mitosis_image_pages *pages, Mitosis__Pa
 	pb->region_rkey = calloc(n, sizeof(*pb->region_rkey));
 	pb->region_nlazy = calloc(n, sizeof(*pb->region_nlazy));
 	pb->lazy.data = calloc(n, REGION_PAGES / 8);
-	if (n && (!pb->region_page || !pb->region_npages || !pb->region_rkey || !pb->region_nlazy || !pb->lazy.data))
+	if (n && (!pb->region_page || !pb->region_npages || !pb->region_rkey || !pb->region_nlazy ||
+		  !pb->lazy.data))
 		return -ENOMEM;
 	for (i = 0; i < n; i++) {
 		const struct mitosis_region *r = &pages->regions[i];
@@ -863,7 +920,8 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 	if (ret)
 		return ret;
 	if (image_count_runs(img) > MITOSIS_IMAGE_MAX_RUNS)
-		return image_too_big(err, errlen, image_count_runs(img), "runs of pages", MITOSIS_IMAGE_MAX_RUNS);
+		return image_too_big(err, errlen, image_count_runs(img), "runs of pages",
+				     MITOSIS_IMAGE_MAX_RUNS);
 	pb.snapshot = img->snapshot;
 	pb.key.data = (uint8_t *)img->key;
 	pb.key.len = MITOSIS_KEY_LEN;
@@ -884,7 +942,8 @@ int mitosis_image_format(const struct mitosis_image *img, void **buf, size_t *le
 		parents[i].address = img->parents[i].addr;
 		parents[i].port = img->parents[i].port;
 		parents[i].dct = image_pack_dct(&img->parents[i].dct, &parent_dcts[i]);
-		parents[i].transport = *img->parents[i].transport ? img->parents[i].transport : NULL;
+		parents[i].transport = *img->parents[i].transport ? img->parents[i].transport :
+								    NULL;
 		parents[i].has_insecure = img->parents[i].insecure;
 		parents[i].insecure = img->parents[i].insecure;
 	}

@@ -34,7 +34,8 @@ enum mitosis_image_state {
 
 /* Pages at one source. Arrays are owned. */
 struct mitosis_image_pages {
-	struct mitosis_run *runs;	/* what a restore reads: ascending, not adjacent, each page in a region */
+	/* what a restore reads: ascending, not adjacent, each page in a region */
+	struct mitosis_run *runs;
 	size_t nruns;
 	struct mitosis_region *regions;	/* ascending, not overlapping */
 	size_t nregions;
@@ -50,7 +51,8 @@ struct mitosis_image_inherited {
 struct mitosis_image_parent {
 	uint64_t snapshot;
 	uint8_t key[MITOSIS_KEY_LEN];
-	char transport[MITOSIS_IMAGE_TRANSPORT];	/* empty: dct where there is a dct, and else rc */
+	/* empty: dct where there is a dct, and else rc */
+	char transport[MITOSIS_IMAGE_TRANSPORT];
 	bool insecure;			/* over tcp, unencrypted */
 	uint16_t port;
 	char *addr;			/* numeric, but for people where there is a dct; owned */
@@ -60,7 +62,8 @@ struct mitosis_image_parent {
 struct mitosis_image_mm {
 	uint32_t pid;			/* as CRIU's images name the process: N of pagemap-N.img */
 	struct mitosis_image_pages pages;
-	uint8_t *pagemap;		/* pagemap-N.img without lazy pages; owned; NULL but in a sealed image */
+	/* pagemap-N.img without lazy pages; owned; NULL but in a sealed image */
+	uint8_t *pagemap;
 	size_t pagemap_len;		/* bytes */
 	struct mitosis_image_inherited *inherited;	/* at most one of each parent; owned */
 	size_t ninherited;
@@ -71,8 +74,10 @@ struct mitosis_image {
 	uint64_t snapshot;
 	uint8_t key[MITOSIS_KEY_LEN];
 	uint16_t port;
-	uint32_t flags;			/* MITOSIS_HOLD_F_*, MITOSIS_F_INSECURE: over tcp, unencrypted */
-	char transport[MITOSIS_IMAGE_TRANSPORT];	/* empty: dct where there is a dct, and else rc */
+	/* MITOSIS_HOLD_F_*, MITOSIS_F_INSECURE: over tcp, unencrypted */
+	uint32_t flags;
+	/* empty: dct where there is a dct, and else rc */
+	char transport[MITOSIS_IMAGE_TRANSPORT];
 	uint64_t created;		/* seconds since 1970; 0: not recorded */
 	char *host;			/* name of the source; NULL: not recorded; owned */
 	char **addrs;			/* numeric ones of the source, by preference; owned */
@@ -100,9 +105,13 @@ int mitosis_image_add_addr(struct mitosis_image *img, const char *addr);
  */
 struct mitosis_image_mm *mitosis_image_add_mm(struct mitosis_image *img, uint32_t pid);
 
-/* The one of this snapshot, put there first if need be; NULL without memory. Pointers to others of the same array go stale. */
-struct mitosis_image_inherited *mitosis_image_add_inherited(struct mitosis_image *img, struct mitosis_image_mm *mm,
-							    const struct mitosis_image_parent *parent);
+/*
+ * The one of this snapshot, put there first if need be; NULL without memory. Pointers to others of
+ * the same array go stale.
+ */
+struct mitosis_image_inherited *
+mitosis_image_add_inherited(struct mitosis_image *img, struct mitosis_image_mm *mm,
+			    const struct mitosis_image_parent *parent);
 struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, uint32_t pid);
 
 /* How many pages there are to be read of this snapshot, and of those that it inherits from. */

@@ -43,8 +43,9 @@ static int pagemap_refuse(struct pagemap_cursor *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(c->err, c->errlen, "the pagemap image is damaged at byte %zu (%s): make a new dump",
-		 c->image.record, what);
+	snprintf(c->err, c->errlen,
+		 "the pagemap image is damaged at byte %zu (%s): make a new dump", c->image.record,
+		 what);
 	return -EINVAL;
 }
 
@@ -139,7 +140,8 @@ int pagemap_lazy_runs(const void *buf, size_t len, struct mitosis_run **runs, si
 			continue;
 		ret = runs_append(runs, nruns, item.start, item.npages);
 		if (ret) {
-			snprintf(err, errlen, "the pagemap image can not be read: no memory is left");
+			snprintf(err, errlen,
+				 "the pagemap image can not be read: no memory is left");
 			break;
 		}
 	}
@@ -179,7 +181,8 @@ int pagemap_strip(const void *buf, size_t len, void **out, size_t *outlen, char 
 		kept++;
 	}
 	if (!ret && !kept) {
-		snprintf(err, errlen, "the pagemap image has lazy pages only, which criu can not restore: make a new dump");
+		snprintf(err, errlen,
+			 "the pagemap image has lazy pages only, which criu can not restore: make a new dump");
 		ret = -ENODATA;
 	}
 	if (ret) {

@@ -49,8 +49,8 @@ char *record_format(const struct record *r)
 		return NULL;
 	fprintf(f, RECORD_HEAD "%016" PRIx64 "\n", r->snapshot);
 	for (i = 0; i < r->nruns; i++)
-		fprintf(f, "%" PRIu32 " %" PRIx64 " %" PRIu64 "\n", r->runs[i].pid, (uint64_t)r->runs[i].run.start,
-			(uint64_t)r->runs[i].run.npages);
+		fprintf(f, "%" PRIu32 " %" PRIx64 " %" PRIu64 "\n", r->runs[i].pid,
+			(uint64_t)r->runs[i].run.start, (uint64_t)r->runs[i].run.npages);
 	if (!fclose(f))
 		return text;
 	free(text);
@@ -63,7 +63,8 @@ static bool record_number(const char **text, int base, uint64_t max, char follow
 	char *end;
 
 	/* strtoull() takes blanks, signs and 0x */
-	if (!strchr("123456789abcdef", **text) && !(base == 16 && **text == '0' && (*text)[1] != 'x'))
+	if (!strchr("123456789abcdef", **text) &&
+	    !(base == 16 && **text == '0' && (*text)[1] != 'x'))
 		return false;
 	errno = 0;
 	*value = strtoull(*text, &end, base);
@@ -75,7 +76,10 @@ static bool record_number(const char **text, int base, uint64_t max, char follow
 
 static int record_refuse(struct record *r, unsigned int line, char *err, size_t errlen)
 {
-	snprintf(err, errlen, RECORD_NAME " can not be used (line %u): remove it, or make it again with mitosis-cli record", line);
+	snprintf(err, errlen,
+		 RECORD_NAME
+		 " can not be used (line %u): remove it, or make it again with mitosis-cli record",
+		 line);
 	record_free(r);
 	return -EINVAL;
 }
@@ -134,7 +138,9 @@ int record_read(int dirfd, uint64_t snapshot, struct record *r, char *err, size_
 	ret = record_parse(text, r, err, errlen);
 	free(text);
 	if (!ret && r->snapshot != snapshot) {
-		snprintf(err, errlen, RECORD_NAME " is of snapshot %016" PRIx64 ": remove it, or make it again with mitosis-cli record",
+		snprintf(err, errlen,
+			 RECORD_NAME " is of snapshot %016" PRIx64
+				     ": remove it, or make it again with mitosis-cli record",
 			 r->snapshot);
 		record_free(r);
 		ret = -EINVAL;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mitosis-record.img: which pages children of a snapshot have touched, to be read before they are touched the next time. It lies beside
- * mitosis.img, or does not. Text:
+ * mitosis-record.img: which pages children of a snapshot have touched, to be read before they are
+ * touched the next time. It lies beside mitosis.img, or does not. Text:
  *
  *	mitosis record 1 SNAPSHOT
  *	PID START NPAGES
  *	...
  *
- * one line a run: the process as CRIU's images name it, its first byte, how many pages. PID and NPAGES are decimal, the others
- * hexadecimal; ascending for one PID after the other.
+ * one line a run: the process as CRIU's images name it, its first byte, how many pages. PID and
+ * NPAGES are decimal, the others hexadecimal; ascending for one PID after the other.
  *
  * Returns and err as in mitosis_image.h.
  */
@@ -44,7 +44,10 @@ char *record_format(const struct record *r);
 /* -EINVAL: it is none. *r is the caller's to free, unless it fails. */
 int record_parse(const char *text, struct record *r, char *err, size_t errlen);
 
-/* The file in the image directory dirfd. -ENOENT: there is none. -EINVAL: it is none, or of another snapshot. */
+/*
+ * The file in the image directory dirfd. -ENOENT: there is none. -EINVAL: it is none, or of another
+ * snapshot.
+ */
 int record_read(int dirfd, uint64_t snapshot, struct record *r, char *err, size_t errlen);
 
 #endif /* MITOSIS_RECORD_H */

@@ -28,7 +28,8 @@ int runs_append(struct mitosis_run **runs, size_t *n, uint64_t start, uint64_t n
 	return 0;
 }
 
-int runs_subtract(struct mitosis_run **runs, size_t *n, const struct mitosis_run *less, size_t nless)
+int runs_subtract(struct mitosis_run **runs, size_t *n, const struct mitosis_run *less,
+		  size_t nless)
 {
 	struct mitosis_run *left = NULL;
 	size_t nleft = 0, i, j = 0;

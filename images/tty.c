@@ -35,7 +35,9 @@ static int tty_entry(const uint8_t *p, size_t n, uint8_t *to, size_t *written)
 	return ret;
 }
 
-int tty_forget_sessions(const void *buf, size_t len, void **out, size_t *outlen, char *err, size_t errlen)
+int tty_forget_sessions(const void *buf, size_t len, void **out, size_t *outlen, char *err,
+			size_t errlen)
 {
-	return criu_image_rewrite(buf, len, MAGIC_TTY_INFO, TTY_NAME, tty_entry, out, outlen, err, errlen);
+	return criu_image_rewrite(buf, len, MAGIC_TTY_INFO, TTY_NAME, tty_entry, out, outlen, err,
+				  errlen);
 }

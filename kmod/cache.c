@@ -10,7 +10,8 @@
 #include "cache.h"
 #include "mitosis.h"
 
-#define CACHE_PG_BITS 40		/* of an original page index: more than any user address has */
+/* of an original page index: more than any user address has */
+#define CACHE_PG_BITS 40
 #define CACHE_REGION (1UL << (BITS_PER_LONG - 1))	/* an index by region */
 #define CACHE_REGION_BITS (MITOSIS_REGION_SHIFT - PAGE_SHIFT)
 #define CACHE_MAGIC 0x6d69746f
@@ -36,7 +37,8 @@ static pgoff_t cache_index(u32 mm, u64 pg)
 /* A region lies within one block. */
 static pgoff_t cache_region_index(u32 rkey, u64 pg)
 {
-	return CACHE_REGION | (pgoff_t)rkey << CACHE_REGION_BITS | (pg & ((1U << CACHE_REGION_BITS) - 1));
+	return CACHE_REGION | (pgoff_t)rkey << CACHE_REGION_BITS |
+	       (pg & ((1U << CACHE_REGION_BITS) - 1));
 }
 
 int cache_create(struct cache *c)
@@ -121,7 +123,8 @@ bool cache_has_region(struct cache *c, u32 rkey, u64 pg)
 static int cache_add_at(struct cache *c, pgoff_t index, struct folio *folio)
 {
 	/* who has reached the limit of its cgroup is not killed for the sake of others' faults */
-	int ret = filemap_add_folio(c->inode->i_mapping, folio, index, GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+	int ret = filemap_add_folio(c->inode->i_mapping, folio, index,
+				    GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 
 	if (ret)
 		return ret;

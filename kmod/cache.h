@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Destination: pages of one snapshot that have come to this node, for the other children of it. A snapshot does not change, so a page is
- * read once, and is right for all.
+ * Destination: pages of one snapshot that have come to this node, for the other children of it. A
+ * snapshot does not change, so a page is read once, and is right for all.
  *
- * They are the page cache of an inode that has no name. So the kernel charges a page to the memory cgroup of who needed it first, as
- * with a file, and takes back, of that cgroup or of the machine, what nobody has mapped. Children map them read-only without
- * being in the inode's list of mappings: what is mapped is not found there and stays, and the inode must outlive all children.
+ * They are the page cache of an inode that has no name. So the kernel charges a page to the memory
+ * cgroup of who needed it first, as with a file, and takes back, of that cgroup or of the machine,
+ * what nobody has mapped. Children map them read-only without being in the inode's list of
+ * mappings: what is mapped is not found there and stays, and the inode must outlive all children.
  *
- * Pages may also have come before there is any process that they are for (fill.c): these are found by the key of their region, which with the
- * page's address is all that a READ is told.
+ * Pages may also have come before there is any process that they are for (fill.c): these are found
+ * by the key of their region, which with the page's address is all that a READ is told.
  */
 #ifndef MITOSIS_CACHE_H
 #define MITOSIS_CACHE_H
@@ -38,7 +39,10 @@ void cache_destroy(struct cache *c);
 /* A referenced page, or NULL. */
 struct page *cache_get(struct cache *c, u32 mm, u64 pg);
 bool cache_has(struct cache *c, u32 mm, u64 pg);
-/* Keeps @page, unless there is one already (-EEXIST), or no memory (-ENOMEM). Nobody else adds it meanwhile. Sleeps. */
+/*
+ * Keeps @page, unless there is one already (-EEXIST), or no memory (-ENOMEM). Nobody else adds it
+ * meanwhile. Sleeps.
+ */
 int cache_add(struct cache *c, u32 mm, u64 pg, struct page *page);
 /* The same by region: what a READ of page @pg with key @rkey gives. */
 struct page *cache_get_region(struct cache *c, u32 rkey, u64 pg);

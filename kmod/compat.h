@@ -105,11 +105,11 @@ static inline struct nlattr **compat_dump_attrs(struct netlink_callback *cb)
 }
 
 /*
- * Sends @len bytes from @offset on of @pages without copying them: the socket has references until they have been acknowledged. Returns how many bytes it
- * has taken. @flags: with MSG_DONTWAIT.
+ * Sends @len bytes from @offset on of @pages without copying them: the socket has references until
+ * they have been acknowledged. Returns how many bytes it has taken. @flags: with MSG_DONTWAIT.
  */
-static inline int compat_send_pages(struct socket *sock, struct page **pages, size_t offset, size_t len,
-				    int flags)
+static inline int compat_send_pages(struct socket *sock, struct page **pages, size_t offset,
+				    size_t len, int flags)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
 	struct msghdr msg = { .msg_flags = flags | MSG_SPLICE_PAGES };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * The background drain: reads what is pending with several reads in flight, near the latest fault first, and
- * turns the address space into an ordinary one when nothing is pending any more.
+ * The background drain: reads what is pending with several reads in flight, near the latest fault
+ * first, and turns the address space into an ordinary one when nothing is pending any more.
  */
 #include <linux/delay.h>
 #include <linux/mm.h>
@@ -16,18 +16,23 @@
 
 static uint drain_depth = 6;
 module_param(drain_depth, uint, 0644);
-MODULE_PARM_DESC(drain_depth, "Reads of up to 128 KiB that the drain of one process keeps in flight (1 to 32)");
+MODULE_PARM_DESC(drain_depth,
+		 "Reads of up to 128 KiB that the drain of one process keeps in flight (1 to 32)");
 
 #define DRAIN_DEPTH_MAX 32
 
-/* What is read right behind a fault: the link answers in order, and the next fault must not wait long. */
+/*
+ * What is read right behind a fault: the link answers in order, and the next fault must not wait
+ * long.
+ */
 #define DRAIN_WINDOW_MIN 4
 
 struct drain {
 	struct attach *at;
 	unsigned long cursor;		/* present address where to go on */
 	u64 hint;			/* the fault that was followed last */
-	unsigned int window;		/* pages to read at a time: small after a fault, then doubling */
+	/* pages to read at a time: small after a fault, then doubling */
+	unsigned int window;
 	bool found;			/* something in this pass */
 	bool more;			/* the cursor is not at the end of this pass */
 	struct pager_read *fly[DRAIN_DEPTH_MAX];
@@ -83,8 +88,8 @@ static bool drain_pick(struct drain *d, u64 *pg, unsigned long *addr, unsigned i
 }
 
 /*
- * Whether the process has any use for its pages: nobody else uses the address space any more, or a fork that failed or
- * the OOM killer has left it half there. mmap lock held.
+ * Whether the process has any use for its pages: nobody else uses the address space any more, or a
+ * fork that failed or the OOM killer has left it half there. mmap lock held.
  */
 static bool drain_useless(struct mm_struct *mm)
 {
@@ -133,7 +138,9 @@ static int drain_land(struct drain *d)
 
 	d->head = (d->head + 1) % DRAIN_DEPTH_MAX;
 	d->n--;
-	/* the read has a reference of its own: a process that has ended need not wait for the link */
+	/*
+	 * the read has a reference of its own: a process that has ended need not wait for the link
+	 */
 	while (!wait_for_completion_timeout(&pr->arrived, HZ)) {
 		if (atomic_read(&mm->mm_users) == 1) {
 			ret = -ESRCH;
@@ -142,7 +149,10 @@ static int drain_land(struct drain *d)
 	}
 	ret = pr->err;
 	if (ret == -EREMOTEIO) {
-		/* One of them: the others come with smaller reads, and a single one is not asked for again. */
+		/*
+		 * One of them: the others come with smaller reads, and a single one is not asked
+		 * for again.
+		 */
 		if (pr->n > 1) {
 			d->cursor = pr->addr;
 			d->window = 1;
@@ -215,13 +225,13 @@ static int drain_pass(struct drain *d)
 		}
 		if (d->n) {
 			err = drain_land(d);
-			ret = ret ? : err;
+			ret = ret ?: err;
 		}
 		cond_resched();
 	}
 	while (d->n) {
 		err = drain_land(d);
-		ret = ret ? : err;
+		ret = ret ?: err;
 	}
 	return ret;
 }

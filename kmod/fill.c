@@ -11,7 +11,10 @@
 
 /* What is kept in flight, as the drain of a process does. */
 #define FILL_DEPTH 6
-/* The caller keeps others from changing what generic netlink has, and has a session that may have ended. */
+/*
+ * The caller keeps others from changing what generic netlink has, and has a session that may have
+ * ended.
+ */
 #define FILL_WAIT_MS 2000
 
 /* Reads that are on their way when the caller has gone end without it. */
@@ -74,7 +77,8 @@ static bool fill_read_wanted(struct link_read *lr)
 }
 
 /* Begins to read [pg, pg + *n) of a region, or fewer pages where memory is fragmented. -ENOMEM. */
-static int fill_read_start(struct fill *f, struct link *link, u32 mm, u32 rkey, u64 pg, unsigned int *n)
+static int fill_read_start(struct fill *f, struct link *link, u32 mm, u32 rkey, u64 pg,
+			   unsigned int *n)
 {
 	unsigned int order = order_base_2(*n), i;
 	struct fill_read *fr = kzalloc(sizeof(*fr), GFP_KERNEL);
@@ -122,7 +126,10 @@ static bool fill_is_idle(struct fill *f)
 	return idle;
 }
 
-/* Waits for a read and keeps what it has brought; how many pages that are, or -EAGAIN, -EINTR, -ENOLINK. */
+/*
+ * Waits for a read and keeps what it has brought; how many pages that are, or -EAGAIN, -EINTR,
+ * -ENOLINK.
+ */
 static int fill_land(struct fill *f, struct link *link)
 {
 	const struct xprt_read *rd;
@@ -131,7 +138,8 @@ static int fill_land(struct fill *f, struct link *link)
 	long left;
 	int ret = 0;
 
-	left = wait_event_killable_timeout(f->wait, !list_empty_careful(&f->arrived), msecs_to_jiffies(FILL_WAIT_MS));
+	left = wait_event_killable_timeout(f->wait, !list_empty_careful(&f->arrived),
+					   msecs_to_jiffies(FILL_WAIT_MS));
 	if (left <= 0)
 		return left ? -EINTR : -EAGAIN;
 	spin_lock_irq(&f->lock);
@@ -143,7 +151,8 @@ static int fill_land(struct fill *f, struct link *link)
 		ret = -ENOLINK;
 	/* without memory, or when somebody has been quicker, it is not kept */
 	for (i = 0; i < rd->npages && !fr->err; i++)
-		ret += !cache_add_region(&link->cache, rd->rkey, (rd->raddr >> PAGE_SHIFT) + i, rd->page + i);
+		ret += !cache_add_region(&link->cache, rd->rkey, (rd->raddr >> PAGE_SHIFT) + i,
+					 rd->page + i);
 	fill_read_free(fr);
 	return ret;
 }
@@ -155,8 +164,9 @@ struct fill_at {
 };
 
 /* The next pages that are not here, @n of them, in one region. 0: that was all. */
-static int fill_next(struct fill_at *at, struct link *link, const struct mitosis_run *runs, unsigned int nruns,
-		     const struct mitosis_region *regions, unsigned int nregions, unsigned int *n)
+static int fill_next(struct fill_at *at, struct link *link, const struct mitosis_run *runs,
+		     unsigned int nruns, const struct mitosis_region *regions,
+		     unsigned int nregions, unsigned int *n)
 {
 	for (; at->run < nruns; at->run++) {
 		u64 first = runs[at->run].start >> PAGE_SHIFT, end = first + runs[at->run].npages;
@@ -164,14 +174,17 @@ static int fill_next(struct fill_at *at, struct link *link, const struct mitosis
 		for (at->pg = max(at->pg, first); at->pg < end; at->pg++) {
 			u64 from, to;
 
-			while (at->r < nregions && (regions[at->r].start >> PAGE_SHIFT) + regions[at->r].npages <= at->pg)
+			while (at->r < nregions &&
+			       (regions[at->r].start >> PAGE_SHIFT) + regions[at->r].npages <=
+				       at->pg)
 				at->r++;
 			from = at->r < nregions ? regions[at->r].start >> PAGE_SHIFT : U64_MAX;
 			if (at->pg < from)
 				return -EINVAL;
 			to = min(end, from + regions[at->r].npages);
 			for (*n = 0; *n < XPRT_READ_MAX && at->pg + *n < to; ++*n)
-				if (cache_has_region(&link->cache, regions[at->r].rkey, at->pg + *n))
+				if (cache_has_region(&link->cache, regions[at->r].rkey,
+						     at->pg + *n))
 					break;
 			if (*n)
 				return 1;
@@ -180,8 +193,8 @@ static int fill_next(struct fill_at *at, struct link *link, const struct mitosis
 	return 0;
 }
 
-int fill(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns, const struct mitosis_region *regions,
-	 unsigned int nregions, u64 *npages)
+int fill(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
+	 const struct mitosis_region *regions, unsigned int nregions, u64 *npages)
 {
 	struct fill *f = kzalloc(sizeof(*f), GFP_KERNEL);
 	struct fill_read *fr, *next;
@@ -201,7 +214,8 @@ int fill(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int
 		while (more && READ_ONCE(f->flying) < FILL_DEPTH) {
 			ret = fill_next(&at, link, runs, nruns, regions, nregions, &n);
 			/* without memory the rest is for who needs it to read */
-			more = ret > 0 && !fill_read_start(f, link, mm, regions[at.r].rkey, at.pg, &n);
+			more = ret > 0 &&
+			       !fill_read_start(f, link, mm, regions[at.r].rkey, at.pg, &n);
 			at.pg += more ? n : 0;
 		}
 		if (ret < 0 || fill_is_idle(f))

@@ -22,11 +22,13 @@ static struct workqueue_struct *hold_wq;
 
 static ulong max_held_mb;
 module_param(max_held_mb, ulong, 0644);
-MODULE_PARM_DESC(max_held_mb, "Most memory that all snapshots together may hold, MiB (0: no limit)");
+MODULE_PARM_DESC(max_held_mb,
+		 "Most memory that all snapshots together may hold, MiB (0: no limit)");
 
 static ulong max_held_user_mb;
 module_param(max_held_user_mb, ulong, 0644);
-MODULE_PARM_DESC(max_held_user_mb, "Most memory that the snapshots of one user's processes may hold, MiB (0: no limit; root has none)");
+MODULE_PARM_DESC(max_held_user_mb,
+		 "Most memory that the snapshots of one user's processes may hold, MiB (0: no limit; root has none)");
 
 static void hold_free(struct kref *kref)
 {
@@ -118,7 +120,10 @@ static void hold_done_work(struct work_struct *work)
 	hold_put(hold);
 }
 
-/* Lock held. The timer has a reference. Timers are exact for some weeks only, so it looks once a day. */
+/*
+ * Lock held. The timer has a reference. Timers are exact for some weeks only, so it looks once a
+ * day.
+ */
 static void hold_arm_expire(struct hold *hold)
 {
 	u64 now = ktime_get_ns(), left = hold->expires_ns > now ? hold->expires_ns - now : 0;
@@ -197,8 +202,8 @@ static void hold_follow_work(struct work_struct *work)
 	mutex_unlock(&hold->lock);
 }
 
-struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr, const char *addr_text,
-			 const char *name, u32 lease, u32 flags, u32 owner)
+struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr,
+			 const char *addr_text, const char *name, u32 lease, u32 flags, u32 owner)
 {
 	struct hold *hold;
 	int ret;
@@ -223,8 +228,8 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 	hold->uid = INVALID_UID;
 	hold->created_ns = ktime_get_ns();
 
-	hold->exposure = xprt_expose_create(transports, flags & MITOSIS_F_INSECURE, addr, hold->id, hold->key, &hold_expose_ops,
-					    hold);
+	hold->exposure = xprt_expose_create(transports, flags & MITOSIS_F_INSECURE, addr, hold->id,
+					    hold->key, &hold_expose_ops, hold);
 	if (IS_ERR(hold->exposure)) {
 		ret = PTR_ERR(hold->exposure);
 		hold_put(hold);
@@ -235,7 +240,7 @@ struct hold *hold_create(const char *transports, const struct sockaddr_storage *
 	if (hold->where.dct.number)
 		xprt_dct_text(&hold->where.dct, hold->addr, sizeof(hold->addr));
 	else
-		strscpy(hold->addr, addr_text ? : "any", sizeof(hold->addr));
+		strscpy(hold->addr, addr_text ?: "any", sizeof(hold->addr));
 	mitosis_stat_add(MITOSIS_STAT_SNAPSHOTS, 1);
 	kref_get(&hold->kref);		/* the list's */
 	mutex_lock(&hold_lock);
@@ -274,11 +279,11 @@ int hold_add_base(struct hold *hold, struct hold *base)
 	list_for_each_entry(other, &hold->bases, list)
 		n++;
 	if (n >= MITOSIS_MAX_PARENTS)
-		ret = ret ? : -E2BIG;
+		ret = ret ?: -E2BIG;
 	mutex_lock(&hold_lock);
 	/* a base cannot get bases any more, so there are no circles */
 	if (READ_ONCE(base->state) != MITOSIS_HOLD_SEALED)
-		ret = ret ? : -EINVAL;
+		ret = ret ?: -EINVAL;
 	if (!ret)
 		base->npinned++;
 	mutex_unlock(&hold_lock);
@@ -344,13 +349,16 @@ static int hold_same_init(struct hold *hold, struct hold_mm *hm)
 
 	list_for_each_entry(hb, &hold->bases, list) {
 		if (hold_lock_base(hb->hold))
-			ret = ret ? : hold_same_add(hm, hb->hold);
+			ret = ret ?: hold_same_add(hm, hb->hold);
 		mutex_unlock(&hb->hold->lock);
 	}
 	return ret;
 }
 
-/* Whether the base holds this very page at @va; takes note of it. base->lock held; addresses ascend. */
+/*
+ * Whether the base holds this very page at @va; takes note of it. base->lock held; addresses
+ * ascend.
+ */
 static bool hold_same_page(struct hold_same *hs, u64 va, const struct page *page)
 {
 	struct hold_region *r = hs->region;
@@ -374,7 +382,8 @@ static bool hold_same_page(struct hold_same *hs, u64 va, const struct page *page
 }
 
 /* Of the pages at @va on those that earlier snapshots hold are let go of; @same tells which. */
-static void hold_drop_same(struct hold_mm *hm, u64 va, struct page **pages, unsigned int n, unsigned long *same)
+static void hold_drop_same(struct hold_mm *hm, u64 va, struct page **pages, unsigned int n,
+			   unsigned long *same)
 {
 	struct hold_same *hs;
 	unsigned int i;
@@ -384,7 +393,8 @@ static void hold_drop_same(struct hold_mm *hm, u64 va, struct page **pages, unsi
 		bool sealed = hold_lock_base(hs->base);
 
 		for (i = 0; sealed && i < n; i++) {
-			if (!pages[i] || pages[i] == ZERO_PAGE(0) || !hold_same_page(hs, va + ((u64)i << PAGE_SHIFT), pages[i]))
+			if (!pages[i] || pages[i] == ZERO_PAGE(0) ||
+			    !hold_same_page(hs, va + ((u64)i << PAGE_SHIFT), pages[i]))
 				continue;
 			put_page(pages[i]);
 			pages[i] = NULL;
@@ -428,7 +438,10 @@ int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task
 			goto err_clone;
 	}
 
-	/* of the process, not the clone, which lacks mappings: whatever comes in from now on criu sees, too, and asks us to hold */
+	/*
+	 * of the process, not the clone, which lacks mappings: whatever comes in from now on criu
+	 * sees, too, and asks us to hold
+	 */
 	ret = pager_inherit(hm->orig, &hm->inherited);
 	if (ret)
 		goto err_clone;
@@ -466,7 +479,9 @@ err_free:
 	return ret;
 }
 
-/* Before the pages are taken, so that snapshots which are made at the same time find each other's. */
+/*
+ * Before the pages are taken, so that snapshots which are made at the same time find each other's.
+ */
 static int hold_charge(struct hold *hold, unsigned int n)
 {
 	u64 all = n, users = n;
@@ -551,8 +566,8 @@ static int hold_gup_clone(struct mm_struct *mm, u64 va, unsigned int n, bool fir
 }
 
 /*
- * What the clone does not have, VM_DONTCOPY and VM_WIPEONFORK, is copied: the process's own pages do not
- * stand still once it runs on or dies.
+ * What the clone does not have, VM_DONTCOPY and VM_WIPEONFORK, is copied: the process's own pages
+ * do not stand still once it runs on or dies.
  */
 static int hold_copy(struct mm_struct *mm, u64 va, struct page **page)
 {
@@ -573,8 +588,8 @@ static int hold_copy(struct mm_struct *mm, u64 va, struct page **page)
 }
 
 /*
- * Finds how much from @va on is in one mapping of the process, and whether the clone has it. 1: it is left out, as the process runs on, and
- * what it has had mapped is known from its clone only.
+ * Finds how much from @va on is in one mapping of the process, and whether the clone has it. 1: it
+ * is left out, as the process runs on, and what it has had mapped is known from its clone only.
  */
 static int hold_extent(const struct hold *hold, struct hold_mm *hm, u64 va, u64 *end, bool *copy)
 {
@@ -630,7 +645,7 @@ static int hold_close_region(struct hold *hold, struct hold_mm *hm)
 	region->start = (hm->block << MITOSIS_REGION_SHIFT) + ((u64)hm->first << PAGE_SHIFT);
 	region->npages = n;
 	for (i = 0; i < n; i++)
-		region->pages[i] = hm->fill[hm->first + i] ? : ZERO_PAGE(0);
+		region->pages[i] = hm->fill[hm->first + i] ?: ZERO_PAGE(0);
 	ret = xprt_expose_region(hold->exposure, region->start, region->pages, n, &region->rkey);
 	if (ret) {
 		kvfree(region);
@@ -665,7 +680,7 @@ static int hold_take(struct hold *hold, struct hold_mm *hm, u64 va, u64 end, boo
 		else
 			got = hold_gup_clone(hm->clone, va, left, left == n, &hm->fill[i]);
 		if (got <= 0) {
-			ret = got ? : -EFAULT;
+			ret = got ?: -EFAULT;
 			break;
 		}
 		hold_drop_same(hm, va, &hm->fill[i], got, same);
@@ -753,7 +768,10 @@ static void hold_drop_mms(struct hold *hold)
 	struct hold_mm *hm;
 
 	list_for_each_entry(hm, &hold->mms, list) {
-		/* the end of an address space takes as long as its making, and the process stands still */
+		/*
+		 * the end of an address space takes as long as its making, and the process stands
+		 * still
+		 */
 		if (hm->clone)
 			mmput_async(hm->clone);
 		if (hm->orig)
@@ -810,7 +828,8 @@ static bool hold_is_mapped(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
-	return atomic_read(&page->_mapcount) >= 0 || (folio_test_large(folio) && folio_entire_mapcount(folio));
+	return atomic_read(&page->_mapcount) >= 0 ||
+	       (folio_test_large(folio) && folio_entire_mapcount(folio));
 }
 
 /* The clone that it was taken from maps its pages until it is let go of: a moment after sealing. */
@@ -828,7 +847,8 @@ int hold_changed(struct hold *hold, u64 *npages)
 	list_for_each_entry(hm, &hold->mms, list) {
 		list_for_each_entry(region, &hm->regions, list) {
 			for (i = 0; i < region->npages; i++)
-				*npages += region->pages[i] != ZERO_PAGE(0) && !hold_is_mapped(region->pages[i]);
+				*npages += region->pages[i] != ZERO_PAGE(0) &&
+					   !hold_is_mapped(region->pages[i]);
 			cond_resched();
 			if (fatal_signal_pending(current)) {
 				ret = -EINTR;
@@ -854,7 +874,10 @@ static bool hold_release_begin(struct hold *hold, bool pinned)
 	return begun;
 }
 
-/* What it had as bases gets to the end of @bases. -EBUSY: it is a base of another, and not @pinned says that such a one stays. */
+/*
+ * What it had as bases gets to the end of @bases. -EBUSY: it is a base of another, and not @pinned
+ * says that such a one stays.
+ */
 static int hold_release_one(struct hold *hold, int error, bool pinned, struct list_head *bases)
 {
 	struct hold_region *region, *next_region;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Source: the held pages of snapshots. A hold is made by one caller that adds address spaces and pages,
- * then sealed; from then on it does not change until it is released.
+ * Source: the held pages of snapshots. A hold is made by one caller that adds address spaces and
+ * pages, then sealed; from then on it does not change until it is released.
  */
 #ifndef MITOSIS_HOLD_H
 #define MITOSIS_HOLD_H
@@ -33,11 +33,15 @@ struct hold_base {
 	struct hold *hold;
 };
 
-/* Those of one address space. Their being the very same page says that nothing has been written there since: what is held does not change. */
+/*
+ * Those of one address space. Their being the very same page says that nothing has been written
+ * there since: what is held does not change.
+ */
 struct hold_same {
 	struct list_head list;
 	struct hold *base;
-	struct hold_region *region;	/* base->lock; where the look-up of ascending addresses is; NULL: at the end */
+	/* base->lock; where the look-up of ascending addresses is; NULL: at the end */
+	struct hold_region *region;
 	struct list_head *regions;	/* of base */
 	unsigned long nblocks;
 	struct pager_block *blocks;	/* ascending; "pending" are the pages */
@@ -48,7 +52,8 @@ struct hold_mm {
 	u32 mm;				/* CRIU's pid */
 	struct mm_struct *orig, *clone;	/* NULL once sealed; clone may be NULL before */
 	struct list_head regions;	/* ascending */
-	struct list_head inherited;	/* struct pager_inherit: what the process itself misses, without what is held */
+	/* struct pager_inherit: what the process itself misses, without what is held */
+	struct list_head inherited;
 	struct list_head same;		/* struct hold_same: what is held by earlier snapshots */
 	u64 next;			/* first address that may follow */
 	/* the region being filled */
@@ -65,13 +70,16 @@ struct hold {
 	char name[MITOSIS_NAME_LEN];
 	char addr[64];			/* for people */
 	u32 flags;
-	u32 owner;			/* hold_lock; netlink port that created it: while open, its close releases it; 0: closed */
+	/* hold_lock; netlink port that created it: while open, its close releases it; 0: closed */
+	u32 owner;
 	unsigned int npinned;		/* hold_lock; by holds that have it as a base */
-	kuid_t uid;			/* hold_lock; of the first address space's process, whose snapshot it is */
+	/* hold_lock; of the first address space's process, whose snapshot it is */
+	kuid_t uid;
 	u64 npages;			/* hold_lock; charged to the user and to the machine */
 	u64 created_ns;
 	atomic_t npeers;
-	u64 idle_ns;			/* since when the last peer is gone; 0: there has been none */
+	/* since when the last peer is gone; 0: there has been none */
+	u64 idle_ns;
 	struct delayed_work follow;
 	struct delayed_work expire;
 	struct work_struct done;	/* a peer of a one-shot hold has drained */
@@ -79,7 +87,8 @@ struct hold {
 	struct mutex lock;		/* all below, and calls into the exposure */
 	enum mitosis_hold_state state;
 	u64 expires_ns;			/* 0: never */
-	struct pid *root;		/* of the first address space's process; NULL unless FOLLOW */
+	/* of the first address space's process; NULL unless FOLLOW */
+	struct pid *root;
 	struct list_head mms;
 	struct list_head bases;		/* struct hold_base, the latest first */
 	u64 nregions;
@@ -91,19 +100,28 @@ struct hold {
 int hold_init(void);
 void hold_exit(void);
 
-/* Returns a referenced hold or an ERR_PTR. @transports: as xprt_expose_create() has it; @addr and @addr_text may be NULL. */
-struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr, const char *addr_text,
-			 const char *name, u32 lease, u32 flags, u32 owner);
+/*
+ * Returns a referenced hold or an ERR_PTR. @transports: as xprt_expose_create() has it; @addr and
+ * @addr_text may be NULL.
+ */
+struct hold *hold_create(const char *transports, const struct sockaddr_storage *addr,
+			 const char *addr_text, const char *name, u32 lease, u32 flags, u32 owner);
 struct hold *hold_get(u64 id);
 void hold_put(struct hold *hold);
 
-/* Before the first address space, the latest first. -EINVAL: it is not sealed, or the same. -E2BIG: there are too many. */
+/*
+ * Before the first address space, the latest first. -EINVAL: it is not sealed, or the same. -E2BIG:
+ * there are too many.
+ */
 int hold_add_base(struct hold *hold, struct hold *base);
 int hold_add_mm(struct hold *hold, u32 mm, struct task_struct *task, struct task_struct *clone);
 int hold_add_pages(struct hold *hold, u32 mm, const struct mitosis_run *runs, unsigned int n);
 /* -ESTALE: an earlier snapshot that it shares pages with has been released meanwhile. */
 int hold_seal(struct hold *hold);
-/* How many of its pages no process has mapped any more: they have been written to since, or given up. */
+/*
+ * How many of its pages no process has mapped any more: they have been written to since, or given
+ * up.
+ */
 int hold_changed(struct hold *hold, u64 *npages);
 /* @lease: seconds from now, 0: none. */
 int hold_extend(struct hold *hold, u32 lease);

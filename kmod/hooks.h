@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Sees MADV_DONTNEED and mremap() before they act on an armed mapping, which no VMA operation and no MMU
- * notifier tells apart from harmless events: a function entry hook on zap_page_range_single() and
- * move_page_tables().
+ * Sees MADV_DONTNEED and mremap() before they act on an armed mapping, which no VMA operation and
+ * no MMU notifier tells apart from harmless events: a function entry hook on
+ * zap_page_range_single() and move_page_tables().
  */
 #ifndef MITOSIS_HOOKS_H
 #define MITOSIS_HOOKS_H

@@ -122,7 +122,9 @@ static void link_conn_error(void *priv, int err)
 		if (!link->wanted || !link->failing_ns)
 			link->failing_ns = link->down_ns;
 	}
-	/* A source that has been told that all is drained disconnects; link_fin_work() sees to it. */
+	/*
+	 * A source that has been told that all is drained disconnects; link_fin_work() sees to it.
+	 */
 	if (READ_ONCE(link->closing))
 		down = false;
 	spin_unlock_irqrestore(&link->lock, flags);
@@ -174,7 +176,8 @@ static void link_lose(struct link *link, int error, const char *why)
 
 	spin_lock_irq(&link->lock);
 	/* what has been drained loses nothing: link_fin_work() ends it in its own time */
-	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE || link->drained_ns) {
+	if (link->state == MITOSIS_LINK_LOST || link->state == MITOSIS_LINK_DONE ||
+	    link->drained_ns) {
 		spin_unlock_irq(&link->lock);
 		return;
 	}
@@ -346,7 +349,8 @@ static void link_repost(struct link *link, struct list_head *reads)
 	while ((lr = list_first_entry_or_null(reads, struct link_read, rd.list))) {
 		list_del(&lr->rd.list);
 		/* another read of that page may have been refused meanwhile */
-		if (lr->rd.npages == 1 && !link_readable(link, lr->rd.rkey, lr->rd.raddr >> PAGE_SHIFT, 1))
+		if (lr->rd.npages == 1 &&
+		    !link_readable(link, lr->rd.rkey, lr->rd.raddr >> PAGE_SHIFT, 1))
 			lr->done(lr, -EREMOTEIO);
 		else
 			link_read(link, lr);
@@ -375,7 +379,10 @@ static void link_drop_unwanted(struct link *link)
 	link_fail_reads(&unwanted);
 }
 
-/* Whether @ret, of a connection that has not come about, says that the source will never have one again. */
+/*
+ * Whether @ret, of a connection that has not come about, says that the source will never have one
+ * again.
+ */
 static bool link_is_refused(struct link *link, long ret)
 {
 	u64 now = ktime_get_ns();
@@ -386,7 +393,8 @@ static bool link_is_refused(struct link *link, long ret)
 	}
 	if (!link->refused_ns)
 		link->refused_ns = now;
-	return !link->refuses_unproved || now - link->refused_ns > (u64)LINK_REFUSED_MS * NSEC_PER_MSEC;
+	return !link->refuses_unproved ||
+	       now - link->refused_ns > (u64)LINK_REFUSED_MS * NSEC_PER_MSEC;
 }
 
 static void link_reconnect_work(struct work_struct *work)
@@ -403,7 +411,10 @@ static void link_reconnect_work(struct work_struct *work)
 	down_ns = link->down_ns;
 	failing_ns = link->failing_ns;
 	give_up_ns = failing_ns + (u64)link->give_up * NSEC_PER_SEC;
-	/* whoever finds it down while this runs queues it once more: a connection that is up by then is not to be dropped */
+	/*
+	 * whoever finds it down while this runs queues it once more: a connection that is up by
+	 * then is not to be dropped
+	 */
 	if (link->state != MITOSIS_LINK_DOWN && (link->state != MITOSIS_LINK_UP || !ret)) {
 		spin_unlock_irq(&link->lock);
 		goto out;
@@ -412,10 +423,14 @@ static void link_reconnect_work(struct work_struct *work)
 	link_drop_conn(link);
 	link_drop_unwanted(link);
 	if (ret == EREMOTEIO) {
-		link_lose(link, ret, "the source refuses to read its pages: memory failure there, or wrong region keys in the image");
+		link_lose(link, ret,
+			  "the source refuses to read its pages: memory failure there, or wrong region keys in the image");
 		goto out;
 	}
-	/* It has been back and has delivered nothing: that is as good as not back, and not tried without a pause. */
+	/*
+	 * It has been back and has delivered nothing: that is as good as not back, and not tried
+	 * without a pause.
+	 */
 	if (failing_ns != down_ns) {
 		if (ktime_get_ns() > give_up_ns) {
 			link_lose(link, ETIMEDOUT, link_why(-ETIMEDOUT));
@@ -426,8 +441,9 @@ static void link_reconnect_work(struct work_struct *work)
 	}
 	netlink_event(MITOSIS_EVENT_LINK_DOWN, link->id, 0, 0, 0);
 	link->conn_died = false;
-	conn = xprt_conn_open(link->transport, link->insecure, link->have_local ? &link->local : NULL, &link->peer,
-			      link->id, link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
+	conn = xprt_conn_open(link->transport, link->insecure,
+			      link->have_local ? &link->local : NULL, &link->peer, link->id,
+			      link->key, LINK_RECONNECT_MS, &link_conn_ops, link);
 	if (!IS_ERR(conn)) {
 		spin_lock_irq(&link->lock);
 		link->conn = conn;
@@ -437,7 +453,10 @@ static void link_reconnect_work(struct work_struct *work)
 			link->state = MITOSIS_LINK_UP;
 			link->down_ns = 0;
 			link->refused_ns = 0;
-			/* all that is outstanding is parked: what is not there any more the source does not owe from now on */
+			/*
+			 * all that is outstanding is parked: what is not there any more the source
+			 * does not owe from now on
+			 */
 			if (list_empty(&link->parked))
 				WRITE_ONCE(link->wanted, false);
 			list_splice_init(&link->parked, &parked);
@@ -453,13 +472,18 @@ static void link_reconnect_work(struct work_struct *work)
 		link_repost(link, &parked);
 	} else if (link_is_refused(link, PTR_ERR(conn)) || ktime_get_ns() > give_up_ns) {
 		ret = PTR_ERR(conn) == -EACCES ? EACCES : ETIMEDOUT;
-		/* It has heard that all is drained, and the connection went before its answer came. */
+		/*
+		 * It has heard that all is drained, and the connection went before its answer came.
+		 */
 		if (ret == EACCES && READ_ONCE(link->drained_ns))
 			WRITE_ONCE(link->let_go, true);
 		else
 			link_lose(link, ret, link_why(PTR_ERR(conn)));
 	} else if (!READ_ONCE(link->closing)) {
-		/* Readers that have lost a source at the same time do not all come back at the same time. */
+		/*
+		 * Readers that have lost a source at the same time do not all come back at the same
+		 * time.
+		 */
 		link_queue(link, &link->work, LINK_RETRY_MS / 2 + get_random_u32() % LINK_RETRY_MS);
 	}
 out:
@@ -484,7 +508,10 @@ static void link_shut(struct link *link)
 
 	if (!link_unlist(link))
 		return;
-	/* First: who has just found it down queues the work behind our back, and that must not connect what nobody would close. */
+	/*
+	 * First: who has just found it down queues the work behind our back, and that must not
+	 * connect what nobody would close.
+	 */
 	spin_lock_irq(&link->lock);
 	if (link->state != MITOSIS_LINK_LOST)
 		link->state = MITOSIS_LINK_DONE;
@@ -505,8 +532,8 @@ static void link_shut(struct link *link)
 }
 
 /*
- * Nothing is attached any more, and nobody is about to: who opens the link keeps it until its socket is closed. If that is because
- * all has arrived or ended, the source may let go.
+ * Nothing is attached any more, and nobody is about to: who opens the link keeps it until its
+ * socket is closed. If that is because all has arrived or ended, the source may let go.
  */
 static void link_fin_work(struct work_struct *work)
 {
@@ -542,7 +569,10 @@ static void link_fin_work(struct work_struct *work)
 			spin_unlock_irq(&link->lock);
 		}
 		if (ret && !link_lost(link) && !READ_ONCE(link_exiting)) {
-			/* The source holds the memory until it hears: keep trying while it may come back. */
+			/*
+			 * The source holds the memory until it hears: keep trying while it may come
+			 * back.
+			 */
 			mutex_lock(&link->mutex);
 			if (!link->drained_ns)
 				WRITE_ONCE(link->drained_ns, ktime_get_ns());
@@ -596,7 +626,8 @@ static int link_join(struct link *link, u32 owner, const u8 *key, bool insecure)
 	if (link_lost(link))
 		ret = -ESHUTDOWN;
 	/* the source of one that is drained may let go at any time */
-	else if (!link->closing && !link->drained_ns && READ_ONCE(link->state) != MITOSIS_LINK_CONNECTING)
+	else if (!link->closing && !link->drained_ns &&
+		 READ_ONCE(link->state) != MITOSIS_LINK_CONNECTING)
 		ret = link_mm_new(link, owner, 0, 0) ? -EEXIST : -ENOMEM;
 	mutex_unlock(&link->mutex);
 	return ret;
@@ -751,7 +782,8 @@ static void *link_grow(void *old, size_t size, unsigned long n, unsigned int add
 	return mem;
 }
 
-int link_check_runs(const struct mitosis_run *old, unsigned long nold, const struct mitosis_run *runs, unsigned int nruns)
+int link_check_runs(const struct mitosis_run *old, unsigned long nold,
+		    const struct mitosis_run *runs, unsigned int nruns)
 {
 	u64 next = nold ? old[nold - 1].start + (old[nold - 1].npages << PAGE_SHIFT) : 0;
 	unsigned int i;
@@ -768,7 +800,8 @@ int link_check_runs(const struct mitosis_run *old, unsigned long nold, const str
 	return 0;
 }
 
-int link_check_regions(const struct mitosis_region *old, unsigned long nold, const struct mitosis_region *regions, unsigned int nregions)
+int link_check_regions(const struct mitosis_region *old, unsigned long nold,
+		       const struct mitosis_region *regions, unsigned int nregions)
 {
 	u64 next = nold ? (old[nold - 1].start >> MITOSIS_REGION_SHIFT) + 1 : 0;
 	unsigned int i;
@@ -787,8 +820,8 @@ int link_check_regions(const struct mitosis_region *old, unsigned long nold, con
 	return 0;
 }
 
-int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
-	     const struct mitosis_region *regions, unsigned int nregions,
+int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs,
+	     unsigned int nruns, const struct mitosis_region *regions, unsigned int nregions,
 	     const struct mitosis_run *record, unsigned int nrecord)
 {
 	struct link_mm *lm;
@@ -809,7 +842,8 @@ int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mito
 		goto out;
 	}
 found:
-	ret = link_check_runs(lm->runs, lm->nruns, runs, nruns) ? : link_check_runs(lm->record, lm->nrecord, record, nrecord) ? :
+	ret = link_check_runs(lm->runs, lm->nruns, runs, nruns) ?:
+	      link_check_runs(lm->record, lm->nrecord, record, nrecord) ?:
 	      link_check_regions(lm->regions, lm->nregions, regions, nregions);
 	if (ret)
 		goto out;

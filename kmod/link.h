@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Destination: a connection to one snapshot of a source, its loss and recovery. Reads that fail because the connection
- * went away are kept and repeated on the next one; they fail for good only when the link is given up or the source refuses.
+ * Destination: a connection to one snapshot of a source, its loss and recovery. Reads that fail
+ * because the connection went away are kept and repeated on the next one; they fail for good only
+ * when the link is given up or the source refuses.
  *
- * A source refuses pages whose memory has failed. The refusal costs the connection, and is an answer to one read; whoever
- * asked for several pages finds out which it is by asking again for fewer. A page that has been refused is known to all who
- * attach, so it costs one connection, or one round trip with a transport that has none to lose. A source that refuses very many is given up.
+ * A source refuses pages whose memory has failed. The refusal costs the connection, and is an
+ * answer to one read; whoever asked for several pages finds out which it is by asking again for
+ * fewer. A page that has been refused is known to all who attach, so it costs one connection, or
+ * one round trip with a transport that has none to lose. A source that refuses very many is given
+ * up.
  */
 #ifndef MITOSIS_LINK_H
 #define MITOSIS_LINK_H
@@ -27,7 +30,8 @@ struct link;
 #define LINK_REFUSED_MAX 64
 
 struct link_page {
-	u32 rkey;			/* of its region, which belongs to one address space of the source */
+	/* of its region, which belongs to one address space of the source */
+	u32 rkey;
 	u64 pg;				/* original page index */
 };
 
@@ -36,23 +40,27 @@ struct link_read {
 	struct link *link;
 	u32 mm;
 	/*
-	 * Atomic context. err: 0; -EREMOTEIO the source refuses to read one of these pages, though it may read others;
-	 * -ENOLINK given up.
+	 * Atomic context. err: 0; -EREMOTEIO the source refuses to read one of these pages, though
+	 * it may read others; -ENOLINK given up.
 	 */
 	void (*done)(struct link_read *lr, int err);
-	/* Whether anybody still waits for it, while it waits for the link to come back. Any context. */
+	/*
+	 * Whether anybody still waits for it, while it waits for the link to come back. Any
+	 * context.
+	 */
 	bool (*wanted)(struct link_read *lr);
 };
 
 /*
- * What the source holds of one address space, collected before it is armed. Restores of one snapshot may run side by side: what one
- * collects is its own.
+ * What the source holds of one address space, collected before it is armed. Restores of one
+ * snapshot may run side by side: what one collects is its own.
  */
 struct link_mm {
 	struct list_head list;
 	u32 mm;
 	u32 owner;			/* netlink port: its close drops it */
-	u64 parent;			/* 0, or the snapshot that these pages are of: another one, that its processes came from */
+	/* 0, or the snapshot that these pages are of: another one, that its processes came from */
+	u64 parent;
 	struct mitosis_run *runs;
 	struct mitosis_region *regions;
 	struct mitosis_run *record;	/* what is to be read before it is touched */
@@ -80,13 +88,19 @@ struct link {
 	unsigned int conn_users;
 	bool conn_died;			/* since the latest connection was asked for */
 	bool refuses_unproved;		/* see struct xprt */
-	u64 refused_ns;			/* since when the source has refused each connection; 0: it has not */
+	/* since when the source has refused each connection; 0: it has not */
+	u64 refused_ns;
 	struct link_page refused[LINK_REFUSED_MAX];	/* the source cannot read them */
 	unsigned int nrefused;
 	struct list_head parked;	/* reads that wait for a connection */
 	u64 down_ns;			/* since when; 0: not down */
-	bool wanted;			/* reads have been asked for, and nothing has come since then */
-	u64 failing_ns;			/* since when it is down; or was, if the connections since then have brought nothing that is wanted */
+	/* reads have been asked for, and nothing has come since then */
+	bool wanted;
+	/*
+	 * since when it is down; or was, if the connections since then have brought nothing that is
+	 * wanted
+	 */
+	u64 failing_ns;
 	wait_queue_head_t users_wait;
 
 	struct mutex mutex;		/* mms, attachments, draining, closing */
@@ -111,8 +125,9 @@ int link_init(void);
 void link_exit(void);
 
 /*
- * Connects. Returns a referenced link or an ERR_PTR. -EEXIST: there is one, with this key, and it stays until @owner's netlink
- * socket is closed. -EACCES: refused, or there is one with another key. -EPERM: it goes in the clear, which takes
+ * Connects. Returns a referenced link or an ERR_PTR. -EEXIST: there is one, with this key, and it
+ * stays until @owner's netlink socket is closed. -EACCES: refused, or there is one with another
+ * key. -EPERM: it goes in the clear, which takes
  * @insecure.
  */
 struct link *link_open(u32 owner, u64 id, const u8 *key, const char *transport, bool insecure,
@@ -125,21 +140,26 @@ void link_put(struct link *link);
 int link_close(struct link *link, u32 owner);
 
 /* Collects runs and regions of an address space for @owner; mutex not held. */
-int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs, unsigned int nruns,
-	     const struct mitosis_region *regions, unsigned int nregions,
+int link_add(struct link *link, u32 owner, u32 mm, u64 parent, const struct mitosis_run *runs,
+	     unsigned int nruns, const struct mitosis_region *regions, unsigned int nregions,
 	     const struct mitosis_run *record, unsigned int nrecord);
 /* Whether what is said of memory is good, and goes behind the @nold that are there. */
-int link_check_runs(const struct mitosis_run *old, unsigned long nold, const struct mitosis_run *runs, unsigned int nruns);
-int link_check_regions(const struct mitosis_region *old, unsigned long nold, const struct mitosis_region *regions, unsigned int nregions);
+int link_check_runs(const struct mitosis_run *old, unsigned long nold,
+		    const struct mitosis_run *runs, unsigned int nruns);
+int link_check_regions(const struct mitosis_region *old, unsigned long nold,
+		       const struct mitosis_region *regions, unsigned int nregions);
 /*
- * Takes what was collected, the link's own snapshot first; false: nothing. The caller frees it and then calls link_armed() with
- * the outcome.
+ * Takes what was collected, the link's own snapshot first; false: nothing. The caller frees it and
+ * then calls link_armed() with the outcome.
  */
 bool link_take(struct link *link, u32 owner, u32 mm, struct list_head *to);
 void link_armed(struct link *link, int err);
 /* A referenced link that @owner has opened, or NULL. */
 struct link *link_get_opened(u64 id, u32 owner);
-/* The link stays, though nothing may be attached: a snapshot of this node inherits pages of it. -ESHUTDOWN: it is going away. */
+/*
+ * The link stays, though nothing may be attached: a snapshot of this node inherits pages of it.
+ * -ESHUTDOWN: it is going away.
+ */
 int link_pin(struct link *link);
 void link_unpin(struct link *link);
 /* Drops what @owner has collected and not armed. */
@@ -152,7 +172,10 @@ int link_drain(struct link *link);
 void link_read(struct link *link, struct link_read *lr);
 /* Reads linked by rd.list, with one doorbell. The list is empty then. */
 void link_read_list(struct link *link, struct list_head *reads);
-/* How many of the @n pages from @pg on of one region come before one that the source has refused. Any context. */
+/*
+ * How many of the @n pages from @pg on of one region come before one that the source has refused.
+ * Any context.
+ */
 unsigned int link_readable(struct link *link, u32 rkey, u64 pg, unsigned int n);
 /* Calls @fn with each refused page, without a lock. */
 void link_visit_refused(struct link *link, void (*fn)(u32 rkey, u64 pg, void *arg), void *arg);

@@ -12,8 +12,8 @@
 #include "mlx5_dc.h"
 
 /*
- * What a device does not let go of is not given back: it might write there. It is asked again after so long; a device that is down has
- * let go, and mlx5_core says so in its place.
+ * What a device does not let go of is not given back: it might write there. It is asked again after
+ * so long; a device that is down has let go, and mlx5_core says so in its place.
  */
 #define DC_RETRY_SECONDS	1
 
@@ -24,7 +24,9 @@ static int dc_dev_match(struct device *dev, const void *parent)
 	return dev->parent == parent && strstarts(dev_name(dev), "mlx5_core.rdma.");
 }
 
-/* mlx5_ib tells nobody; but what it is bound to is public. It stays as long as the ib_device does. */
+/*
+ * mlx5_ib tells nobody; but what it is bound to is public. It stays as long as the ib_device does.
+ */
 static struct mlx5_core_dev *dc_dev_core(struct ib_device *ibdev)
 {
 	struct auxiliary_device *adev;
@@ -41,7 +43,8 @@ static struct mlx5_core_dev *dc_dev_core(struct ib_device *ibdev)
 /* mlx5_ib's own are for what programs have. Without any a device is as good. */
 static void dc_dev_alloc_counters(struct dc_dev *dev)
 {
-	u32 in[MLX5_ST_SZ_DW(alloc_q_counter_in)] = {}, out[MLX5_ST_SZ_DW(alloc_q_counter_out)] = {};
+	u32 in[MLX5_ST_SZ_DW(alloc_q_counter_in)] = {};
+	u32 out[MLX5_ST_SZ_DW(alloc_q_counter_out)] = {};
 
 	dev->counters = 0;
 	if (!MLX5_CAP_GEN(dev->mdev, enhanced_error_q_counters))
@@ -93,7 +96,8 @@ void dc_dev_exit(struct dc_dev *dev)
 
 int dc_dev_refused(struct dc_dev *dev, u32 *n)
 {
-	u32 in[MLX5_ST_SZ_DW(query_q_counter_in)] = {}, out[MLX5_ST_SZ_DW(query_q_counter_out)] = {};
+	u32 in[MLX5_ST_SZ_DW(query_q_counter_in)] = {};
+	u32 out[MLX5_ST_SZ_DW(query_q_counter_out)] = {};
 	int ret;
 
 	*n = 0;
@@ -135,7 +139,10 @@ static int dc_cq_eqn(struct mlx5_core_dev *mdev, int vector, int *eqn)
 #endif
 }
 
-/* In the interrupt itself; mlx5_core has a tasklet for this, too, but it is not the same from one kernel to the next. */
+/*
+ * In the interrupt itself; mlx5_core has a tasklet for this, too, but it is not the same from one
+ * kernel to the next.
+ */
 static void dc_cq_comp(struct mlx5_core_cq *mcq, struct mlx5_eqe *eqe)
 {
 	struct dc_cq *cq = container_of(mcq, struct dc_cq, mcq);
@@ -249,7 +256,10 @@ void dc_cq_arm(struct dc_cq *cq)
 
 #define DC_RECV_STRIDE	(sizeof(struct mlx5_wqe_srq_next_seg) + sizeof(struct mlx5_wqe_data_seg))
 #define DC_DRAIN_SECONDS	10
-/* 41 ms: with the readers' retries a burst of messages may keep a processor busy for a quarter of a second. */
+/*
+ * 41 ms: with the readers' retries a burst of messages may keep a processor busy for a quarter of a
+ * second.
+ */
 #define DC_MIN_RNR_NAK		24
 #define DC_HOP_LIMIT		64
 
@@ -258,7 +268,10 @@ static struct mlx5_wqe_srq_next_seg *dc_target_wqe(struct dc_target *target, u32
 	return target->wq.frags[0].buf + i * DC_RECV_STRIDE;
 }
 
-/* All but one wait in the device's list; the last one's link is written when there is one to follow it. */
+/*
+ * All but one wait in the device's list; the last one's link is written when there is one to follow
+ * it.
+ */
 static void dc_target_fill(struct dc_target *target, u32 lkey)
 {
 	struct mlx5_wqe_srq_next_seg *next;
@@ -298,7 +311,10 @@ static void dc_target_comp(struct dc_cq *cq)
 	u16 i;
 
 again:
-	/* Whoever floods us gets no more than a round at a time; for the rest, arming raises another event. */
+	/*
+	 * Whoever floods us gets no more than a round at a time; for the rest, arming raises
+	 * another event.
+	 */
 	while (n++ < DC_MSG_DEPTH && (cqe = dc_cq_peek(cq))) {
 		i = be16_to_cpu(cqe->wqe_counter);
 		ok = get_cqe_opcode(cqe) == MLX5_CQE_RESP_SEND &&
@@ -517,8 +533,9 @@ void dc_target_destroy(struct dc_target *target)
 /* -------- Initiators -------- */
 
 /*
- * 4.096 us << 17, tried 7 times: a peer that has vanished is noticed within four seconds, as over a connection. Retries for a peer that
- * has no room for a message are bounded, too: it says itself how long they take.
+ * 4.096 us << 17, tried 7 times: a peer that has vanished is noticed within four seconds, as over a
+ * connection. Retries for a peer that has no room for a message are bounded, too: it says itself
+ * how long they take.
  */
 #define DC_ACK_TIMEOUT	17
 #define DC_RETRIES	6
@@ -526,7 +543,10 @@ void dc_target_destroy(struct dc_target *target)
 #define DC_ACK_REQ_FREQ	8
 #define DC_READS_LOG	4	/* READs under way at one target */
 
-/* What mlx5_ib says of such a queue pair each time. Where it sends from, and to, is in each work request. */
+/*
+ * What mlx5_ib says of such a queue pair each time. Where it sends from, and to, is in each work
+ * request.
+ */
 static void dc_initiator_context(struct dc_initiator *ini, void *qpc)
 {
 	MLX5_SET(qpc, qpc, st, MLX5_QPC_ST_DCI);
@@ -584,7 +604,7 @@ int dc_initiator_up(struct dc_initiator *ini)
 {
 	ini->posted = 0;
 	ini->db.db[MLX5_SND_DBR] = 0;
-	return dc_initiator_to_init(ini) ? : dc_initiator_to_rtr(ini) ? : dc_initiator_to_rts(ini);
+	return dc_initiator_to_init(ini) ?: dc_initiator_to_rtr(ini) ?: dc_initiator_to_rts(ini);
 }
 
 int dc_initiator_reset(struct dc_initiator *ini)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Dynamically connected transport of mlx5 devices, for the kernel: verbs offer it to user space only,
- * but mlx5_core exports all that it takes. No locking in here: who owns an object says who may touch it.
+ * Dynamically connected transport of mlx5 devices, for the kernel: verbs offer it to user space
+ * only, but mlx5_core exports all that it takes. No locking in here: who owns an object says who
+ * may touch it.
  */
 #ifndef MITOSIS_MLX5_DC_H
 #define MITOSIS_MLX5_DC_H
@@ -27,8 +28,9 @@ struct dc_dev {
 int dc_dev_init(struct dc_dev *dev, struct ib_device *ibdev, const char **why);
 void dc_dev_exit(struct dc_dev *dev);
 /*
- * How many requests targets have refused for what they ask for: the device's own count (resp_remote_access_errors), which goes on at 0 after
- * 2^32 - 1. 0 where it does not count. Sleeps.
+ * How many requests targets have refused for what they ask for: the device's own count
+ * (resp_remote_access_errors), which goes on at 0 after 2^32 - 1. 0 where it does not count.
+ * Sleeps.
  */
 int dc_dev_refused(struct dc_dev *dev, u32 *n);
 /* The device's own number of a protection domain. */
@@ -123,7 +125,8 @@ struct dc_initiator {
 
 struct dc_initiator_attr {
 	u32 pdn;
-	u32 srqn;			/* of an empty shared receive queue: nobody sends to initiators */
+	/* of an empty shared receive queue: nobody sends to initiators */
+	u32 srqn;
 	u32 port_num;
 	enum ib_mtu mtu;
 	u32 depth;
@@ -135,21 +138,28 @@ struct dc_initiator_attr {
 int dc_initiator_create(struct dc_dev *dev, struct dc_initiator *ini,
 			const struct dc_initiator_attr *attr);
 void dc_initiator_destroy(struct dc_initiator *ini);
-/* Stops it: the device forgets what has not completed, and writes no completions any more. If it fails all of that may go on. */
+/*
+ * Stops it: the device forgets what has not completed, and writes no completions any more. If it
+ * fails all of that may go on.
+ */
 int dc_initiator_reset(struct dc_initiator *ini);
 /* As dc_initiator_reset(), for good, and does not return before it has. */
 void dc_initiator_stop(struct dc_initiator *ini);
 /* Ready to send once more. */
 int dc_initiator_up(struct dc_initiator *ini);
 /*
- * The next work request, to be seen by the device after dc_initiator_ring(). The caller counts how many are in the queue. @av has key and
- * number of the target. They return its index, which its completion has; below depth.
+ * The next work request, to be seen by the device after dc_initiator_ring(). The caller counts how
+ * many are in the queue. @av has key and number of the target. They return its index, which its
+ * completion has; below depth.
  */
 u32 dc_initiator_read(struct dc_initiator *ini, const struct mlx5_av *av, u64 raddr, u32 rkey,
 		      dma_addr_t to, u32 lkey, u32 len);
 u32 dc_initiator_send(struct dc_initiator *ini, const struct mlx5_av *av,
 		      const void *msg /* DC_MSG_LEN */);
-/* The key of the target does not stay in a request that has completed, which others may not come after for long. */
+/*
+ * The key of the target does not stay in a request that has completed, which others may not come
+ * after for long.
+ */
 void dc_initiator_forget(struct dc_initiator *ini, u32 index);
 /* For at least one that has been posted since it was called last. */
 void dc_initiator_ring(struct dc_initiator *ini);

@@ -75,7 +75,8 @@ static int netlink_addr(struct genl_info *info, int attr, u16 port, struct socka
 
 	snprintf(service, sizeof(service), "%u", port);
 	if (inet_pton_with_scope(&init_net, AF_UNSPEC, text, service, ss))
-		return netlink_say(info, -EINVAL, "the address is not a numeric IPv4 or IPv6 address");
+		return netlink_say(info, -EINVAL,
+				   "the address is not a numeric IPv4 or IPv6 address");
 	return 0;
 }
 
@@ -110,7 +111,8 @@ static int netlink_memory(struct genl_info *info, struct netlink_memory *m)
 	m->nruns = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &m->runs);
 	if (m->nruns < 0)
 		return m->nruns;
-	m->nregions = netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &m->regions);
+	m->nregions =
+		netlink_array(info, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &m->regions);
 	return min(m->nregions, 0);
 }
 
@@ -152,7 +154,7 @@ static struct hold *netlink_hold(struct genl_info *info)
 	if (netlink_need(info, MITOSIS_A_SNAPSHOT))
 		return ERR_PTR(-EINVAL);
 	hold = hold_get(nla_get_u64(info->attrs[MITOSIS_A_SNAPSHOT]));
-	return hold ? : ERR_PTR(netlink_say(info, -ENOENT, "there is no such snapshot here"));
+	return hold ?: ERR_PTR(netlink_say(info, -ENOENT, "there is no such snapshot here"));
 }
 
 static struct link *netlink_link(struct genl_info *info)
@@ -162,7 +164,9 @@ static struct link *netlink_link(struct genl_info *info)
 	if (netlink_need(info, MITOSIS_A_SNAPSHOT))
 		return ERR_PTR(-EINVAL);
 	link = link_get(nla_get_u64(info->attrs[MITOSIS_A_SNAPSHOT]));
-	return link ? : ERR_PTR(netlink_say(info, -ENOENT, "there is no link to such a snapshot here"));
+	if (link)
+		return link;
+	return ERR_PTR(netlink_say(info, -ENOENT, "there is no link to such a snapshot here"));
 }
 
 static struct sk_buff *netlink_reply_new(struct genl_info *info, u8 cmd, void **hdr)
@@ -187,7 +191,7 @@ static int netlink_put_u64(struct sk_buff *skb, int attr, u64 value)
 /* A descriptor has a port, be it of no use with dct. */
 static u16 netlink_hold_port(const struct hold *hold)
 {
-	return xprt_port(&hold->where) ? : MITOSIS_PORT;
+	return xprt_port(&hold->where) ?: MITOSIS_PORT;
 }
 
 /* How a snapshot is reached besides by its address. */
@@ -235,21 +239,27 @@ static int netlink_selftest(struct sk_buff *req, struct genl_info *info)
 static int netlink_say_unusable(struct genl_info *info, const char *names, int ret)
 {
 	if (ret == -EPROTONOSUPPORT)
-		return netlink_say(info, ret, "this transport is not loaded: modprobe mitosis_rc, mitosis_dct or mitosis_tcp");
+		return netlink_say(info, ret,
+				   "this transport is not loaded: modprobe mitosis_rc, mitosis_dct or mitosis_tcp");
 	if (ret == -EPERM)
 		return netlink_say(info, ret, XPRT_UNALLOWED);
 	if (ret == -EADDRINUSE)
-		return netlink_say(info, ret, "another program listens on the TCP port of mitosis: end that, or load mitosis_tcp with another port=");
+		return netlink_say(info, ret,
+				   "another program listens on the TCP port of mitosis: end that, or load mitosis_tcp with another port=");
 	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "tcp"))
 		return netlink_say(info, ret, "no network device has this address: see ip addr");
 	if (ret == -EOPNOTSUPP)
-		return netlink_say(info, ret, "the RDMA device lacks fast registration of 2 MiB: use another one");
+		return netlink_say(info, ret,
+				   "the RDMA device lacks fast registration of 2 MiB: use another one");
 	if (ret == -ENODEV && names && !strcmp(names, "dct"))
-		return netlink_say(info, ret, "no mlx5 port here can do that: mitosis-cli check --transport dct --loopback says why");
+		return netlink_say(info, ret,
+				   "no mlx5 port here can do that: mitosis-cli check --transport dct --loopback says why");
 	if (ret == -EADDRNOTAVAIL && names && !strcmp(names, "dct"))
-		return netlink_say(info, ret, "no mlx5 port that can do that has this address: see rdma link, or name no address");
+		return netlink_say(info, ret,
+				   "no mlx5 port that can do that has this address: see rdma link, or name no address");
 	if (ret == -EADDRNOTAVAIL || ret == -ENODEV)
-		return netlink_say(info, ret, "no RDMA device has this address: see rdma link and ip addr");
+		return netlink_say(info, ret,
+				   "no RDMA device has this address: see rdma link and ip addr");
 	return ret;
 }
 
@@ -273,8 +283,12 @@ static int netlink_xprt_test(struct sk_buff *req, struct genl_info *info)
 	skb = netlink_reply_new(info, MITOSIS_CMD_XPRT_TEST, &hdr);
 	if (!skb)
 		return -ENOMEM;
-	if (ret ? nla_put_u32(skb, MITOSIS_A_ERROR, -ret) || nla_put_string(skb, MITOSIS_A_WHY, why) :
-		  netlink_put_u64(skb, MITOSIS_A_NS, ns)) {
+	if (ret)
+		ret = nla_put_u32(skb, MITOSIS_A_ERROR, -ret) ?:
+		      nla_put_string(skb, MITOSIS_A_WHY, why);
+	else
+		ret = netlink_put_u64(skb, MITOSIS_A_NS, ns);
+	if (ret) {
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}
@@ -297,8 +311,9 @@ static int netlink_hold_create(struct sk_buff *req, struct genl_info *info)
 		return ret;
 	if (a[MITOSIS_A_LEASE] && nla_get_u32(a[MITOSIS_A_LEASE]) > NETLINK_MAX_SECONDS)
 		return netlink_say(info, -ERANGE, "the lease is longer than a year");
-	if (a[MITOSIS_A_FLAGS] && nla_get_u32(a[MITOSIS_A_FLAGS]) &
-	    ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW | MITOSIS_HOLD_F_PRECOPY | MITOSIS_F_INSECURE))
+	if (a[MITOSIS_A_FLAGS] &&
+	    nla_get_u32(a[MITOSIS_A_FLAGS]) & ~(MITOSIS_HOLD_F_ONESHOT | MITOSIS_HOLD_F_FOLLOW |
+						MITOSIS_HOLD_F_PRECOPY | MITOSIS_F_INSECURE))
 		return netlink_say(info, -EINVAL, "unknown flags");
 	transports = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) : NULL;
 	hold = hold_create(transports, a[MITOSIS_A_ADDR] ? &addr : NULL,
@@ -388,7 +403,9 @@ static int netlink_hold_changed(struct sk_buff *req, struct genl_info *info)
 	hold_put(hold);
 	if (ret == -EBUSY)
 		return netlink_say(info, ret, "the snapshot is not sealed");
-	return ret ? : netlink_reply_u64(info, MITOSIS_CMD_HOLD_CHANGED, MITOSIS_A_PAGES_CHANGED, npages);
+	if (ret)
+		return ret;
+	return netlink_reply_u64(info, MITOSIS_CMD_HOLD_CHANGED, MITOSIS_A_PAGES_CHANGED, npages);
 }
 
 static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
@@ -419,9 +436,11 @@ static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
 	else if (ret == -EEXIST)
 		GENL_SET_ERR_MSG(info, "this address space is in the snapshot already");
 	else if (ret == -EXDEV)
-		GENL_SET_ERR_MSG(info, "the process has moved pages that are not here yet: wait until it has drained");
+		GENL_SET_ERR_MSG(info,
+				 "the process has moved pages that are not here yet: wait until it has drained");
 	else if (ret == -E2BIG)
-		GENL_SET_ERR_MSG(info, "the process misses pages of too many snapshots: wait until it has drained");
+		GENL_SET_ERR_MSG(info,
+				 "the process misses pages of too many snapshots: wait until it has drained");
 	else if (ret == -EREMOTEIO || ret == -ESHUTDOWN)
 		GENL_SET_ERR_MSG(info, "the process misses pages that cannot be had any more");
 	if (clone)
@@ -439,7 +458,7 @@ static int netlink_hold_pages(struct sk_buff *req, struct genl_info *info)
 	const void *runs;
 	int ret, n;
 
-	ret = netlink_need(info, MITOSIS_A_MM) ? : netlink_need(info, MITOSIS_A_RUNS);
+	ret = netlink_need(info, MITOSIS_A_MM) ?: netlink_need(info, MITOSIS_A_RUNS);
 	if (ret)
 		return ret;
 	n = netlink_array(info, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
@@ -450,13 +469,16 @@ static int netlink_hold_pages(struct sk_buff *req, struct genl_info *info)
 		return PTR_ERR(hold);
 	ret = hold_add_pages(hold, nla_get_u32(info->attrs[MITOSIS_A_MM]), runs, n);
 	if (ret == -EINVAL)
-		GENL_SET_ERR_MSG(info, "the runs are not ascending whole pages of user address space");
+		GENL_SET_ERR_MSG(info,
+				 "the runs are not ascending whole pages of user address space");
 	else if (ret == -EFAULT)
 		GENL_SET_ERR_MSG(info, "a page of the process cannot be read");
 	else if (ret == -ENOSPC)
-		GENL_SET_ERR_MSG(info, "the snapshots would hold more than the module's max_held_mb: release one, or raise it");
+		GENL_SET_ERR_MSG(info,
+				 "the snapshots would hold more than the module's max_held_mb: release one, or raise it");
 	else if (ret == -EDQUOT)
-		GENL_SET_ERR_MSG(info, "the user's snapshots would hold more than the module's max_held_user_mb: release one, or raise it");
+		GENL_SET_ERR_MSG(info,
+				 "the user's snapshots would hold more than the module's max_held_user_mb: release one, or raise it");
 	else if (ret == -ENOENT)
 		GENL_SET_ERR_MSG(info, "this address space is not in the snapshot");
 	hold_put(hold);
@@ -474,7 +496,8 @@ static int netlink_hold_seal(struct sk_buff *req, struct genl_info *info)
 	if (ret == -EBUSY)
 		GENL_SET_ERR_MSG(info, "the snapshot is sealed or released");
 	else if (ret == -ESTALE)
-		GENL_SET_ERR_MSG(info, "an earlier snapshot that has some of its pages has been released meanwhile: begin anew");
+		GENL_SET_ERR_MSG(info,
+				 "an earlier snapshot that has some of its pages has been released meanwhile: begin anew");
 	hold_put(hold);
 	return ret;
 }
@@ -510,7 +533,8 @@ static int netlink_release(struct sk_buff *req, struct genl_info *info)
 		return PTR_ERR(hold);
 	ret = hold_release_unpinned(hold);
 	if (ret == -EBUSY)
-		GENL_SET_ERR_MSG(info, "a later snapshot, of a process that was moved with pre-copy, has pages in it: release that one, and this goes with it");
+		GENL_SET_ERR_MSG(info,
+				 "a later snapshot, of a process that was moved with pre-copy, has pages in it: release that one, and this goes with it");
 	hold_put(hold);
 	return ret;
 }
@@ -536,40 +560,56 @@ static int netlink_say_not_reached(struct genl_info *info, const char *name, int
 	switch (ret) {
 	case -EPROTONOSUPPORT:
 		if (tcp)
-			return netlink_say(info, ret, "the source offers it over transport tcp, which is not loaded here: modprobe mitosis_tcp");
+			return netlink_say(info, ret,
+					   "the source offers it over transport tcp, which is not loaded here: modprobe mitosis_tcp");
 		if (!dct)
-			return netlink_say(info, ret, "the source offers it over transport rc, which is not loaded here: modprobe mitosis_rc");
-		return netlink_say(info, ret, "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
+			return netlink_say(info, ret,
+					   "the source offers it over transport rc, which is not loaded here: modprobe mitosis_rc");
+		return netlink_say(info, ret,
+				   "the source offers it over transport dct, which is not loaded here: modprobe mitosis_dct, or --transport rc there");
 	case -EPERM:
 		return netlink_say(info, ret, XPRT_UNALLOWED);
 	case -ENOPKG:
 		return netlink_say(info, ret, XPRT_NO_TLSHD);
 	case -EREMOTEIO:
-		return netlink_say(info, ret, "nobody at the source does TLS handshakes: install ktls-utils there and start tlshd");
+		return netlink_say(info, ret,
+				   "nobody at the source does TLS handshakes: install ktls-utils there and start tlshd");
 	case -EKEYREJECTED:
-		return netlink_say(info, ret, "the TLS handshake with the source fails, or does not end: the log of tlshd, on both sides, says why; there, it has to be started after module nvme-keyring has been loaded (systemctl restart tlshd)");
+		return netlink_say(info, ret,
+				   "the TLS handshake with the source fails, or does not end: the log of tlshd, on both sides, says why; there, it has to be started after module nvme-keyring has been loaded (systemctl restart tlshd)");
 	case -ENODEV:
 		if (dct)
-			return netlink_say(info, ret, "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");
+			return netlink_say(info, ret,
+					   "the source offers it over transport dct, and no mlx5 port here can do that: see dmesg, or --transport rc there");
 		if (tcp)
-			return netlink_say(info, ret, "no network device here has the address from which it is to be read: see ip addr");
-		return netlink_say(info, ret, "no RDMA device leads to this address: see rdma link and ip route");
+			return netlink_say(info, ret,
+					   "no network device here has the address from which it is to be read: see ip addr");
+		return netlink_say(info, ret,
+				   "no RDMA device leads to this address: see rdma link and ip route");
 	case -ECONNREFUSED:
 		if (tcp)
-			return netlink_say(info, ret, "nobody listens there, or does not show the key, or has no room: load mitosis_tcp of this version at the source, see dmesg on both sides");
-		return netlink_say(info, ret, "nobody listens there: load the module of this version at the source");
+			return netlink_say(info, ret,
+					   "nobody listens there, or does not show the key, or has no room: load mitosis_tcp of this version at the source, see dmesg on both sides");
+		return netlink_say(info, ret,
+				   "nobody listens there: load the module of this version at the source");
 	case -ETIMEDOUT:
 		if (dct)
-			return netlink_say(info, ret, "the source does not answer over RDMA: see its port with rdma link, and the cabling");
+			return netlink_say(info, ret,
+					   "the source does not answer over RDMA: see its port with rdma link, and the cabling");
 		if (tcp)
-			return netlink_say(info, ret, "the source does not answer: does its firewall let this TCP port through?");
-		return netlink_say(info, ret, "the source does not answer over RDMA: see its firewall and rdma link");
+			return netlink_say(info, ret,
+					   "the source does not answer: does its firewall let this TCP port through?");
+		return netlink_say(info, ret,
+				   "the source does not answer over RDMA: see its firewall and rdma link");
 	case -EHOSTUNREACH:
 		if (dct)
-			return netlink_say(info, ret, "no mlx5 port here leads to the source: it has to be of the same kind, subnet and MTU, see dmesg and rdma link");
+			return netlink_say(info, ret,
+					   "no mlx5 port here leads to the source: it has to be of the same kind, subnet and MTU, see dmesg and rdma link");
 		if (tcp)
-			return netlink_say(info, ret, "the source cannot be reached at this address: see ip route and ip neigh");
-		return netlink_say(info, ret, "the source cannot be reached at this address: see ip neigh and rdma link");
+			return netlink_say(info, ret,
+					   "the source cannot be reached at this address: see ip route and ip neigh");
+		return netlink_say(info, ret,
+				   "the source cannot be reached at this address: see ip neigh and rdma link");
 	}
 	return ret;
 }
@@ -582,9 +622,11 @@ static int netlink_say_not_opened(struct genl_info *info, const char *name, int 
 	case -EEXIST:
 		return netlink_say(info, ret, "a link to this snapshot is open already");
 	case -ESHUTDOWN:
-		return netlink_say(info, ret, "the link to it has been given up, and processes of it still run here: end them");
+		return netlink_say(info, ret,
+				   "the link to it has been given up, and processes of it still run here: end them");
 	case -EBUSY:
-		return netlink_say(info, ret, "another restore of it is still connecting, or ending: try again");
+		return netlink_say(info, ret,
+				   "another restore of it is still connecting, or ending: try again");
 	}
 	return netlink_say_not_reached(info, name, ret);
 }
@@ -599,7 +641,7 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 	struct link *link;
 	int ret;
 
-	ret = netlink_need(info, MITOSIS_A_SNAPSHOT) ? : netlink_need(info, MITOSIS_A_KEY);
+	ret = netlink_need(info, MITOSIS_A_SNAPSHOT) ?: netlink_need(info, MITOSIS_A_KEY);
 	if (!ret && a[MITOSIS_A_ADDR])
 		ret = netlink_addr(info, MITOSIS_A_ADDR, 0, &local);
 	if (ret)
@@ -610,11 +652,12 @@ static int netlink_link_open(struct sk_buff *req, struct genl_info *info)
 		return netlink_say(info, -ENOTCONN,
 				   "the self-test of the memory hooks has not passed on this kernel");
 	ret = a[MITOSIS_A_DCT] ? netlink_dct(info, &peer.dct, text, sizeof(text)) :
-	      netlink_need(info, MITOSIS_A_PEER_ADDR) ? : netlink_need(info, MITOSIS_A_PORT) ? :
+	      netlink_need(info, MITOSIS_A_PEER_ADDR) ?: netlink_need(info, MITOSIS_A_PORT) ?:
 	      netlink_addr(info, MITOSIS_A_PEER_ADDR, nla_get_u16(a[MITOSIS_A_PORT]), &peer.ip);
 	if (ret)
 		return ret;
-	transport = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) : a[MITOSIS_A_DCT] ? "dct" : "rc";
+	transport = a[MITOSIS_A_TRANSPORT] ? nla_data(a[MITOSIS_A_TRANSPORT]) :
+		    a[MITOSIS_A_DCT] ? "dct" : "rc";
 	if (!strcmp(transport, "dct") != !!a[MITOSIS_A_DCT])
 		return netlink_say(info, -EINVAL, "transport dct, and no other, needs a DC target");
 	if (strlen(transport) >= XPRT_NAME_LEN)
@@ -669,8 +712,10 @@ static int netlink_link_fill(struct sk_buff *req, struct genl_info *info)
 	ret = netlink_memory(info, &m);
 	if (ret)
 		return ret;
-	if (link_check_runs(NULL, 0, m.runs, m.nruns) || link_check_regions(NULL, 0, m.regions, m.nregions))
-		return netlink_say(info, -EINVAL, "runs or regions are not ascending whole pages of user address space");
+	if (link_check_runs(NULL, 0, m.runs, m.nruns) ||
+	    link_check_regions(NULL, 0, m.regions, m.nregions))
+		return netlink_say(info, -EINVAL,
+				   "runs or regions are not ascending whole pages of user address space");
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
@@ -680,12 +725,15 @@ static int netlink_link_fill(struct sk_buff *req, struct genl_info *info)
 		return netlink_say(info, ret, "the link to the source is lost for good, see dmesg");
 	if (ret == -EINVAL)
 		return netlink_say(info, ret, "a page of the runs is in no region");
-	return ret ? : netlink_reply_u64(info, MITOSIS_CMD_LINK_FILL, MITOSIS_A_PAGES_FILLED, npages);
+	if (ret)
+		return ret;
+	return netlink_reply_u64(info, MITOSIS_CMD_LINK_FILL, MITOSIS_A_PAGES_FILLED, npages);
 }
 
 static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 {
 	struct netlink_memory m;
+	struct nlattr *parent;
 	const void *record;
 	struct link *link;
 	int ret, nrecord;
@@ -699,10 +747,12 @@ static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 	link = netlink_link(info);
 	if (IS_ERR(link))
 		return PTR_ERR(link);
-	ret = link_add(link, info->snd_portid, m.mm, info->attrs[MITOSIS_A_PARENT] ? nla_get_u64(info->attrs[MITOSIS_A_PARENT]) : 0,
-		       m.runs, m.nruns, m.regions, m.nregions, record, nrecord);
+	parent = info->attrs[MITOSIS_A_PARENT];
+	ret = link_add(link, info->snd_portid, m.mm, parent ? nla_get_u64(parent) : 0, m.runs,
+		       m.nruns, m.regions, m.nregions, record, nrecord);
 	if (ret == -EINVAL)
-		GENL_SET_ERR_MSG(info, "runs or regions are not ascending whole pages of user address space");
+		GENL_SET_ERR_MSG(info,
+				 "runs or regions are not ascending whole pages of user address space");
 	link_put(link);
 	return ret;
 }
@@ -710,7 +760,8 @@ static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)
 static int netlink_policy_get(struct genl_info *info, struct pager_policy *p)
 {
 	struct nlattr **a = info->attrs;
-	u32 prefetch = a[MITOSIS_A_PREFETCH] ? nla_get_u32(a[MITOSIS_A_PREFETCH]) : MITOSIS_PREFETCH_NONE;
+	u32 prefetch = a[MITOSIS_A_PREFETCH] ? nla_get_u32(a[MITOSIS_A_PREFETCH]) :
+					       MITOSIS_PREFETCH_NONE;
 
 	p->flags = a[MITOSIS_A_FLAGS] ? nla_get_u32(a[MITOSIS_A_FLAGS]) : 0;
 	if (p->flags & ~(MITOSIS_ATTACH_F_CACHE | MITOSIS_ATTACH_F_DRAIN | MITOSIS_ATTACH_F_RECORD))
@@ -718,14 +769,17 @@ static int netlink_policy_get(struct genl_info *info, struct pager_policy *p)
 	if (prefetch >= __MITOSIS_PREFETCH_MAX)
 		return netlink_say(info, -EINVAL, "unknown prefetch policy");
 	p->prefetch = prefetch;
-	p->window = prefetch == MITOSIS_PREFETCH_SEQUENTIAL ? MITOSIS_WINDOW_MAX : MITOSIS_WINDOW_DEFAULT;
+	p->window = prefetch == MITOSIS_PREFETCH_SEQUENTIAL ? MITOSIS_WINDOW_MAX :
+							      MITOSIS_WINDOW_DEFAULT;
 	if (!a[MITOSIS_A_WINDOW])
 		return 0;
 	if (prefetch != MITOSIS_PREFETCH_WINDOW && prefetch != MITOSIS_PREFETCH_SEQUENTIAL)
-		return netlink_say(info, -EINVAL, "a window is for the prefetch policies window and sequential");
+		return netlink_say(info, -EINVAL,
+				   "a window is for the prefetch policies window and sequential");
 	p->window = nla_get_u32(a[MITOSIS_A_WINDOW]);
 	if (p->window > MITOSIS_WINDOW_MAX || !is_power_of_2(p->window))
-		return netlink_say(info, -ERANGE, "the window must be a power of two and not more than 32 pages");
+		return netlink_say(info, -ERANGE,
+				   "the window must be a power of two and not more than 32 pages");
 	return 0;
 }
 
@@ -737,7 +791,7 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	struct link *link;
 	int ret, neager, nkeep;
 
-	ret = netlink_need(info, MITOSIS_A_MM) ? : netlink_policy_get(info, &policy);
+	ret = netlink_need(info, MITOSIS_A_MM) ?: netlink_policy_get(info, &policy);
 	if (ret)
 		return ret;
 	neager = netlink_array(info, MITOSIS_A_EAGER, sizeof(struct mitosis_run), &eager);
@@ -760,13 +814,16 @@ static int netlink_attach_arm(struct sk_buff *req, struct genl_info *info)
 	else if (ret == -EEXIST)
 		GENL_SET_ERR_MSG(info, "the process is attached already");
 	else if (ret == -EINVAL)
-		GENL_SET_ERR_MSG(info, "a page of the runs is in no region, or is to come from two snapshots");
+		GENL_SET_ERR_MSG(info,
+				 "a page of the runs is in no region, or is to come from two snapshots");
 	else if (ret == -ENOTCONN)
-		GENL_SET_ERR_MSG(info, "there is no link to a snapshot that pages are inherited from");
+		GENL_SET_ERR_MSG(info,
+				 "there is no link to a snapshot that pages are inherited from");
 	else if (ret == -E2BIG)
 		GENL_SET_ERR_MSG(info, "pages are inherited from too many snapshots");
 	else if (ret == -EFAULT)
-		GENL_SET_ERR_MSG(info, "the process does not have the mappings that the snapshot is of");
+		GENL_SET_ERR_MSG(info,
+				 "the process does not have the mappings that the snapshot is of");
 	else if (ret)
 		GENL_SET_ERR_MSG(info, "the first pages could not be read from the source");
 	put_task_struct(task);
@@ -875,7 +932,8 @@ static int netlink_dump_link(struct link *link, void *arg)
 {
 	struct netlink_dump *d = arg;
 	struct sk_buff *skb = d->skb;
-	u64 now = ktime_get_ns(), down = READ_ONCE(link->down_ns), drain = READ_ONCE(link->drain_ns);
+	u64 now = ktime_get_ns(), down = READ_ONCE(link->down_ns);
+	u64 drain = READ_ONCE(link->drain_ns);
 	void *hdr;
 
 	if ((d->snapshot && d->snapshot != link->id) || d->seen++ < d->cb->args[0])
@@ -915,7 +973,8 @@ static u32 netlink_pid(u32 pid)
 static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 {
 	struct sk_buff *skb = d->skb;
-	u64 now = ktime_get_ns(), drain = READ_ONCE(at->drain_ns), drained = READ_ONCE(at->drained_ns);
+	u64 now = ktime_get_ns(), drain = READ_ONCE(at->drain_ns);
+	u64 drained = READ_ONCE(at->drained_ns);
 	void *hdr;
 
 	if (d->seen++ < d->cb->args[0])
@@ -926,7 +985,8 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 	if (netlink_put_u64(skb, MITOSIS_A_SNAPSHOT, at->link->id) ||
 	    nla_put_u32(skb, MITOSIS_A_MM, at->mm_id) ||
 	    nla_put_u32(skb, MITOSIS_A_PID, netlink_pid(pager_pid(at))) ||
-	    nla_put_u32(skb, MITOSIS_A_FLAGS, mtree_empty(&at->moved) ? 0 : MITOSIS_ATTACH_F_MOVED) ||
+	    nla_put_u32(skb, MITOSIS_A_FLAGS,
+			mtree_empty(&at->moved) ? 0 : MITOSIS_ATTACH_F_MOVED) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_UNREADABLE, pager_nunreadable(at)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_TOTAL, at->ntotal) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_PENDING, atomic_long_read(&at->npending)) ||
@@ -939,7 +999,7 @@ static int netlink_dump_attach_one(struct netlink_dump *d, struct attach *at)
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_AHEAD, atomic_long_read(&at->nahead)) ||
 	    netlink_put_u64(skb, MITOSIS_A_PAGES_FILLED, atomic_long_read(&at->nfilled)) ||
 	    netlink_put_latency(skb, &at->latency) ||
-	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, (drained ? : now) - drain))) {
+	    (drain && netlink_put_u64(skb, MITOSIS_A_DRAIN_NS, (drained ?: now) - drain))) {
 		genlmsg_cancel(skb, hdr);
 		return 1;
 	}
@@ -1058,7 +1118,7 @@ full:
 out:
 	mutex_unlock(&hold->lock);
 	hold_put(hold);
-	return ret ? : skb->len;
+	return ret ?: skb->len;
 }
 
 /* Pages that a snapshot leaves to another one, and where that is. */
@@ -1093,7 +1153,8 @@ static void netlink_inherit_end(struct netlink_inherit *n)
 	n->nest = NULL;
 }
 
-static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm *hm, const struct netlink_source *from, int attr)
+static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm *hm,
+				 const struct netlink_source *from, int attr)
 {
 	struct sk_buff *skb = n->d.skb;
 
@@ -1104,7 +1165,8 @@ static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm
 	n->id = from->id;
 	n->mm = hm->mm;
 	n->attr = attr;
-	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) || netlink_put_u64(skb, MITOSIS_A_PARENT, from->id) ||
+	if (nla_put_u32(skb, MITOSIS_A_MM, hm->mm) ||
+	    netlink_put_u64(skb, MITOSIS_A_PARENT, from->id) ||
 	    nla_put(skb, MITOSIS_A_KEY, MITOSIS_KEY_LEN, from->key) ||
 	    nla_put_string(skb, MITOSIS_A_TRANSPORT, from->transport) ||
 	    nla_put_u32(skb, MITOSIS_A_FLAGS, from->insecure ? MITOSIS_F_INSECURE : 0) ||
@@ -1116,10 +1178,12 @@ static int netlink_inherit_begin(struct netlink_inherit *n, const struct hold_mm
 }
 
 /* -EMSGSIZE: the message is full. */
-static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *hm, const struct netlink_source *from, int attr,
-			       const void *data, int len)
+static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *hm,
+			       const struct netlink_source *from, int attr, const void *data,
+			       int len)
 {
-	if ((!n->hdr || n->id != from->id || n->mm != hm->mm || n->attr != attr) && netlink_inherit_begin(n, hm, from, attr))
+	if ((!n->hdr || n->id != from->id || n->mm != hm->mm || n->attr != attr) &&
+	    netlink_inherit_begin(n, hm, from, attr))
 		return -EMSGSIZE;
 	if (nla_append(n->d.skb, len, data))
 		return -EMSGSIZE;
@@ -1130,7 +1194,8 @@ static int netlink_inherit_put(struct netlink_inherit *n, const struct hold_mm *
 /* Where a dump goes on: args of its callback. A process of terabytes has many messages. */
 enum { INHERIT_SOURCE, INHERIT_RUNS, INHERIT_BLOCK, INHERIT_BIT };
 
-static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *hm, const struct netlink_source *in)
+static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *hm,
+			       const struct netlink_source *in)
 {
 	long *at = n->d.cb->args;
 	unsigned long from, to;
@@ -1157,10 +1222,14 @@ static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *
 	for (; at[INHERIT_BLOCK] < in->nblocks; at[INHERIT_BLOCK]++, at[INHERIT_BIT] = 0) {
 		const struct pager_block *b = &in->blocks[at[INHERIT_BLOCK]];
 
-		for (from = at[INHERIT_BIT]; (from = find_next_bit(b->pending, PAGER_BLOCK_PAGES, from)) < PAGER_BLOCK_PAGES; from = to) {
-			struct mitosis_run run = { .start = ((b->block << PAGER_BLOCK_SHIFT) + from) << PAGE_SHIFT };
+		for (from = at[INHERIT_BIT];; from = to) {
+			struct mitosis_run run = {};
 
+			from = find_next_bit(b->pending, PAGER_BLOCK_PAGES, from);
+			if (from >= PAGER_BLOCK_PAGES)
+				break;
 			to = find_next_zero_bit(b->pending, PAGER_BLOCK_PAGES, from);
+			run.start = ((b->block << PAGER_BLOCK_SHIFT) + from) << PAGE_SHIFT;
 			run.npages = to - from;
 			ret = netlink_inherit_put(n, hm, in, MITOSIS_A_RUNS, &run, sizeof(run));
 			if (ret)
@@ -1174,24 +1243,40 @@ static int netlink_inherit_one(struct netlink_inherit *n, const struct hold_mm *
 	return 0;
 }
 
-static int netlink_inherit_link(struct netlink_inherit *n, const struct hold_mm *hm, const struct pager_inherit *in)
+static int netlink_inherit_link(struct netlink_inherit *n, const struct hold_mm *hm,
+				const struct pager_inherit *in)
 {
 	const struct link *link = in->link;
 	struct netlink_source from = {
-		.blocks = in->blocks, .nblocks = in->nblocks, .id = link->id, .key = link->key, .transport = link->transport,
-		.addr = link->peer_text, .dct = &link->peer.dct, .port = xprt_port(&link->peer), .insecure = link->insecure,
+		.blocks = in->blocks,
+		.nblocks = in->nblocks,
+		.id = link->id,
+		.key = link->key,
+		.transport = link->transport,
+		.addr = link->peer_text,
+		.dct = &link->peer.dct,
+		.port = xprt_port(&link->peer),
+		.insecure = link->insecure,
 	};
 
 	return netlink_inherit_one(n, hm, &from);
 }
 
-static int netlink_inherit_hold(struct netlink_inherit *n, const struct hold_mm *hm, const struct hold_same *hs)
+static int netlink_inherit_hold(struct netlink_inherit *n, const struct hold_mm *hm,
+				const struct hold_same *hs)
 {
 	const struct hold *base = hs->base;
 	struct netlink_source from = {
-		.blocks = hs->blocks, .nblocks = hs->nblocks, .id = base->id, .key = base->key, .transport = base->transport,
-		.addr = base->addr, .dct = &base->where.dct, .port = xprt_port(&base->where),
-		.insecure = base->flags & MITOSIS_F_INSECURE && xprt_is_in_clear(base->transport, true),
+		.blocks = hs->blocks,
+		.nblocks = hs->nblocks,
+		.id = base->id,
+		.key = base->key,
+		.transport = base->transport,
+		.addr = base->addr,
+		.dct = &base->where.dct,
+		.port = xprt_port(&base->where),
+		.insecure = base->flags & MITOSIS_F_INSECURE &&
+			    xprt_is_in_clear(base->transport, true),
 	};
 
 	return netlink_inherit_one(n, hm, &from);
@@ -1199,7 +1284,8 @@ static int netlink_inherit_hold(struct netlink_inherit *n, const struct hold_mm 
 
 static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	struct netlink_inherit n = { .d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) } };
+	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
+	struct netlink_inherit n = { .d = d };
 	struct hold *hold = hold_get(n.d.snapshot);
 	struct pager_inherit *in;
 	struct hold_same *hs;
@@ -1225,7 +1311,10 @@ static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 	return ret == -EBUSY ? ret : skb->len;
 }
 
-/* args[0] counts records that are told, args[1] is the next page of the one after them. A message has the runs of one. */
+/*
+ * args[0] counts records that are told, args[1] is the next page of the one after them. A message
+ * has the runs of one.
+ */
 static int netlink_record_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
@@ -1247,7 +1336,8 @@ static int netlink_record_get(struct sk_buff *skb, struct netlink_callback *cb)
 		hdr = netlink_dump_put(&d, MITOSIS_CMD_RECORD_GET);
 		if (!hdr)
 			break;
-		nest = nla_put_u32(skb, MITOSIS_A_MM, mm) ? NULL : nla_reserve(skb, MITOSIS_A_RUNS, 0);
+		nest = nla_put_u32(skb, MITOSIS_A_MM, mm) ? NULL :
+							    nla_reserve(skb, MITOSIS_A_RUNS, 0);
 		if (!nest) {
 			genlmsg_cancel(skb, hdr);
 			break;
@@ -1356,7 +1446,8 @@ static int netlink_notify(struct notifier_block *nb, unsigned long state, void *
 	struct netlink_notify *n = data;
 
 	/* port ids are unique in a network namespace only; the family is in the initial one */
-	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC && net_eq(n->net, &init_net)) {
+	if (state == NETLINK_URELEASE && n->protocol == NETLINK_GENERIC &&
+	    net_eq(n->net, &init_net)) {
 		hold_owner_gone(n->portid);
 		link_owner_gone(n->portid);
 	}

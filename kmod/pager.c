@@ -16,8 +16,8 @@
 
 /*
  * No plain mapping has both readahead hints, or the high bit, set: no merge between armed and
- * plain ones. The hints also keep the multi-generational LRU's walk away from mappings without a file
- * that are not vma_is_anonymous(). The high bit is for when madvise(MADV_NORMAL) clears them.
+ * plain ones. The hints also keep the multi-generational LRU's walk away from mappings without a
+ * file that are not vma_is_anonymous(). The high bit is for when madvise(MADV_NORMAL) clears them.
  */
 #define PAGER_VM_HINTS (VM_SEQ_READ | VM_RAND_READ)
 #define PAGER_VM_TAG (1UL << 50)
@@ -152,8 +152,8 @@ static bool pager_settle(struct attach *at, u64 pg)
 }
 
 /*
- * [pg, pg + n) of @vma reads zero from now on. Atomic context. The lock is taken for each block: a range can have millions
- * of pages.
+ * [pg, pg + n) of @vma reads zero from now on. Atomic context. The lock is taken for each block: a
+ * range can have millions of pages.
  */
 static void pager_dead(struct attach *at, const struct vm_area_struct *vma, u64 pg, u64 n)
 {
@@ -205,11 +205,11 @@ void notrace pager_zap(struct vm_area_struct *vma, unsigned long address, unsign
 }
 
 /*
- * The mmap lock is held for writing. mremap() calls this once to move, and when it fails once more to move back, before
- * pager_mremap() has entered the move: then what is entered is right again.
+ * The mmap lock is held for writing. mremap() calls this once to move, and when it fails once more
+ * to move back, before pager_mremap() has entered the move: then what is entered is right again.
  */
-void notrace pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_area_struct *to,
-			unsigned long to_address, unsigned long size)
+void notrace pager_move(struct vm_area_struct *vma, unsigned long address,
+			struct vm_area_struct *to, unsigned long to_address, unsigned long size)
 {
 	struct attach *at;
 	unsigned long flags;
@@ -361,7 +361,8 @@ void pager_kill_all(struct link *link)
 	list_for_each_entry(al, &link->attached, list)
 		if (pager_needs(al->at, al - al->at->links)) {
 			pager_kill(al->at, "pages of it cannot be had any more");
-			netlink_event(MITOSIS_EVENT_KILLED, link->id, al->at->mm_id, al->at->pid, 0);
+			netlink_event(MITOSIS_EVENT_KILLED, link->id, al->at->mm_id,
+				      al->at->pid, 0);
 		}
 }
 
@@ -414,7 +415,10 @@ static void attach_free(struct attach *at)
 	module_put(THIS_MODULE);
 }
 
-/* The module reference is dropped here, never by close(): the workqueue is destroyed before the code goes. */
+/*
+ * The module reference is dropped here, never by close(): the workqueue is destroyed before the
+ * code goes.
+ */
 static void pager_release_work(struct work_struct *work)
 {
 	struct attach *at = container_of(work, struct attach, release);
@@ -538,7 +542,10 @@ static int attach_copy_moved(struct attach *at, struct attach *from)
 	return ret;
 }
 
-/* A child of one that is cut for the rest of its life needs no more than the pages that were not to be had. */
+/*
+ * A child of one that is cut for the rest of its life needs no more than the pages that were not to
+ * be had.
+ */
 static bool attach_has_use(const struct attach *from, const struct pager_block *b)
 {
 	return !from->cut || !bitmap_empty(b->pending, PAGER_BLOCK_PAGES);
@@ -682,7 +689,8 @@ int pager_read_keep(struct attach *at, struct pager_read *pr, bool last)
 		memcg = get_mem_cgroup_from_mm(at->mm);
 		old = set_active_memcg(memcg);
 		for (i = 0; i < pr->n; i++)
-			if (cache_add(&at->link->cache, at->mm_id, pr->pg + i, pr->page + i) == -ENOMEM)
+			if (cache_add(&at->link->cache, at->mm_id, pr->pg + i,
+				      pr->page + i) == -ENOMEM)
 				ret = -ENOMEM;
 		set_active_memcg(old);
 		mem_cgroup_put(memcg);
@@ -694,10 +702,11 @@ int pager_read_keep(struct attach *at, struct pager_read *pr, bool last)
 }
 
 /*
- * The read that brings page @pg, referenced, if there is one. Otherwise, unless the source has refused the page (-EREMOTEIO), @pr, which
- * may be NULL, becomes that one.
+ * The read that brings page @pg, referenced, if there is one. Otherwise, unless the source has
+ * refused the page (-EREMOTEIO), @pr, which may be NULL, becomes that one.
  */
-static struct pager_read *pager_read_enter(struct attach *at, u64 pg, const struct pager_block *b, struct pager_read *pr)
+static struct pager_read *pager_read_enter(struct attach *at, u64 pg, const struct pager_block *b,
+					   struct pager_read *pr)
 {
 	struct list_head *reads = at->cache ? &at->link->cache.reads : &at->reads;
 	struct pager_read *other, *found = NULL;
@@ -711,7 +720,10 @@ static struct pager_read *pager_read_enter(struct attach *at, u64 pg, const stru
 			break;
 		}
 	}
-	/* looked at after the reads: a read that is refused is noted first and then taken from the list */
+	/*
+	 * looked at after the reads: a read that is refused is noted first and then taken from the
+	 * list
+	 */
 	if (!found && !link_readable(at->links[b->src].link, b->rkey, pg, 1))
 		found = ERR_PTR(-EREMOTEIO);
 	if (!found && pr)
@@ -722,7 +734,8 @@ static struct pager_read *pager_read_enter(struct attach *at, u64 pg, const stru
 	return found;
 }
 
-static void pager_read_init(struct pager_read *pr, struct attach *at, u64 pg, unsigned int n, unsigned long addr)
+static void pager_read_init(struct pager_read *pr, struct attach *at, u64 pg, unsigned int n,
+			    unsigned long addr)
 {
 	refcount_set(&pr->ref, 1);
 	INIT_LIST_HEAD(&pr->list);
@@ -735,8 +748,12 @@ static void pager_read_init(struct pager_read *pr, struct attach *at, u64 pg, un
 	mutex_init(&pr->keeping);
 }
 
-/* A read that has arrived already, of @n pages from @page on that are here, each with a reference that it takes over; NULL: no @page. */
-static struct pager_read *pager_read_arrived(struct attach *at, u64 pg, struct page *page, unsigned int n, unsigned long addr)
+/*
+ * A read that has arrived already, of @n pages from @page on that are here, each with a reference
+ * that it takes over; NULL: no @page.
+ */
+static struct pager_read *pager_read_arrived(struct attach *at, u64 pg, struct page *page,
+					     unsigned int n, unsigned long addr)
 {
 	struct pager_read *pr;
 	unsigned int i;
@@ -762,8 +779,12 @@ static struct pager_read *pager_read_cached(struct attach *at, u64 pg, unsigned 
 	return pager_read_arrived(at, pg, cache_get(&at->link->cache, at->mm_id, pg), 1, addr);
 }
 
-/* Of up to @n pages that a fill has brought here before there was the process, if they are in one piece. */
-static struct pager_read *pager_read_filled(struct attach *at, const struct pager_block *b, u64 pg, unsigned int n, unsigned long addr)
+/*
+ * Of up to @n pages that a fill has brought here before there was the process, if they are in one
+ * piece.
+ */
+static struct pager_read *pager_read_filled(struct attach *at, const struct pager_block *b, u64 pg,
+					    unsigned int n, unsigned long addr)
 {
 	struct link *link = at->links[b->src].link;
 	struct page *page, *next = NULL;
@@ -788,8 +809,12 @@ static struct pager_read *pager_read_filled(struct attach *at, const struct page
 	return pr;
 }
 
-/* What is here of pages that are to be read; else NULL, and @n is how many are before the next one that is. */
-static struct pager_read *pager_read_here(struct attach *at, const struct pager_block *b, u64 pg, unsigned int *n, unsigned long addr)
+/*
+ * What is here of pages that are to be read; else NULL, and @n is how many are before the next one
+ * that is.
+ */
+static struct pager_read *pager_read_here(struct attach *at, const struct pager_block *b, u64 pg,
+					  unsigned int *n, unsigned long addr)
 {
 	struct cache *filled = &at->links[b->src].link->cache;
 	struct pager_read *pr;
@@ -820,10 +845,12 @@ unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n)
 }
 
 /*
- * Asks for [pg, pg + n), which are pending in one region, unless pg is on its way already, or here. Returns a
- * referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is fragmented, or when others are here.
+ * Asks for [pg, pg + n), which are pending in one region, unless pg is on its way already, or here.
+ * Returns a referenced read or an ERR_PTR. @n becomes a smaller number of pages when memory is
+ * fragmented, or when others are here.
  */
-struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n, unsigned long addr, struct list_head *post)
+struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n, unsigned long addr,
+				      struct list_head *post)
 {
 	struct pager_block *b = pager_find_block(at, pg);
 	struct pager_read *pr, *other;
@@ -913,7 +940,8 @@ struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, u
 
 /*
  * Hands @page (NULL: nothing) to the fault that handle_mm_fault() makes at @addr. With @write,
- * FAULT_FLAG_WRITE, the kernel's own copy-on-write puts anonymous memory there, whatever the protection; with 0 @page itself is mapped.
+ * FAULT_FLAG_WRITE, the kernel's own copy-on-write puts anonymous memory there, whatever the
+ * protection; with 0 @page itself is mapped.
  */
 static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		      struct page *page, unsigned int write)
@@ -944,7 +972,8 @@ static int pager_feed(struct attach *at, struct vm_area_struct *vma, unsigned lo
 
 bool pager_maps_shared(const struct attach *at, pte_t pte)
 {
-	return pte_present(pte) && !pte_special(pte) && cache_keeps(&at->link->cache, pte_page(pte));
+	return pte_present(pte) && !pte_special(pte) &&
+	       cache_keeps(&at->link->cache, pte_page(pte));
 }
 
 struct pager_entry {
@@ -988,13 +1017,16 @@ int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned l
 	pager_rehint_vma(vma);
 	if (page && !pager_pending(at, vma, pg))
 		return 0;
-	ret = pager_feed(at, vma, addr, page ? : pager_zero, FAULT_FLAG_WRITE);
+	ret = pager_feed(at, vma, addr, page ?: pager_zero, FAULT_FLAG_WRITE);
 	/*
-	 * Where a page of the cache is mapped the kernel may have done something else first: taken note of a use, or of the
-	 * NUMA node. What is not the process's own must not be settled.
+	 * Where a page of the cache is mapped the kernel may have done something else first: taken
+	 * note of a use, or of the NUMA node. What is not the process's own must not be settled.
 	 */
-	for (i = 0; at->cache && !ret && i < PAGER_COPY_TRIES && pager_entry_at(at, addr).shared; i++)
-		ret = pager_feed(at, vma, addr, page ? : pager_zero, FAULT_FLAG_WRITE);
+	for (i = 0; i < PAGER_COPY_TRIES && at->cache && !ret; i++) {
+		if (!pager_entry_at(at, addr).shared)
+			break;
+		ret = pager_feed(at, vma, addr, page ?: pager_zero, FAULT_FLAG_WRITE);
+	}
 	if (at->cache && !ret && pager_entry_at(at, addr).shared)
 		return -EAGAIN;
 	if (at->cache && ret == -EHWPOISON && pager_entry_at(at, addr).shared) {
@@ -1010,10 +1042,11 @@ int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned l
 }
 
 /*
- * For a fault that only reads: maps pages of the node's cache, which other children map, too. One that is here is mapped with those
- * around it, each of which would cost a fault of its own.
+ * For a fault that only reads: maps pages of the node's cache, which other children map, too. One
+ * that is here is mapped with those around it, each of which would cost a fault of its own.
  */
-static int pager_map_shared(struct attach *at, struct vm_area_struct *vma, unsigned long addr, struct page *page)
+static int pager_map_shared(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
+			    struct page *page)
 {
 	unsigned long from = max(ALIGN_DOWN(addr, PAGER_AROUND), vma->vm_start);
 	unsigned long to = min(ALIGN_DOWN(addr, PAGER_AROUND) + PAGER_AROUND, vma->vm_end);
@@ -1025,8 +1058,11 @@ static int pager_map_shared(struct attach *at, struct vm_area_struct *vma, unsig
 	if (at->prefetch.record)
 		return ret;
 	for (; from < to && !ret; from += PAGE_SIZE) {
-		/* one that is mapped, or was written to and is swapped out, is none of our business */
-		if (from == addr || !pager_pending(at, vma, pager_pg(vma, from)) || pager_entry_at(at, from).present)
+		/*
+		 * one that is mapped, or was written to and is swapped out, is none of our business
+		 */
+		if (from == addr || !pager_pending(at, vma, pager_pg(vma, from)) ||
+		    pager_entry_at(at, from).present)
 			continue;
 		near = cache_get(&at->link->cache, at->mm_id, pager_pg(vma, from));
 		if (!near)
@@ -1054,12 +1090,18 @@ static struct pager_install *pager_installing(struct attach *at)
 	return NULL;
 }
 
-/* The mmap lock is not held. Waits as the fault's flags allow; 0, -EINTR or why the page cannot be had. */
+/*
+ * The mmap lock is not held. Waits as the fault's flags allow; 0, -EINTR or why the page cannot be
+ * had.
+ */
 static int pager_wait(struct pager_read *pr, unsigned int flags)
 {
 	int ret = 0;
 
-	/* In a system call only a fatal signal helps: with others the core would fault again at once. */
+	/*
+	 * In a system call only a fatal signal helps: with others the core would fault again at
+	 * once.
+	 */
 	if ((flags & FAULT_FLAG_INTERRUPTIBLE) && (flags & FAULT_FLAG_USER))
 		ret = wait_for_completion_interruptible(&pr->arrived);
 	else if (flags & FAULT_FLAG_KILLABLE)
@@ -1072,8 +1114,8 @@ static int pager_wait(struct pager_read *pr, unsigned int flags)
 }
 
 /*
- * Brings in the page for a fault that may drop the mmap lock, and returns with it dropped: 0 when the fault should be
- * tried again, else -errno.
+ * Brings in the page for a fault that may drop the mmap lock, and returns with it dropped: 0 when
+ * the fault should be tried again, else -errno.
  */
 static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long addr, u64 pg,
 		       bool pending, unsigned int flags)
@@ -1121,7 +1163,10 @@ static int pager_bring(struct attach *at, struct mm_struct *mm, unsigned long ad
 	vma = find_vma(mm, addr);
 	if (vma && vma->vm_start <= addr && pager_armed(vma, at) && pager_pg(vma, addr) == pg) {
 		if (!pager_pending(at, vma, pg)) {
-			/* zero, or somebody else has brought it in: feeding leaves what is there alone */
+			/*
+			 * zero, or somebody else has brought it in: feeding leaves what is there
+			 * alone
+			 */
 			ret = pager_install_page(at, vma, addr, NULL);
 		} else if (pr) {
 			struct page *page = pr->page + (pg - pr->pg);
@@ -1159,8 +1204,8 @@ out:
 }
 
 /*
- * Whether the process itself asks, and would be misled by an error. A core dump leaves out what it cannot have, and who looks from
- * outside is told.
+ * Whether the process itself asks, and would be misled by an error. A core dump leaves out what it
+ * cannot have, and who looks from outside is told.
  */
 static bool pager_own_access(struct mm_struct *mm)
 {
@@ -1177,15 +1222,17 @@ static bool pager_still_pending(struct attach *at, unsigned long addr, u64 pg)
 }
 
 /*
- * The answer to faults that may not drop the mmap lock: ptrace, /proc/PID/mem, uprobes, futexes, long-term pins. The page is installed under the
- * lock held for reading; a MADV_DONTNEED of another thread can come between, and then nobody can tell which of the two contents
- * is right: dead_seq shows it, and the process is killed rather than left to misread.
+ * The answer to faults that may not drop the mmap lock: ptrace, /proc/PID/mem, uprobes, futexes,
+ * long-term pins. The page is installed under the lock held for reading; a MADV_DONTNEED of another
+ * thread can come between, and then nobody can tell which of the two contents is right: dead_seq
+ * shows it, and the process is killed rather than left to misread.
  */
 static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned long addr = vmf->address & PAGE_MASK;
 	u64 pg = vmf->pgoff;
+	unsigned long bound = msecs_to_jiffies(PAGER_NORETRY_MS);
 	/* a futex operation, not a debugger: an error would be misread */
 	bool own = pager_own_access(vma->vm_mm), fed;
 	struct pager_read *pr = NULL;
@@ -1214,8 +1261,7 @@ static vm_fault_t pager_fault_noretry(struct attach *at, struct vm_fault *vmf)
 		if (own)
 			left = wait_for_completion_killable(&pr->arrived) ? 0 : 1;
 		else
-			left = wait_for_completion_killable_timeout(&pr->arrived,
-								    msecs_to_jiffies(PAGER_NORETRY_MS));
+			left = wait_for_completion_killable_timeout(&pr->arrived, bound);
 		ret = left > 0 ? pr->err : -EINTR;
 	} while (ret == -EREMOTEIO && pr->n > 1);
 	if (ret) {
@@ -1297,18 +1343,26 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 	mmap_read_unlock(mm);
 	ret = pager_bring(at, mm, addr, pg, pending, flags);
 	retry = ret == 0 || ret == -EINTR;
-	/* errors are returned with the lock held; taking it may sleep, so the module must be held, too */
+	/*
+	 * errors are returned with the lock held; taking it may sleep, so the module must be held,
+	 * too
+	 */
 	if (!retry)
 		mmap_read_lock(mm);
 	if (ret == -ENOLINK || ret == -EREMOTEIO) {
 		bool own = pager_own_access(mm);
 
 		if (!pager_still_pending(at, addr, pg)) {
-			/* somebody else has brought it in, and the link may have gone because nothing was missing any more */
+			/*
+			 * somebody else has brought it in, and the link may have gone because
+			 * nothing was missing any more
+			 */
 			retry = true;
 		} else if (own || ret == -ENOLINK) {
 			pager_kill(at, "a page of it cannot be had any more");
-			/* one that takes no signal, or is not of this process, would try for ever */
+			/*
+			 * one that takes no signal, or is not of this process, would try for ever
+			 */
 			retry = own;
 		}
 		if (retry)
@@ -1321,8 +1375,8 @@ static vm_fault_t pager_fault(struct vm_fault *vmf)
 }
 
 /*
- * What is pending for the parent's mapping is pending for the child's copy @vma of it. The parent's mmap lock is held for
- * writing: nothing else changes its bits.
+ * What is pending for the parent's mapping is pending for the child's copy @vma of it. The parent's
+ * mmap lock is held for writing: nothing else changes its bits.
  */
 static void pager_copy_pending(struct attach *child, struct attach *from,
 			       struct vm_area_struct *vma)
@@ -1365,8 +1419,9 @@ static void pager_close(struct vm_area_struct *vma)
 }
 
 /*
- * Called by mremap() when all has been moved: enters what the hook has noted. Pages that only look moved, because their
- * index is shared with the tail of a mapping that once grew, stay where they are.
+ * Called by mremap() when all has been moved: enters what the hook has noted. Pages that only look
+ * moved, because their index is shared with the tail of a mapping that once grew, stay where they
+ * are.
  */
 static int pager_mremap(struct vm_area_struct *vma)
 {
@@ -1513,7 +1568,7 @@ static int pager_block_build(struct attach *at, const struct list_head *lms)
 	src = 0;
 	list_for_each_entry(lm, lms, list) {
 		src += !src && lm->parent;
-		ret = ret ? : pager_block_pend(at, lm, src++);
+		ret = ret ?: pager_block_pend(at, lm, src++);
 	}
 	atomic_long_set(&at->npending, at->ntotal);
 	return ret;
@@ -1541,8 +1596,9 @@ static int pager_parents(struct attach *at, u32 owner, const struct list_head *l
 
 static bool pager_can_arm(struct mm_struct *mm, struct vm_area_struct *vma)
 {
-	const unsigned long never = VM_SHARED | VM_HUGETLB | VM_LOCKED | VM_LOCKONFAULT | VM_GROWSDOWN |
-		VM_PFNMAP | VM_MIXEDMAP | VM_IO | VM_SHADOW_STACK | VM_DROPPABLE;
+	const unsigned long never = VM_SHARED | VM_HUGETLB | VM_LOCKED | VM_LOCKONFAULT |
+				    VM_GROWSDOWN | VM_PFNMAP | VM_MIXEDMAP | VM_IO |
+				    VM_SHADOW_STACK | VM_DROPPABLE;
 
 	if (!vma_is_anonymous(vma) || vma->vm_file || (vma->vm_flags & never))
 		return false;
@@ -1583,7 +1639,8 @@ unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64
 		}
 		if (next) {
 			*pg = first + nearest;
-			while (n < max && nearest + n < to && test_bit(nearest + n, next->pending) &&
+			while (n < max && nearest + n < to &&
+			       test_bit(nearest + n, next->pending) &&
 			       (!vma || pager_bias(at, *pg + n) == pager_vma_bias(vma)))
 				n++;
 			/* discarded since it was found */
@@ -1621,7 +1678,8 @@ static int pager_inherit_from(struct attach *at, unsigned int src, struct list_h
 	int ret;
 
 	for (i = 0; i < at->nblocks; i++)
-		n += at->blocks[i].src == src && !bitmap_empty(at->blocks[i].pending, PAGER_BLOCK_PAGES);
+		n += at->blocks[i].src == src &&
+		     !bitmap_empty(at->blocks[i].pending, PAGER_BLOCK_PAGES);
 	if (!n)
 		return 0;
 	in = kzalloc(sizeof(*in), GFP_KERNEL);
@@ -1731,7 +1789,10 @@ static int pager_arm_vmas(struct attach *at)
 		vma->vm_private_data = at;
 		vma->vm_ops = &pager_vm_ops;
 		compat_vm_flags_set(vma, PAGER_VM_FLAGS);
-		/* Without an anon_vma fork would not copy what has been brought in, and a core dump leave it out. */
+		/*
+		 * Without an anon_vma fork would not copy what has been brought in, and a core dump
+		 * leave it out.
+		 */
 		if (!vma->anon_vma) {
 			ret = pager_feed(at, vma, vma->vm_start, NULL, FAULT_FLAG_WRITE);
 			if (ret)
@@ -1851,7 +1912,9 @@ static int pager_eager_unarmed(struct attach *at)
 	}
 }
 
-/* Runs where the process has no mapping at all: the image and the process do not belong together. */
+/*
+ * Runs where the process has no mapping at all: the image and the process do not belong together.
+ */
 static int pager_check_mapped(struct attach *at)
 {
 	struct vm_area_struct *vma;
@@ -1873,8 +1936,8 @@ static int pager_check_mapped(struct attach *at)
 static DEFINE_MUTEX(pager_arm_mutex);
 
 int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
-	      const struct mitosis_run *eager, unsigned int neager,
-	      const struct mitosis_keep *keep, unsigned int nkeep, const struct pager_policy *policy)
+	      const struct mitosis_run *eager, unsigned int neager, const struct mitosis_keep *keep,
+	      unsigned int nkeep, const struct pager_policy *policy)
 {
 	struct attach *at = NULL, *other;
 	unsigned long nregions = 0;
@@ -1913,7 +1976,7 @@ int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
 	if (!at)
 		goto out_mm;
 	if (!ret)
-		ret = pager_block_build(at, &lms) ? : prefetch_setup(at, policy, &lms);
+		ret = pager_block_build(at, &lms) ?: prefetch_setup(at, policy, &lms);
 	if (ret)
 		goto out_at;
 

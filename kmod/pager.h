@@ -2,16 +2,20 @@
 /*
  * Destination: address spaces whose missing pages come over a link.
  *
- * An armed mapping is a private anonymous one with vm_ops, vm_private_data and three flags of ours; vm_file stays NULL. All armed
- * mappings of an address space share one struct attach, keyed by the page index of the *original* virtual address: vm_pgoff, which
- * travels with mremap, split and merge. mremap() can also leave two mappings with the same page index (the tail of a grown
- * mapping, the old one of MREMAP_DONTUNMAP): "moved" says where each page is, and only there it can be missing. One bit a page says whether the source's content is still the page's content and
- * not here yet ("pending"). Who clears it: the installer, when the page has become anonymous memory; MADV_DONTNEED and munmap,
- * because the page reads zero from then on. It is never set again. A page of the node's cache that is mapped read-only is not the
- * process's own: it stays pending, and the kernel makes it anonymous when the process writes.
+ * An armed mapping is a private anonymous one with vm_ops, vm_private_data and three flags of ours;
+ * vm_file stays NULL. All armed mappings of an address space share one struct attach, keyed by the
+ * page index of the *original* virtual address: vm_pgoff, which travels with mremap, split and
+ * merge. mremap() can also leave two mappings with the same page index (the tail of a grown
+ * mapping, the old one of MREMAP_DONTUNMAP): "moved" says where each page is, and only there it can
+ * be missing. One bit a page says whether the source's content is still the page's content and not
+ * here yet ("pending"). Who clears it: the installer, when the page has become anonymous memory;
+ * MADV_DONTNEED and munmap, because the page reads zero from then on. It is never set again. A page
+ * of the node's cache that is mapped read-only is not the process's own: it stays pending, and the
+ * kernel makes it anonymous when the process writes.
  *
- * Pages are installed under the mmap lock held for writing, so MADV_DONTNEED, which holds it for reading, cannot come
- * between the look at the bit and the page table entry. The exception are faults that may not drop the lock; see pager.c.
+ * Pages are installed under the mmap lock held for writing, so MADV_DONTNEED, which holds it for
+ * reading, cannot come between the look at the bit and the page table entry. The exception are
+ * faults that may not drop the lock; see pager.c.
  *
  * Lock order: mmap_lock, read->keeping, link->mutex, attach->lock, cache->lock, link->lock.
  */
@@ -34,8 +38,8 @@
 #define PAGER_BLOCK_PAGES (1U << PAGER_BLOCK_SHIFT)
 
 /*
- * What is known of one aligned block of 2 MiB of original address space. There is one for each source that has pages of it; no
- * page is pending in two.
+ * What is known of one aligned block of 2 MiB of original address space. There is one for each
+ * source that has pages of it; no page is pending in two.
  */
 struct pager_block {
 	u64 block;			/* original page index >> PAGER_BLOCK_SHIFT */
@@ -45,7 +49,10 @@ struct pager_block {
 	DECLARE_BITMAP(pending, PAGER_BLOCK_PAGES);
 };
 
-/* A fault under the mmap lock held for reading, or the installer: hands its page to the fault handler. */
+/*
+ * A fault under the mmap lock held for reading, or the installer: hands its page to the fault
+ * handler.
+ */
 struct pager_install {
 	struct list_head list;
 	struct task_struct *task;
@@ -70,26 +77,38 @@ struct attach {
 	unsigned int nlinks;
 	struct mm_struct *mm;		/* mmgrab()ed */
 	u32 mm_id, pid;
-	bool broken;			/* no memory for the state at fork: killed at the first fault */
+	/* no memory for the state at fork: killed at the first fault */
+	bool broken;
 	unsigned long killed;		/* bit 0: told and counted, once for all who wait */
 	bool ready;			/* link->mutex; armed: the drain may work on it */
-	bool cut;			/* mmap_lock for writing; drained but for unreadable pages: off the link */
+	/* mmap_lock for writing; drained but for unreadable pages: off the link */
+	bool cut;
 
-	/* mmap_lock for writing: who takes cache pages out of the page tables, and where to go on */
+	/*
+	 * mmap_lock for writing: who takes cache pages out of the page tables, and where to go on
+	 */
 	struct task_struct *unmapping;
 	unsigned long unmap_next;
-	atomic_t room;			/* pages that it may have before its cgroup's room is looked at again */
+	/* pages that it may have before its cgroup's room is looked at again */
+	atomic_t room;
 
-	bool cache;			/* shares what it reads with others of the link; set before it is armed, as the next one */
+	/* shares what it reads with others of the link; set before it is armed, as the next one */
+	bool cache;
 	bool drains;			/* whether or not the link does */
 
 	spinlock_t lock;		/* bitmaps, lists below, move_* */
 	struct list_head installs;
 	struct list_head reads;		/* struct pager_read in flight or just arrived */
 	unsigned long dead_seq;		/* counts calls that made pages read zero */
-	/* Present minus original page index, biased, of ranges that have been moved; absent: 0. mmap_lock for writing. */
+	/*
+	 * Present minus original page index, biased, of ranges that have been moved; absent: 0.
+	 * mmap_lock for writing.
+	 */
 	struct maple_tree moved;
-	/* A move under way, which the hook has no memory to enter above: what of [move_pg, + move_n) was at move_from. */
+	/*
+	 * A move under way, which the hook has no memory to enter above: what of [move_pg, +
+	 * move_n) was at move_from.
+	 */
 	u64 move_pg, move_n;
 	unsigned long move_from, move_to;
 
@@ -102,17 +121,22 @@ struct attach {
 	atomic_long_t nfilled;		/* installed from what a fill has brought here before */
 	struct latency latency;
 
-	u64 hint;			/* original page index of the latest fault: the drain goes on there */
+	/* original page index of the latest fault: the drain goes on there */
+	u64 hint;
 	struct prefetch prefetch;
 	struct work_struct replay;
 	struct work_struct drain;
 	struct work_struct release;
-	unsigned int outstanding;	/* lock, as the next two: reads, and time with at least one */
+	/* lock, as the next two: reads, and time with at least one */
+	unsigned int outstanding;
 	u64 busy_since, busy_ns;
 	u64 drain_ns, drained_ns;
 };
 
-/* For a snapshot of an address space that still misses pages itself: those that it misses of one source. */
+/*
+ * For a snapshot of an address space that still misses pages itself: those that it misses of one
+ * source.
+ */
 struct pager_inherit {
 	struct list_head list;
 	struct link *link;		/* pinned */
@@ -124,7 +148,8 @@ struct pager_inherit {
 struct pager_read {
 	struct link_read lr;
 	refcount_t ref;
-	struct list_head list;		/* attach->reads, attach->lock; or cache->reads, cache->lock */
+	/* attach->reads, attach->lock; or cache->reads, cache->lock */
+	struct list_head list;
 	struct attach *at;
 	u64 pg;				/* original page index of the first */
 	unsigned long addr;		/* its present address when the drain asked */
@@ -137,11 +162,14 @@ struct pager_read {
 	bool kept;			/* keeping; the cache has had its chance */
 };
 
-/* Has pages of the node's cache that @at does not use taken out of its page tables. Its address space is held, no lock is. */
+/*
+ * Has pages of the node's cache that @at does not use taken out of its page tables. Its address
+ * space is held, no lock is.
+ */
 void pager_make_room(struct attach *at);
 /*
- * Before a process that shares pages is given @n of its own: who is charged for one, in a cgroup that is full of mapped pages, is killed. As
- * above; sleeps.
+ * Before a process that shares pages is given @n of its own: who is charged for one, in a cgroup
+ * that is full of mapped pages, is killed. As above; sleeps.
  */
 void pager_ensure_room(struct attach *at, unsigned int n);
 int unmap_init(void);
@@ -156,8 +184,8 @@ void pager_move(struct vm_area_struct *vma, unsigned long address, struct vm_are
 		unsigned long to_address, unsigned long size);
 
 int pager_arm(struct link *link, u32 owner, u32 mm_id, struct task_struct *task,
-	      const struct mitosis_run *eager, unsigned int neager,
-	      const struct mitosis_keep *keep, unsigned int nkeep, const struct pager_policy *policy);
+	      const struct mitosis_run *eager, unsigned int neager, const struct mitosis_keep *keep,
+	      unsigned int nkeep, const struct pager_policy *policy);
 /* link->mutex held. */
 void pager_kill_all(struct link *link);
 void pager_drain_all(struct link *link);
@@ -171,8 +199,8 @@ u32 pager_pid(struct attach *at);
 void attach_put(struct attach *at);
 
 /*
- * What @mm misses, if it does, added to @to. -EXDEV: pages of it have been moved since; -EREMOTEIO: some can never be had; -ESHUTDOWN: a
- * source is gone; -E2BIG: there are too many.
+ * What @mm misses, if it does, added to @to. -EXDEV: pages of it have been moved since; -EREMOTEIO:
+ * some can never be had; -ESHUTDOWN: a source is gone; -E2BIG: there are too many.
  */
 int pager_inherit(struct mm_struct *mm, struct list_head *to);
 /* [pg, pg + n) are not missing. */
@@ -184,12 +212,16 @@ void pager_inherit_free(struct list_head *from);
 /* Between pager.c, drain.c and prefetch.c. */
 bool pager_armed(const struct vm_area_struct *vma, const struct attach *at);
 u64 pager_pg(const struct vm_area_struct *vma, unsigned long addr);
-/* Whether the source's content is what @vma must show for page @pg, and is not here as the process's own yet. */
+/*
+ * Whether the source's content is what @vma must show for page @pg, and is not here as the
+ * process's own yet.
+ */
 bool pager_pending(struct attach *at, const struct vm_area_struct *vma, u64 pg);
 /* Whether a page table entry maps a page of the node's cache. */
 bool pager_maps_shared(const struct attach *at, pte_t pte);
 /*
- * First pending page at or after *pg and before @end; returns how many follow it in the same block, at most
+ * First pending page at or after *pg and before @end; returns how many follow it in the same block,
+ * at most
  * @max. @vma: only pages that belong there. NULL: all.
  */
 unsigned int pager_next(struct attach *at, const struct vm_area_struct *vma, u64 *pg, u64 end,
@@ -199,12 +231,16 @@ struct pager_block *pager_find_block(struct attach *at, u64 pg);
 unsigned long pager_addr(struct attach *at, u64 pg);
 void pager_queue(struct work_struct *work);
 /*
- * As pager_read_start(), but a read that is to be made is only put on @post, which goes to pager_post() soon: others may wait for
- * it already.
+ * As pager_read_start(), but a read that is to be made is only put on @post, which goes to
+ * pager_post() soon: others may wait for it already.
  */
-struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n, unsigned long addr, struct list_head *post);
+struct pager_read *pager_read_prepare(struct attach *at, u64 pg, unsigned int n, unsigned long addr,
+				      struct list_head *post);
 void pager_post(struct list_head *post);
-/* How many of the @n pages from @pg on, pending in one block, come before one that the source has refused. */
+/*
+ * How many of the @n pages from @pg on, pending in one block, come before one that the source has
+ * refused.
+ */
 unsigned int pager_readable(struct attach *at, u64 pg, unsigned int n);
 /* -EREMOTEIO: the source cannot read it. -EAGAIN: it is not pending any more. */
 struct pager_read *pager_read_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr);
@@ -212,16 +248,18 @@ void pager_read_put(struct pager_read *pr);
 /* As above, of one whose pages have been installed: nobody else is expected to want them. */
 void pager_read_used(struct pager_read *pr);
 /*
- * What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some are not kept, and can be tried again
- * unless this was the last time, after which they may be installed. Sleeps.
+ * What has arrived, for other children; by all who wait for it, before they install. -ENOMEM: some
+ * are not kept, and can be tried again unless this was the last time, after which they may be
+ * installed. Sleeps.
  */
 int pager_read_keep(struct attach *at, struct pager_read *pr, bool last);
 /* mmap lock held for writing. Returns 1 when installed, 0 when it need not be, or -errno. */
 int pager_install_page(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
 		       struct page *page);
 /*
- * mmap lock held for writing; nothing is pending but what the source cannot read. Mappings become ordinary; those that have such
- * a page stay armed, to kill who touches it, and the link is not needed any more.
+ * mmap lock held for writing; nothing is pending but what the source cannot read. Mappings become
+ * ordinary; those that have such a page stay armed, to kill who touches it, and the link is not
+ * needed any more.
  */
 void pager_disarm(struct attach *at);
 /* mmap lock held for writing; sets again what an madvise() has cleared. */
@@ -229,8 +267,8 @@ void pager_rehint(struct attach *at);
 void pager_kill(struct attach *at, const char *why);
 void drain_work(struct work_struct *work);
 /*
- * Installs what has been read and is still pending, from @addr on; how many pages that were, or -errno: -ESRCH when there is no use for
- * them. mmap lock not held.
+ * Installs what has been read and is still pending, from @addr on; how many pages that were, or
+ * -errno: -ESRCH when there is no use for them. mmap lock not held.
  */
 int drain_install(struct attach *at, struct pager_read *pr, unsigned long addr);
 /* If it is to be drained. link->mutex held. */

@@ -7,7 +7,9 @@
 #include "pager.h"
 #include "prefetch.h"
 
-/* What a replay keeps in flight: so long does a fault wait behind it, as the link answers in order. */
+/*
+ * What a replay keeps in flight: so long does a fault wait behind it, as the link answers in order.
+ */
 #define PREFETCH_READS 32
 #define PREFETCH_PAGES 256
 
@@ -105,10 +107,11 @@ static struct prefetch_record *prefetch_record(struct attach *at)
 	mutex_unlock(&link->mutex);
 	if (other)
 		kvfree(r);
-	return other ? : r;
+	return other ?: r;
 }
 
-bool prefetch_recorded(struct link *link, unsigned long index, u32 *mm, u64 *pg, struct mitosis_run *run)
+bool prefetch_recorded(struct link *link, unsigned long index, u32 *mm, u64 *pg,
+		       struct mitosis_run *run)
 {
 	struct prefetch_record *r;
 	bool found = false;
@@ -171,7 +174,8 @@ static int prefetch_runs(struct attach *at, const struct list_head *lms)
 	return 0;
 }
 
-int prefetch_setup(struct attach *at, const struct pager_policy *policy, const struct list_head *lms)
+int prefetch_setup(struct attach *at, const struct pager_policy *policy,
+		   const struct list_head *lms)
 {
 	struct prefetch *p = &at->prefetch;
 
@@ -200,8 +204,9 @@ void prefetch_free(struct attach *at)
 /* Whether page @pg of a block would have to be read. */
 static bool prefetch_wants(struct attach *at, struct pager_block *b, u64 pg)
 {
-	return test_bit(pg % PAGER_BLOCK_PAGES, b->pending) && !(at->cache && cache_has(&at->link->cache, at->mm_id, pg)) &&
-		link_readable(at->links[b->src].link, b->rkey, pg, 1);
+	return test_bit(pg % PAGER_BLOCK_PAGES, b->pending) &&
+	       !(at->cache && cache_has(&at->link->cache, at->mm_id, pg)) &&
+	       link_readable(at->links[b->src].link, b->rkey, pg, 1);
 }
 
 /* How many pages to read upwards when @pg is touched: more and more while faults go upwards. */
@@ -236,7 +241,8 @@ static u64 prefetch_plan(struct attach *at, u64 pg, unsigned int *n)
 			low = pg & ~(u64)(p->window - 1);
 			high = low + p->window;
 		} else if (p->policy == MITOSIS_PREFETCH_SEQUENTIAL) {
-			high = min(pg + prefetch_upwards(at, pg), (b->block + 1) << PAGER_BLOCK_SHIFT);
+			high = min(pg + prefetch_upwards(at, pg), (b->block + 1)
+									  << PAGER_BLOCK_SHIFT);
 		}
 		while (from > low && prefetch_wants(at, b, from - 1))
 			from--;
@@ -253,7 +259,8 @@ static void prefetch_count(struct attach *at, unsigned int n)
 	mitosis_stat_add(MITOSIS_STAT_PAGES_AHEAD, n);
 }
 
-static struct pager_read *prefetch_start(struct attach *at, u64 pg, unsigned int n, unsigned long addr)
+static struct pager_read *prefetch_start(struct attach *at, u64 pg, unsigned int n,
+					 unsigned long addr)
 {
 	struct pager_read *pr;
 	LIST_HEAD(post);
@@ -286,7 +293,8 @@ struct pager_read *prefetch_read(struct attach *at, u64 pg, unsigned long addr)
 	return prefetch_start(at, pg, n - (pg - from), addr);
 }
 
-void prefetch_install(struct attach *at, struct vm_area_struct *vma, unsigned long addr, struct pager_read *pr, u64 pg)
+void prefetch_install(struct attach *at, struct vm_area_struct *vma, unsigned long addr,
+		      struct pager_read *pr, u64 pg)
 {
 	unsigned int i;
 
@@ -297,7 +305,10 @@ void prefetch_install(struct attach *at, struct vm_area_struct *vma, unsigned lo
 
 		if (other == addr || other < vma->vm_start || other >= vma->vm_end)
 			continue;
-		/* it will not be seen to be touched, so it counts as if it were; without memory it can wait */
+		/*
+		 * it will not be seen to be touched, so it counts as if it were; without memory it
+		 * can wait
+		 */
 		if (pager_install_page(at, vma, other, pr->page + i) > 0)
 			prefetch_note(at, pr->pg + i);
 	}
@@ -318,7 +329,8 @@ static bool replay_pick(struct replay *r, u64 *pg, unsigned int *n)
 	struct prefetch *p = &at->prefetch;
 
 	for (; r->run < p->nruns; r->run++, r->pg = 0) {
-		u64 first = p->runs[r->run].start >> PAGE_SHIFT, end = first + p->runs[r->run].npages;
+		u64 first = p->runs[r->run].start >> PAGE_SHIFT;
+		u64 end = first + p->runs[r->run].npages;
 
 		r->pg = max(r->pg, first);
 		while ((*n = pager_next(at, NULL, &r->pg, end, XPRT_READ_MAX))) {
@@ -408,9 +420,9 @@ void prefetch_work(struct work_struct *work)
 	if (r) {
 		r->at = at;
 		do {
-			ret = ret ? : replay_fill(r);
-			while (r->n && (ret || r->npages > PREFETCH_PAGES / 2 || r->n > PREFETCH_READS / 2 ||
-					r->run == at->prefetch.nruns))
+			ret = ret ?: replay_fill(r);
+			while (r->n && (ret || r->npages > PREFETCH_PAGES / 2 ||
+					r->n > PREFETCH_READS / 2 || r->run == at->prefetch.nruns))
 				ret = min(replay_land(r), ret);
 			cond_resched();
 		} while (!ret && r->run < at->prefetch.nruns);

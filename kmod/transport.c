@@ -20,7 +20,8 @@ static DEFINE_MUTEX(xprt_lock);		/* xprt_list */
 
 static char transports[XPRT_NAMES_LEN] = "dct,rc,tcp";
 module_param_string(transports, transports, sizeof(transports), 0644);
-MODULE_PARM_DESC(transports, "Transports over which snapshots are offered, the best first; those that are not loaded or have no device are passed over");
+MODULE_PARM_DESC(transports,
+		 "Transports over which snapshots are offered, the best first; those that are not loaded or have no device are passed over");
 
 void xprt_register(struct xprt *xprt)
 {
@@ -81,7 +82,7 @@ static void xprt_order_begin(struct xprt_order *order, const char *names, bool i
 	order->load = names;
 	order->insecure = insecure;
 	order->unallowed = false;
-	order->next = names ? : order->preferred;
+	order->next = names ?: order->preferred;
 	if (names)
 		return;
 	kernel_param_lock(THIS_MODULE);
@@ -399,7 +400,8 @@ static int test_key(struct xprt_test *t)
 		return test_fails(t, "a wrong key is as good as the right one");
 	}
 	if (PTR_ERR(conn) != -EACCES)
-		return test_fails(t, "a wrong key is not refused, but ends in error %ld: please report it, with the syndrome that dmesg has",
+		return test_fails(t,
+				  "a wrong key is not refused, but ends in error %ld: please report it, with the syndrome that dmesg has",
 				  PTR_ERR(conn));
 	/* One that is refused may cost others nothing. */
 	return test_good(t, &ns);
@@ -419,7 +421,9 @@ static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
 		else if (!xprt)
 			snprintf(t->why, t->len, "it is not loaded: modprobe mitosis_%s", t->name);
 		else if (ret == -EADDRINUSE)
-			snprintf(t->why, t->len, "another program listens on its port: end that, or load mitosis_%s with another port=", t->name);
+			snprintf(t->why, t->len,
+				 "another program listens on its port: end that, or load mitosis_%s with another port=",
+				 t->name);
 		else if (!xprt->usable || !xprt->usable(t->why, t->len))
 			snprintf(t->why, t->len, "no device can expose memory (%d)", ret);
 		if (xprt)
@@ -433,8 +437,8 @@ static int test_expose(struct xprt_test *t, const struct sockaddr_storage *addr)
 		return ret;
 	}
 	xprt_expose_open(t->ex);
-	t->other_ex = xprt_expose_create(t->name, t->insecure, addr, t->id + 1, t->key, &test_expose_ops,
-					 t);
+	t->other_ex = xprt_expose_create(t->name, t->insecure, addr, t->id + 1, t->key,
+					 &test_expose_ops, t);
 	if (IS_ERR(t->other_ex))
 		return test_fails(t, "nothing more can be exposed (%ld)", PTR_ERR(t->other_ex));
 	ret = xprt_expose_region(t->other_ex, TEST_VA, &t->other, 1, &t->other_rkey);
@@ -447,11 +451,11 @@ static int test_run(struct xprt_test *t, const struct sockaddr_storage *addr, u6
 {
 	int ret, i;
 
-	ret = test_expose(t, addr) ? : test_open(t);
+	ret = test_expose(t, addr) ?: test_open(t);
 	for (i = 0; !ret && i < TEST_ROUNDS; i++)
 		ret = test_good(t, ns);
-	ret = ret ? : test_bad(t, TEST_VA + PAGE_SIZE, t->rkey, "what is not exposed") ? :
-	      test_bad(t, TEST_VA, t->other_rkey, "another snapshot's memory") ? : test_key(t);
+	ret = ret ?: test_bad(t, TEST_VA + PAGE_SIZE, t->rkey, "what is not exposed") ?:
+	      test_bad(t, TEST_VA, t->other_rkey, "another snapshot's memory") ?: test_key(t);
 	if (ret)
 		return ret;
 	ret = xprt_conn_done(t->conn);

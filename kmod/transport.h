@@ -50,8 +50,8 @@ struct xprt_expose_ops {
 
 /*
  * One read of up to XPRT_READ_MAX contiguous pages. The caller owns it and fills in all but @priv;
- * the transport owns it from conn_read_list() until it calls done(), which runs in softirq or process
- * context, must not sleep, and may free it.
+ * the transport owns it from conn_read_list() until it calls done(), which runs in softirq or
+ * process context, must not sleep, and may free it.
  *
  * err: 0; -EREMOTEIO: the peer refuses this address or key, now and later; -EIO: the
  * connection is gone, the read may be repeated on another one.
@@ -79,7 +79,10 @@ struct xprt {
 	struct list_head list;
 	/* A READ that is refused fails alone; otherwise it costs the connection. */
 	bool refuses_alone;
-	/* -EACCES of conn_open() may be the word of anybody who has come to have the peer's address for a while. */
+	/*
+	 * -EACCES of conn_open() may be the word of anybody who has come to have the peer's address
+	 * for a while.
+	 */
 	bool refuses_unproved;
 
 	/* 0; or why it can not be used here now, as a sentence without its end in @why. Sleeps. */
@@ -88,18 +91,20 @@ struct xprt {
 	/*
 	 * Finds the device that has address @addr and gets ready to register memory on it. Sleeps.
 	 * Returns an ERR_PTR: -EADDRNOTAVAIL no device has the address, -ENODEV none can do it,
-	 * -EADDRINUSE another program has the port, -EOPNOTSUPP the device lacks fast registration of 2 MiB, -ENOMEM. @addr may be NULL: any device
-	 * that does without will do. @insecure, here and in conn_open(): unencrypted, if it can be encrypted otherwise.
+	 * -EADDRINUSE another program has the port, -EOPNOTSUPP the device lacks fast registration
+	 * of 2 MiB, -ENOMEM. @addr may be NULL: any device that does without will do. @insecure,
+	 * here and in conn_open(): unencrypted, if it can be encrypted otherwise.
 	 */
-	struct xprt_exposure *(*expose_create)(bool insecure, const struct sockaddr_storage *addr, u64 id,
-					       const u8 *key, const struct xprt_expose_ops *ops,
-					       void *priv);
+	struct xprt_exposure *(*expose_create)(bool insecure, const struct sockaddr_storage *addr,
+					       u64 id, const u8 *key,
+					       const struct xprt_expose_ops *ops, void *priv);
 	/* Fills in what is this transport's. */
 	void (*expose_addr)(struct xprt_exposure *ex, struct xprt_addr *addr);
 	/*
-	 * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for peers
-	 * of @ex. @pages and they are the caller's and must stay until expose_destroy() has returned. The
-	 * region belongs to @ex. Sleeps. The caller serialises calls for one exposure.
+	 * Makes @npages (at most 2 MiB of them) readable at [@va, @va + npages * PAGE_SIZE) for
+	 * peers of @ex. @pages and they are the caller's and must stay until expose_destroy() has
+	 * returned. The region belongs to @ex. Sleeps. The caller serialises calls for one
+	 * exposure.
 	 */
 	int (*expose_region)(struct xprt_exposure *ex, u64 va, struct page **pages,
 			     unsigned int npages, u32 *rkey);
@@ -113,20 +118,22 @@ struct xprt {
 	/*
 	 * Connects to exposure @id at @peer, within @timeout_ms. Sleeps, killably:
 	 * -EINTR. -EACCES: the peer refused. -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED, -ENODEV: not
-	 * reached. -ENOPKG, -EREMOTEIO: nobody here, or there, does TLS handshakes. -EKEYREJECTED: that has failed. @local may be NULL.
+	 * reached. -ENOPKG, -EREMOTEIO: nobody here, or there, does TLS handshakes. -EKEYREJECTED:
+	 * that has failed. @local may be NULL.
 	 */
 	struct xprt_conn *(*conn_open)(bool insecure, const struct sockaddr_storage *local,
 				       struct xprt_addr *peer, u64 id, const u8 *key,
 				       unsigned int timeout_ms, const struct xprt_conn_ops *ops,
 				       void *priv);
 	/*
-	 * Posts a list of reads (linked by ->list, emptied) with one doorbell; may be called in atomic
-	 * context. Never fails: errors go to done(), which may be called before it returns. More reads
-	 * than the queue takes wait inside in order.
+	 * Posts a list of reads (linked by ->list, emptied) with one doorbell; may be called in
+	 * atomic context. Never fails: errors go to done(), which may be called before it returns.
+	 * More reads than the queue takes wait inside in order.
 	 */
 	void (*conn_read_list)(struct xprt_conn *conn, struct list_head *reads);
 	/*
-	 * Tells the source that this peer needs nothing any more; waits until it has been told. Sleeps.
+	 * Tells the source that this peer needs nothing any more; waits until it has been told.
+	 * Sleeps.
 	 */
 	int (*conn_done)(struct xprt_conn *conn);
 	/* Fails outstanding reads with -EIO, waits for their done(), frees. Sleeps. */
@@ -164,8 +171,9 @@ int xprt_conn_errno(int err);
 void xprt_dct_text(const struct mitosis_dct *dct, char *text, size_t len);
 
 /*
- * Who is on the way can read and change what goes over @name: it is for those who say that they allow that. Not to be asked of the
- * transport, as one who may not use it is not to have it loaded. Who does not has TLS, where this kernel has it for modules.
+ * Who is on the way can read and change what goes over @name: it is for those who say that they
+ * allow that. Not to be asked of the transport, as one who may not use it is not to have it loaded.
+ * Who does not has TLS, where this kernel has it for modules.
  */
 static inline bool xprt_is_in_clear(const char *name, bool insecure)
 {
@@ -173,28 +181,32 @@ static inline bool xprt_is_in_clear(const char *name, bool insecure)
 }
 
 /* Sentences, without their ends. */
-#define XPRT_UNALLOWED	"memory would go over transport tcp unencrypted, as this kernel has no TLS for modules, or as it is offered: allow that with --insecure, or MITOSIS_INSECURE"
-#define XPRT_NO_TLSHD	"nobody here does TLS handshakes: install ktls-utils and start tlshd, or allow unencrypted memory with --insecure"
-#define XPRT_TLS_FAILS	"the TLS handshake fails: tlshd has to be started after module nvme-keyring has been loaded (systemctl restart tlshd), and its log says why"
+#define XPRT_UNALLOWED \
+	"memory would go over transport tcp unencrypted, as this kernel has no TLS for modules, or as it is offered: allow that with --insecure, or MITOSIS_INSECURE"
+#define XPRT_NO_TLSHD \
+	"nobody here does TLS handshakes: install ktls-utils and start tlshd, or allow unencrypted memory with --insecure"
+#define XPRT_TLS_FAILS \
+	"the TLS handshake fails: tlshd has to be started after module nvme-keyring has been loaded (systemctl restart tlshd), and its log says why"
 
 #define XPRT_NAME_LEN	8
 #define XPRT_NAMES_LEN	32
 
 /*
- * Those of @names that are usable here; NULL: of what the administrator prefers. @insecure, here and below: transports that are in the clear may be used,
- * and without it they fail with -EPERM.
+ * Those of @names that are usable here; NULL: of what the administrator prefers. @insecure, here
+ * and below: transports that are in the clear may be used, and without it they fail with -EPERM.
  */
 void xprt_usable(const char *names, bool insecure, char *usable, size_t len);
 /*
- * Exposes a page with transport @name and reads it over the same device, and what it may not; @ns: what a READ takes. Or an error, and in
+ * Exposes a page with transport @name and reads it over the same device, and what it may not; @ns:
+ * what a READ takes. Or an error, and in
  * @why a sentence without its end. Sleeps.
  */
 int xprt_test(const char *name, bool insecure, const struct sockaddr_storage *addr, u64 *ns,
 	      char *why, size_t len);
 
 /*
- * As the operations above. @names: transports, the best first, of which the first that can is taken; NULL: what the administrator prefers.
- * -EPROTONOSUPPORT: none of them is loaded.
+ * As the operations above. @names: transports, the best first, of which the first that can is
+ * taken; NULL: what the administrator prefers. -EPROTONOSUPPORT: none of them is loaded.
  */
 struct xprt_exposure *xprt_expose_create(const char *names, bool insecure,
 					 const struct sockaddr_storage *addr, u64 id,

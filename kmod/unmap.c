@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Destination: when memory is short, pages of the node's cache are taken out of the page tables of children that have not used them
- * lately, so that reclaim can have them: it does not find these mappings by itself, see cache.h. Who touches such a page again finds it in
- * the cache, or reads it once more.
+ * Destination: when memory is short, pages of the node's cache are taken out of the page tables of
+ * children that have not used them lately, so that reclaim can have them: it does not find these
+ * mappings by itself, see cache.h. Who touches such a page again finds it in the cache, or reads it
+ * once more.
  */
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
@@ -15,7 +16,10 @@
 #include "pager.h"
 #include "stats.h"
 
-/* What one look at one process takes, and goes over, at most: its faults wait meanwhile. Blocks without a page table take next to no time. */
+/*
+ * What one look at one process takes, and goes over, at most: its faults wait meanwhile. Blocks
+ * without a page table take next to no time.
+ */
 #define UNMAP_PAGES 4096
 #define UNMAP_BLOCKS 1024
 #define UNMAP_EMPTY 65536
@@ -24,8 +28,9 @@
 #define UNMAP_EVERY HZ
 
 /*
- * Pages that a memory cgroup is made sure to have room for, and how many a process may then be given before that is looked at again. Others of
- * the cgroup use the room, too, and so does the kernel when who has a page mapped writes to it, which nobody here is asked about.
+ * Pages that a memory cgroup is made sure to have room for, and how many a process may then be
+ * given before that is looked at again. Others of the cgroup use the room, too, and so does the
+ * kernel when who has a page mapped writes to it, which nobody here is asked about.
  */
 #define ROOM_PAGES 64
 #define ROOM_USE 16
@@ -55,7 +60,10 @@ static int unmap_look(pte_t *ptep, unsigned long addr, void *arg)
 	u->seen = true;
 	if (!pager_maps_shared(u->at, pte))
 		return 0;
-	/* the entry is read-only: this bit is all that the processor may set meanwhile, and then the page goes although it is used */
+	/*
+	 * the entry is read-only: this bit is all that the processor may set meanwhile, and then
+	 * the page goes although it is used
+	 */
 	if (pte_young(pte))
 		set_pte_at(u->at->mm, addr, ptep, pte_mkold(pte));
 	/* what is not pending could not be had again */
@@ -64,7 +72,10 @@ static int unmap_look(pte_t *ptep, unsigned long addr, void *arg)
 	return 0;
 }
 
-/* mmap lock held for writing: nobody makes one of these pages anonymous between the look and the zap. Returns where it has stopped. */
+/*
+ * mmap lock held for writing: nobody makes one of these pages anonymous between the look and the
+ * zap. Returns where it has stopped.
+ */
 static unsigned long unmap_vma(struct unmap *u, struct vm_area_struct *vma, unsigned long addr)
 {
 	unsigned long from, to, end;
@@ -74,7 +85,8 @@ static unsigned long unmap_vma(struct unmap *u, struct vm_area_struct *vma, unsi
 		return vma->vm_end;
 	u->vma = vma;
 	compat_vma_start_write(vma);
-	for (; addr < vma->vm_end && u->n < UNMAP_PAGES && u->nblocks < UNMAP_BLOCKS && u->nempty < UNMAP_EMPTY;
+	for (; addr < vma->vm_end && u->n < UNMAP_PAGES && u->nblocks < UNMAP_BLOCKS &&
+	       u->nempty < UNMAP_EMPTY;
 	     addr = end) {
 		end = min(ALIGN_DOWN(addr, PMD_SIZE) + PMD_SIZE, vma->vm_end);
 		u->base = addr;
@@ -84,14 +96,18 @@ static unsigned long unmap_vma(struct unmap *u, struct vm_area_struct *vma, unsi
 			continue;
 		*(u->seen ? &u->nblocks : &u->nempty) += 1;
 		for_each_set_bitrange(from, to, u->take, PAGER_BLOCK_PAGES) {
-			compat_zap_range(vma, addr + (from << PAGE_SHIFT), (to - from) << PAGE_SHIFT);
+			compat_zap_range(vma, addr + (from << PAGE_SHIFT),
+					 (to - from) << PAGE_SHIFT);
 			u->n += to - from;
 		}
 	}
 	return addr;
 }
 
-/* One look, from where the latest has stopped; how many pages it has taken. mmap lock held for writing. */
+/*
+ * One look, from where the latest has stopped; how many pages it has taken. mmap lock held for
+ * writing.
+ */
 static unsigned long unmap_look_on(struct unmap *u)
 {
 	struct attach *at = u->at;
@@ -151,8 +167,9 @@ void pager_make_room(struct attach *at)
 }
 
 /*
- * Whether the cgroup of @mm has room, or reclaim gets it from pages that nobody has mapped. Asked without the mmap lock and without killing
- * anybody; what is found free stays so for who is charged next.
+ * Whether the cgroup of @mm has room, or reclaim gets it from pages that nobody has mapped. Asked
+ * without the mmap lock and without killing anybody; what is found free stays so for who is charged
+ * next.
  */
 static bool unmap_has_room(struct mm_struct *mm)
 {
@@ -224,10 +241,13 @@ static void unmap_work_fn(struct work_struct *work)
 
 static unsigned long unmap_count(struct shrinker *shrinker, struct shrink_control *sc)
 {
-	return cache_pages() ? : SHRINK_EMPTY;
+	return cache_pages() ?: SHRINK_EMPTY;
 }
 
-/* Called with any lock held: the work is for somebody else, and the gain is reclaim's in its next round. */
+/*
+ * Called with any lock held: the work is for somebody else, and the gain is reclaim's in its next
+ * round.
+ */
 static unsigned long unmap_scan(struct shrinker *shrinker, struct shrink_control *sc)
 {
 	queue_delayed_work(unmap_wq, &unmap_work, UNMAP_EVERY);

@@ -2,32 +2,39 @@
 /*
  * Transport over dynamically connected queue pairs of mlx5 devices: nothing is connected.
  *
- * Source: each exposure has a protection domain and a DC target of its own in there, with a random key; the
- * device lets in who has the key, to the regions of that domain and to nothing else.
+ * Source: each exposure has a protection domain and a DC target of its own in there, with a random
+ * key; the device lets in who has the key, to the regions of that domain and to nothing else.
  * Destination: each port has a pool of initiators that all snapshots share; a work request carries
  * address, number and key of the target that it is for.
  *
  * Presence. A source must know whether somebody still reads. So readers say so to the target, see
  * xprt_dc_wire.h; and a source believes them, as it does over a connection: who has the key may
- * pretend to be up to DC_PEERS_MAX readers, and keep the snapshot by that, or say that a migration's only reader is done; or send
- * so much that others' messages find no room and have to be repeated. It gets no more to read by any of that.
+ * pretend to be up to DC_PEERS_MAX readers, and keep the snapshot by that, or say that a
+ * migration's only reader is done; or send so much that others' messages find no room and have to
+ * be repeated. It gets no more to read by any of that.
  *
- * A refused READ. The device of the source says the same of memory that it can not read and of a target that is
- * no more. So the reader is not told before a message to the same target has, or has not, been acknowledged.
+ * A refused READ. The device of the source says the same of memory that it can not read and of a
+ * target that is no more. So the reader is not told before a message to the same target has, or has
+ * not, been acknowledged.
  *
  * Who may destroy what, and when a device goes away
  * -------------------------------------------------
- *   hca       One for each usable device. Its memory has a count; what is on the device is released by dc_remove() alone, which the
- *             removal of the device and the module's exit wait for. Others that make or destroy anything on the device hold
- *             hca->lock and find hca->gone.
- *   exposure  expose_teardown() releases what it has on the device; dc_expose_destroy() and dc_remove() call it,
+ *   hca       One for each usable device. Its memory has a count; what is on the device is released
+ *   by dc_remove() alone, which the
+ *             removal of the device and the module's exit wait for. Others that make or destroy
+ *             anything on the device hold hca->lock and find hca->gone.
+ *   exposure  expose_teardown() releases what it has on the device; dc_expose_destroy() and
+ *   dc_remove() call it,
  *             ex->objects serialises them.
- *   conn      Has nothing but an address handle there. Its operations are in a queue's hands from conn->nops on; it is freed when
+ *   conn      Has nothing but an address handle there. Its operations are in a queue's hands from
+ *   conn->nops on; it is freed when
  *             there are none any more.
- *   queue     An initiator and what is posted on it. Only queue_work_fn() and pool_stop() change the initiator's state; state
+ *   queue     An initiator and what is posted on it. Only queue_work_fn() and pool_stop() change
+ *   the initiator's state; state
  *             QUEUE_UP is what lets others post.
  *
- * Lock order: dc_lock, hca->lock, ex->objects; queue->lock and conn->lock (softirq) never at once, and no callback under either.
+ * Lock order: dc_lock, hca->lock, ex->objects; queue->lock and conn->lock (softirq) never at once,
+ * and no callback under either.
  */
 #define pr_fmt(fmt) "mitosis: " fmt
 
@@ -64,11 +71,13 @@
 #define DC_PEERS_LOOK		(5 * HZ)
 #define DC_REFUSED_LOOK		HZ
 
-#define DC_QUEUES_CPU		4	/* initiators for each processor, so that few sources share one */
+/* initiators for each processor, so that few sources share one */
+#define DC_QUEUES_CPU		4
 #define DC_GROUPS_MAX		16	/* processors with initiators of their own */
 #define DC_DEPTH		128	/* operations under way on an initiator */
 #define DC_BUDGET		64	/* completions at once */
-#define DC_TRIES		8	/* of an operation that is flushed by nothing that is known */
+/* of an operation that is flushed by nothing that is known */
+#define DC_TRIES		8
 /* An error flushes all that is behind it; after so long without, the device is not waited for. */
 #define DC_FLUSH_TIMEOUT	HZ
 /* As for connections: see CONN_STALL_TIMEOUT. */
@@ -83,7 +92,8 @@ MODULE_PARM_DESC(devices, "Ports to use, as in mlx5_0,mlx5_1:2 (default: all tha
 
 static uint poll_us = 8;
 module_param(poll_us, uint, 0644);
-MODULE_PARM_DESC(poll_us, "Wait for a READ by polling where they take no longer than this, us (0: never)");
+MODULE_PARM_DESC(poll_us,
+		 "Wait for a READ by polling where they take no longer than this, us (0: never)");
 
 static LIST_HEAD(dc_hcas);
 static DEFINE_MUTEX(dc_lock);		/* dc_hcas */
@@ -111,7 +121,8 @@ struct dc_queue {
 	const struct dc_conn *target;	/* of what was posted last; not to be looked at */
 	bool slow;			/* that one is */
 	struct list_head flushed, pending;
-	bool culprit;			/* an operation of its own fault is among those that came back */
+	/* an operation of its own fault is among those that came back */
+	bool culprit;
 	bool stalled;			/* the oldest operation is, for all that is known */
 	u32 wait_ns;			/* what a READ takes lately */
 };
@@ -233,7 +244,8 @@ struct dc_conn {
 	struct dc_msg body;
 	bool saying;
 	unsigned int want, said;	/* BIT(enum dc_msg_type) */
-	struct list_head asked, refused; /* READs: the message under way judges, the next one is to judge */
+	/* READs: the message under way judges, the next one is to judge */
+	struct list_head asked, refused;
 };
 
 static struct dc_op *read_op(struct xprt_read *rd)
@@ -303,7 +315,10 @@ static enum gid_kind gid_kind(const void *gid)
 	       ipv6_addr_type(addr) & IPV6_ADDR_LINKLOCAL ? GID_LINK_LOCAL : GID_IPV6;
 }
 
-/* Of the addresses of a RoCE port one that IP routes lead to. @want: that one, if the port has it, or else one of its kind. */
+/*
+ * Of the addresses of a RoCE port one that IP routes lead to. @want: that one, if the port has it,
+ * or else one of its kind.
+ */
 static int port_find_gid(const struct dc_port *port, const struct in6_addr *want,
 			 struct dc_port_info *info)
 {
@@ -403,7 +418,10 @@ static void reads_finish(struct list_head *ops, int err)
 
 static void ops_end(struct list_head *ended);
 
-/* Takes the connection out of service. What has not been posted fails; what has been comes back by itself. */
+/*
+ * Takes the connection out of service. What has not been posted fails; what has been comes back by
+ * itself.
+ */
 static void conn_down(struct dc_conn *conn, int err, bool tell)
 {
 	LIST_HEAD(waiting);
@@ -533,8 +551,9 @@ static void read_refused(struct dc_op *op)
 }
 
 /*
- * An operation has come back, on no list and under no lock. Its err: 0, -EREMOTEIO: refused, -ETIMEDOUT: no answer, -EAGAIN: the target is there
- * and has no room for a message, or what else the device says.
+ * An operation has come back, on no list and under no lock. Its err: 0, -EREMOTEIO: refused,
+ * -ETIMEDOUT: no answer, -EAGAIN: the target is there and has no room for a message, or what else
+ * the device says.
  */
 static void op_end(struct dc_op *op)
 {
@@ -615,7 +634,10 @@ static void queue_pump(struct dc_queue *q, struct list_head *ended)
 		if (!op)
 			break;
 		ret = 0;
-		/* Pairs with conn_down(), which looks through the queues after it has set the state. */
+		/*
+		 * Pairs with conn_down(), which looks through the queues after it has set the
+		 * state.
+		 */
 		if (READ_ONCE(op->conn->state) == CONN_DOWN)
 			ret = -EIO;
 		else if (op->kind == OP_READ)
@@ -799,7 +821,10 @@ static void queue_reclaim(struct dc_queue *q, struct list_head *ended)
 		queue_flushed(q, queue_take(q));
 }
 
-/* The initiator is not up, and not soon. What it has not got goes elsewhere: connections are opened anew. */
+/*
+ * The initiator is not up, and not soon. What it has not got goes elsewhere: connections are opened
+ * anew.
+ */
 static void queue_postpone(struct dc_queue *q, const char *what, int err)
 {
 	LIST_HEAD(ended);
@@ -832,7 +857,9 @@ static void queue_recover(struct dc_queue *q)
 	q->first = 0;
 	q->ini.posted = 0;
 	spin_unlock_irq(&q->lock);
-	/* Before anything is posted again, so that nothing is that goes to a target just given up. */
+	/*
+	 * Before anything is posted again, so that nothing is that goes to a target just given up.
+	 */
 	ops_end(&ended);
 
 	ret = dc_initiator_up(&q->ini);
@@ -890,9 +917,11 @@ static void queue_take_pending(struct dc_queue *q, const struct dc_conn *conn,
 }
 
 /*
- * An initiator turns to another target when it has heard all from the one before, and one target may be silent for seconds. So: one of this
- * processor's that is at this target already, or else that is idle, or else that has least to do. Where none of them is up, of any processor's.
- * Who has kept an initiator waiting has one of the processor's to share with its like, so that others are not kept for long.
+ * An initiator turns to another target when it has heard all from the one before, and one target
+ * may be silent for seconds. So: one of this processor's that is at this target already, or else
+ * that is idle, or else that has least to do. Where none of them is up, of any processor's. Who has
+ * kept an initiator waiting has one of the processor's to share with its like, so that others are
+ * not kept for long.
  */
 static struct dc_queue *queue_pick(const struct dc_conn *conn)
 {
@@ -1149,7 +1178,9 @@ static int port_reaches(const struct dc_port *port, const struct dc_port_info *i
 		return -EHOSTUNREACH;
 	if (!info->roce && memcmp(info->gid.raw, to->gid, 8))
 		return -EHOSTUNREACH;
-	/* An answer is cut into packets as its target is set, and put together as its initiator is. */
+	/*
+	 * An answer is cut into packets as its target is set, and put together as its initiator is.
+	 */
 	if (info->mtu != to->mtu) {
 		pr_warn_ratelimited("%s port %u and the source's have different MTUs (%d and %d): DC transport needs the same\n",
 				    dev_name(&port->hca->dev.ibdev->dev), port->num,
@@ -1296,7 +1327,10 @@ static struct xprt_conn *dc_conn_open(bool insecure, const struct sockaddr_stora
 			peer->via = via;
 			return &other->base;
 		}
-		/* Subnets may look alike: another one's refusal is nothing to go by while ours can not be asked. */
+		/*
+		 * Subnets may look alike: another one's refusal is nothing to go by while ours can
+		 * not be asked.
+		 */
 		if (other == ERR_PTR(-EACCES) && peer->via && peer->via != via)
 			other = ERR_PTR(-EHOSTUNREACH);
 		/* That somebody is there tells more than that somewhere nobody is. */
@@ -1427,7 +1461,10 @@ refuse:
 			    ex->id);
 }
 
-/* Takes a peer that there is something to tell about; it is a copy, and off the list when it is gone. */
+/*
+ * Takes a peer that there is something to tell about; it is a copy, and off the list when it is
+ * gone.
+ */
 static bool expose_next(struct dc_exposure *ex, struct dc_peer *news, bool all)
 {
 	struct hlist_node *tmp;
@@ -1515,7 +1552,9 @@ static void refused_work(struct work_struct *work)
 	mutex_unlock(&hca->lock);
 }
 
-/* Releases what is on the device; safe to call more than once. Returns whether there was anything. */
+/*
+ * Releases what is on the device; safe to call more than once. Returns whether there was anything.
+ */
 static bool expose_teardown(struct dc_exposure *ex)
 {
 	u32 violations = 0;
@@ -1594,7 +1633,9 @@ static int want_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 	return 0;
 }
 
-/* The port that has @addr, of RoCE or IP over InfiniBand, by the rules that connections go by, too. */
+/*
+ * The port that has @addr, of RoCE or IP over InfiniBand, by the rules that connections go by, too.
+ */
 static int want_find(struct dc_want *want, const struct sockaddr_storage *addr)
 {
 	struct rdma_cm_id *id;
@@ -1611,9 +1652,9 @@ static int want_find(struct dc_want *want, const struct sockaddr_storage *addr)
 	return ret;
 }
 
-static struct xprt_exposure *dc_expose_create(bool insecure, const struct sockaddr_storage *addr, u64 id,
-					      const u8 *key, const struct xprt_expose_ops *ops,
-					      void *priv)
+static struct xprt_exposure *dc_expose_create(bool insecure, const struct sockaddr_storage *addr,
+					      u64 id, const u8 *key,
+					      const struct xprt_expose_ops *ops, void *priv)
 {
 	struct dc_exposure *ex;
 	struct dc_want want;
@@ -1729,7 +1770,10 @@ static int dc_usable(char *why, size_t len)
 
 static struct ib_client dc_client;
 
-/* A target has one address for life: the place of it in the device's table, which is not filled again while something refers to it. */
+/*
+ * A target has one address for life: the place of it in the device's table, which is not filled
+ * again while something refers to it.
+ */
 static void expose_look(struct dc_exposure *ex, u32 port_num)
 {
 	const struct ib_gid_attr *gid;
@@ -1782,7 +1826,7 @@ static int dc_add(struct ib_device *ibdev)
 	INIT_DELAYED_WORK(&hca->refused_work, refused_work);
 	ret = dc_dev_init(&hca->dev, ibdev, &why);
 	if (ret) {
-		pr_info("%s %s\n", dev_name(&ibdev->dev), why ? : "has no room for another user");
+		pr_info("%s %s\n", dev_name(&ibdev->dev), why ?: "has no room for another user");
 		hca_put(hca);
 		return -EOPNOTSUPP;
 	}

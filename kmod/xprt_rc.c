@@ -708,9 +708,9 @@ static int expose_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 	return 0;
 }
 
-static struct xprt_exposure *rc_expose_create(bool insecure, const struct sockaddr_storage *addr, u64 id,
-					      const u8 *key, const struct xprt_expose_ops *ops,
-					      void *priv)
+static struct xprt_exposure *rc_expose_create(bool insecure, const struct sockaddr_storage *addr,
+					      u64 id, const u8 *key,
+					      const struct xprt_expose_ops *ops, void *priv)
 {
 	struct rc_exposure *ex;
 	int ret;
@@ -848,7 +848,10 @@ static void conn_fail(struct rc_conn *conn, int err)
 	conn_finish(conn, tell, &failed);
 }
 
-/* Armed while reads are in flight, and not for each of them: it runs at most once in CONN_STALL_TIMEOUT. */
+/*
+ * Armed while reads are in flight, and not for each of them: it runs at most once in
+ * CONN_STALL_TIMEOUT.
+ */
 static void conn_watch(struct timer_list *timer)
 {
 	struct rc_conn *conn = container_of(timer, struct rc_conn, watch);
@@ -1193,13 +1196,13 @@ static int conn_cm_handler(struct rdma_cm_id *id, struct rdma_cm_event *event)
 		return 0;
 	case RDMA_CM_EVENT_ADDR_ERROR:
 		/* nothing is there yet, and it may be tried again */
-		conn_step(conn, event->status ? : -EHOSTUNREACH);
+		conn_step(conn, event->status ?: -EHOSTUNREACH);
 		return 0;
 	case RDMA_CM_EVENT_ROUTE_ERROR:
 	case RDMA_CM_EVENT_CONNECT_ERROR:
 	case RDMA_CM_EVENT_UNREACHABLE:
 	case RDMA_CM_EVENT_ADDR_CHANGE:
-		err = event->status ? : -EHOSTUNREACH;
+		err = event->status ?: -EHOSTUNREACH;
 		break;
 	case RDMA_CM_EVENT_REJECTED:
 		err = conn_rejected(id, event);

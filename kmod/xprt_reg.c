@@ -247,7 +247,10 @@ err_free:
 }
 EXPORT_SYMBOL_GPL(xprt_reg_add);
 
-/* A device takes its time, or has no memory for the command: pages that it lets peers read are not given back. */
+/*
+ * A device takes its time, or has no memory for the command: pages that it lets peers read are not
+ * given back.
+ */
 static void region_revoke(struct xprt_reg *reg, struct xprt_region *region)
 {
 	int ret;

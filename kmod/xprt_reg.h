@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * Memory that is registered for remote reading, in a protection domain of its own: what transports over
- * verbs devices have in common at the source.
+ * Memory that is registered for remote reading, in a protection domain of its own: what transports
+ * over verbs devices have in common at the source.
  */
 #ifndef MITOSIS_XPRT_REG_H
 #define MITOSIS_XPRT_REG_H
@@ -19,8 +19,8 @@ struct rdma_cm_id;
 struct sockaddr_storage;
 
 /*
- * Binds @id, which is not known to anybody, to the port of a device that has @addr; whatever port @addr has. -EADDRNOTAVAIL: no device has the
- * address, or it is a wildcard; -ENOMEM.
+ * Binds @id, which is not known to anybody, to the port of a device that has @addr; whatever port
+ * @addr has. -EADDRNOTAVAIL: no device has the address, or it is a wildcard; -ENOMEM.
  */
 int xprt_bind(struct rdma_cm_id *id, const struct sockaddr_storage *addr);
 
@@ -36,8 +36,8 @@ struct xprt_reg {
 };
 
 /*
- * Gets ready to register on @device; @gid is one of the port's, NULL where it is reached by LID. Sleeps.
- * -EOPNOTSUPP: the device lacks fast registration of 2 MiB.
+ * Gets ready to register on @device; @gid is one of the port's, NULL where it is reached by LID.
+ * Sleeps. -EOPNOTSUPP: the device lacks fast registration of 2 MiB.
  */
 int xprt_reg_create(struct xprt_reg *reg, struct ib_device *device, u32 port_num,
 		    const struct ib_gid_attr *gid, u64 id);

@@ -2,26 +2,31 @@
 /*
  * Transport over TCP, for machines without RDMA: docs/tcp.md, xprt_tcp_wire.h.
  *
- * Nothing here waits for a peer: sockets are never blocked on, and all that happens to one is a run of its work item. So one that
- * does not read what it has asked for, or says nothing, has a socket and a few kilobytes, and no thread.
+ * Nothing here waits for a peer: sockets are never blocked on, and all that happens to one is a run
+ * of its work item. So one that does not read what it has asked for, or says nothing, has a socket
+ * and a few kilobytes, and no thread.
  *
- * Source. Answers are the held pages themselves, which the socket refers to until they have been acknowledged; only what an
- * interface without scatter-gather sends is copied. An exposure that ends resets its connections, which drops what is queued. What the interface already
- * has may still go out; it is of a READ that was allowed, and the references keep the page from being freed, or written to by a process
- * that shares it, until it has.
+ * Source. Answers are the held pages themselves, which the socket refers to until they have been
+ * acknowledged; only what an interface without scatter-gather sends is copied. An exposure that
+ * ends resets its connections, which drops what is queued. What the interface already has may still
+ * go out; it is of a READ that was allowed, and the references keep the page from being freed, or
+ * written to by a process that shares it, until it has.
  *
  * Destination. What comes is put right where the READ wants it.
  *
  * Who may destroy what
  * --------------------
- *   peer      Owned by its work item: others set a bit in peer->flags and have it run; peer_work() alone tears down. Each queued run
+ *   peer      Owned by its work item: others set a bit in peer->flags and have it run; peer_work()
+ *   alone tears down. Each queued run
  *             has a reference.
- *   exposure  Has peers that have shown its key. xtcp_expose_destroy() waits until they are gone; a page is looked up by peer_work()
+ *   exposure  Has peers that have shown its key. xtcp_expose_destroy() waits until they are gone; a
+ *   page is looked up by peer_work()
  *             only.
- *   conn      conn_work() alone has the READs that are under way, and the socket; xtcp_conn_close() waits for it.
+ *   conn      conn_work() alone has the READs that are under way, and the socket; xtcp_conn_close()
+ *   waits for it.
  *
- * Lock order: xtcp_lock, ex->lock and xtcp_place_lock are never held at once. sk_callback_lock is the innermost. A socket's operations take its lock, so none is
- * called under a lock of ours.
+ * Lock order: xtcp_lock, ex->lock and xtcp_place_lock are never held at once. sk_callback_lock is
+ * the innermost. A socket's operations take its lock, so none is called under a lock of ours.
  */
 #define pr_fmt(fmt) "mitosis: " fmt
 
@@ -62,14 +67,18 @@
 #include "xprt_tcp_wire.h"
 
 #define XTCP_BACKLOG		128
-#define XTCP_STRANGERS		64	/* connections that have not shown a key; the oldest makes room */
+/* connections that have not shown a key; the oldest makes room */
+#define XTCP_STRANGERS		64
 #define XTCP_STRANGERS_ADDR	16	/* of these, from one address */
 #define XTCP_STRANGER_TIME	HZ	/* that one has in any case */
 #define XTCP_PEERS_EXPOSURE	1024	/* as many have shown it */
 #define XTCP_PEERS		4096	/* of all snapshots; strangers have places of their own */
 #define XTCP_GREETING		(5 * HZ)
 #define XTCP_TLS_MS		10000	/* that tlshd may take for a handshake */
-/* At a time, at the source; each is a process of tlshd. The kernel has 50 wait for it, NFS's and NVMe's among them. */
+/*
+ * At a time, at the source; each is a process of tlshd. The kernel has 50 wait for it, NFS's and
+ * NVMe's among them.
+ */
 #define XTCP_HANDSHAKES		32
 #define XTCP_HANDSHAKES_EXPOSURE 8
 #define XTCP_PLACE_WAIT		(10 * HZ)	/* for one of them */
@@ -88,7 +97,8 @@ MODULE_PARM_DESC(port, "TCP port on which snapshots are offered");
 
 static uint timeout = 6;
 module_param(timeout, uint, 0644);
-MODULE_PARM_DESC(timeout, "Seconds after which a machine that does not answer is taken for gone (3 to 600); for connections made from then on");
+MODULE_PARM_DESC(timeout,
+		 "Seconds after which a machine that does not answer is taken for gone (3 to 600); for connections made from then on");
 
 static LIST_HEAD(xtcp_exposures);
 static LIST_HEAD(xtcp_strangers);	/* peers that have not shown a key, the oldest first */
@@ -96,11 +106,14 @@ static unsigned int xtcp_nstrangers, xtcp_npeers;
 static DEFINE_MUTEX(xtcp_lock);		/* all of the above */
 static DECLARE_WAIT_QUEUE_HEAD(xtcp_peers_wait);
 static struct workqueue_struct *xtcp_wq;	/* readers: faults wait for it */
-static struct workqueue_struct *xtcp_peer_wq;	/* the source: whoever is on the network has work done by it */
+/* the source: whoever is on the network has work done by it */
+static struct workqueue_struct *xtcp_peer_wq;
 static struct socket *xtcp_listener;	/* from the first exposure on: who only reads has none */
 static DEFINE_MUTEX(xtcp_listen_lock);	/* while it is being made */
-static void (*xtcp_data_ready)(struct sock *sk);	/* the kernel's own: who is accepted has the listener's */
-static struct crypto_shash *xtcp_nobody;	/* has a key that nobody has, for snapshots that there are not */
+/* the kernel's own: who is accepted has the listener's */
+static void (*xtcp_data_ready)(struct sock *sk);
+/* has a key that nobody has, for snapshots that there are not */
+static struct crypto_shash *xtcp_nobody;
 static atomic_t xtcp_rkey;
 static unsigned int xtcp_handshakes;	/* peers with PEER_PLACE */
 static LIST_HEAD(xtcp_waiting);		/* those who want it, the first one first */
@@ -173,7 +186,8 @@ struct xtcp_peer {
 	struct list_head list;			/* xtcp_lock, or ex->lock once there is one */
 	struct list_head waiting;		/* xtcp_place_lock */
 	struct work_struct work;
-	struct timer_list timer;		/* what it is at takes too long; then, whether the last word has arrived */
+	/* what it is at takes too long; then, whether the last word has arrived */
+	struct timer_list timer;
 	unsigned long flags;
 	struct sockaddr_storage addr;
 	unsigned long since;			/* jiffies */
@@ -188,7 +202,10 @@ struct xtcp_peer {
 	struct xtcp_answer answer;
 	bool done, told_done;
 	unsigned long done_by;			/* jiffies */
-	/* READs to be answered; no more are taken off the socket while there is no room for a message of them */
+	/*
+	 * READs to be answered; no more are taken off the socket while there is no room for a
+	 * message of them
+	 */
 	struct xtcp_read reads[XTCP_DEPTH];
 	unsigned int first, nreads;
 };
@@ -208,7 +225,8 @@ struct xtcp_conn {
 	struct xprt_conn base;
 	const struct xprt_conn_ops *ops;
 	void *priv;
-	struct sockaddr_storage local, peer;	/* local: of no family, or where it is to come from */
+	/* local: of no family, or where it is to come from */
+	struct sockaddr_storage local, peer;
 	struct crypto_shash *hmac;
 	bool tls;
 	struct work_struct work;
@@ -228,7 +246,8 @@ struct xtcp_conn {
 	struct xtcp_challenge challenge;
 	struct xprt_read *reads[XTCP_DEPTH];
 	unsigned int inflight;
-	unsigned long progress;			/* jiffies of the last page, or of the first READ after a pause */
+	/* jiffies of the last page, or of the first READ after a pause */
+	unsigned long progress;
 	struct xprt_read *rd;			/* whose data is coming */
 	size_t rd_off;
 	bool done_sent;
@@ -276,13 +295,15 @@ static int xtcp_swear(struct crypto_shash *hmac, const char *who, const struct x
 }
 
 /* Whether @proof is what who has the key would say. */
-static bool xtcp_is_sworn(struct crypto_shash *hmac, const char *who, const struct xtcp_hello *hello,
-			  const struct xtcp_challenge *challenge, const u8 *proof)
+static bool xtcp_is_sworn(struct crypto_shash *hmac, const char *who,
+			  const struct xtcp_hello *hello, const struct xtcp_challenge *challenge,
+			  const u8 *proof)
 {
 	u8 good[XTCP_PROOF_LEN];
 	bool ok;
 
-	ok = !xtcp_swear(hmac, who, hello, challenge, good) && !crypto_memneq(good, proof, sizeof(good));
+	ok = !xtcp_swear(hmac, who, hello, challenge, good) &&
+	     !crypto_memneq(good, proof, sizeof(good));
 	memzero_explicit(good, sizeof(good));
 	return ok;
 }
@@ -359,7 +380,8 @@ static void io_watch(struct xtcp_io *io)
 	struct sock *sk = io->sock->sk;
 
 	write_lock_bh(&sk->sk_callback_lock);
-	io->data_ready = sk->sk_data_ready == listen_data_ready ? xtcp_data_ready : sk->sk_data_ready;
+	io->data_ready = sk->sk_data_ready == listen_data_ready ? xtcp_data_ready :
+								  sk->sk_data_ready;
 	io->write_space = sk->sk_write_space;
 	io->state_change = sk->sk_state_change;
 	sk->sk_user_data = io;
@@ -425,7 +447,7 @@ static int io_recv(struct xtcp_io *io, struct msghdr *msg)
 	ret = sock_recvmsg(io->sock, msg, msg->msg_flags);
 	if (ret == -EAGAIN)
 		return 0;
-	return ret ? : -ECONNRESET;
+	return ret ?: -ECONNRESET;
 }
 
 /* 1: in has @want bytes; 0: not yet. */
@@ -457,8 +479,9 @@ static void *io_put(struct xtcp_io *io, unsigned int len)
 }
 
 /*
- * How many bytes have been sent, @ret being what the socket has said; 0: there is no room. Or no memory: then nothing is queued, so TCP says at once
- * that there is room, and without a pause this would go round as fast as it can.
+ * How many bytes have been sent, @ret being what the socket has said; 0: there is no room. Or no
+ * memory: then nothing is queued, so TCP says at once that there is room, and without a pause this
+ * would go round as fast as it can.
  */
 static int io_sent(struct xtcp_io *io, int ret)
 {
@@ -500,11 +523,12 @@ static void io_tls_ended(struct xtcp_tls *tls)
 }
 
 /*
- * Has tlshd encrypt what goes over @io from now on. The key is of this connection's greeting, so that it is of no use on another one, and only who has
- * the snapshot's has it. It is kicked once that is done, and for nothing else until then. On error its socket may be gone.
+ * Has tlshd encrypt what goes over @io from now on. The key is of this connection's greeting, so
+ * that it is of no use on another one, and only who has the snapshot's has it. It is kicked once
+ * that is done, and for nothing else until then. On error its socket may be gone.
  */
-static int io_tls_begin(struct xtcp_io *io, bool server, struct crypto_shash *hmac, const struct xtcp_hello *hello,
-			const struct xtcp_challenge *challenge)
+static int io_tls_begin(struct xtcp_io *io, bool server, struct crypto_shash *hmac,
+			const struct xtcp_hello *hello, const struct xtcp_challenge *challenge)
 {
 	u8 psk[XTCP_PROOF_LEN];
 	struct file *file;
@@ -542,12 +566,13 @@ static int io_tls(struct xtcp_io *io)
 		return 0;
 	ret = xtcp_tls_end(&io->tls, io->sock);
 	io_watch(io);
-	return ret ? : 1;
+	return ret ?: 1;
 }
 
 static int xtcp_addr_len(const struct sockaddr_storage *addr)
 {
-	return addr->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	return addr->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) :
+					     sizeof(struct sockaddr_in);
 }
 
 static int xtcp_socket(int family, struct socket **sock)
@@ -578,7 +603,10 @@ static void peer_free(struct kref *kref)
 	if (peer->ex)
 		expose_put(peer->ex);
 	kfree(peer);
-	/* Pairs with listen_close(). What is left of the work item that this is destroy_workqueue() waits for. */
+	/*
+	 * Pairs with listen_close(). What is left of the work item that this is destroy_workqueue()
+	 * waits for.
+	 */
 	mutex_lock(&xtcp_lock);
 	xtcp_npeers--;
 	wake_up_all(&xtcp_peers_wait);
@@ -629,7 +657,10 @@ static void peer_allow(struct xtcp_peer *peer, unsigned long time)
 	mod_timer(&peer->timer, jiffies + time);
 }
 
-/* Who is first has a place, unless its snapshot's readers have theirs: so that they keep nobody out but each other. */
+/*
+ * Who is first has a place, unless its snapshot's readers have theirs: so that they keep nobody out
+ * but each other.
+ */
 static void places_give(void)
 {
 	struct xtcp_peer *peer, *next;
@@ -769,7 +800,8 @@ static void peer_turn_away(struct xtcp_peer *peer, enum xtcp_verdict_code code)
 
 	verdict->magic = cpu_to_le32(XTCP_MAGIC);
 	/* Nobody else's word for it is believed. */
-	if (code == XTCP_NO_TLS && xtcp_swear(peer->ex->hmac, "no-tls", &peer->hello, &peer->challenge, verdict->proof))
+	if (code == XTCP_NO_TLS &&
+	    xtcp_swear(peer->ex->hmac, "no-tls", &peer->hello, &peer->challenge, verdict->proof))
 		code = XTCP_BUSY;
 	verdict->code = cpu_to_le32(code);
 	WRITE_ONCE(peer->state, PEER_TURNED_AWAY);
@@ -797,7 +829,8 @@ static int peer_recv_hello(struct xtcp_peer *peer)
 	challenge = io_put(&peer->io, sizeof(*challenge));
 	*challenge = peer->challenge;
 	WRITE_ONCE(peer->state, PEER_PROOF);
-	if (peer->hello.version != cpu_to_le16(XTCP_VERSION) || peer->hello.flags & ~cpu_to_le16(XTCP_F_TLS)) {
+	if (peer->hello.version != cpu_to_le16(XTCP_VERSION) ||
+	    peer->hello.flags & ~cpu_to_le16(XTCP_F_TLS)) {
 		WRITE_ONCE(peer->state, PEER_TURNED_AWAY);
 		peer_refused(peer, "other version of the protocol");
 	}
@@ -829,8 +862,8 @@ static int peer_welcome(struct xtcp_peer *peer)
 }
 
 /*
- * Before it is told that it is welcome, so that it can be told if it is not: the other side begins with TLS when it has heard that, and tlshd here waits
- * for it.
+ * Before it is told that it is welcome, so that it can be told if it is not: the other side begins
+ * with TLS when it has heard that, and tlshd here waits for it.
  */
 static int peer_tls_begin(struct xtcp_peer *peer)
 {
@@ -843,7 +876,8 @@ static int peer_tls_begin(struct xtcp_peer *peer)
 		if (!peer->io.sock)
 			return ret;
 		if (ret == -ESRCH) {
-			peer_refused(peer, "nobody here does TLS handshakes: install ktls-utils and start tlshd");
+			peer_refused(peer,
+				     "nobody here does TLS handshakes: install ktls-utils and start tlshd");
 			peer_turn_away(peer, XTCP_NO_TLS);
 		} else {
 			/* no memory, for one, or too many wait for tlshd */
@@ -854,8 +888,8 @@ static int peer_tls_begin(struct xtcp_peer *peer)
 	}
 	WRITE_ONCE(peer->state, PEER_TLS);
 	/* Nothing says when there is room for it; there always is. */
-	ret = peer_welcome(peer) ? : io_flush(&peer->io, false);
-	return ret ? : -ENOBUFS;
+	ret = peer_welcome(peer) ?: io_flush(&peer->io, false);
+	return ret ?: -ENOBUFS;
 }
 
 /* Others have theirs before it. */
@@ -871,7 +905,8 @@ static int peer_tls(struct xtcp_peer *peer)
 	int ret = io_tls(&peer->io);
 
 	if (ret < 0)
-		peer_refused(peer, "the TLS handshake has failed (%d)%s: see the log of tlshd (ktls-utils) on both sides; here, has it been started after module nvme-keyring was loaded?",
+		peer_refused(peer,
+			     "the TLS handshake has failed (%d)%s: see the log of tlshd (ktls-utils) on both sides; here, has it been started after module nvme-keyring was loaded?",
 			     ret, io_is_closed(&peer->io) ? ", the connection being closed" : "");
 	if (ret <= 0)
 		return ret;
@@ -904,8 +939,9 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 		ok = false;
 	}
 	if (ex && ok && ex->tls != !!(peer->hello.flags & cpu_to_le16(XTCP_F_TLS))) {
-		why = ex->tls ? "it does not want TLS, without which this snapshot is not offered" :
-				"it wants TLS, and this snapshot is offered without: with --insecure";
+		why = ex->tls ?
+			      "it does not want TLS, without which this snapshot is not offered" :
+			      "it wants TLS, and this snapshot is offered without: with --insecure";
 		ok = false;
 	}
 	ret = ex && ok ? peer_admit(peer, ex) : -ENOENT;
@@ -917,7 +953,7 @@ static int peer_recv_proof(struct xtcp_peer *peer)
 		return 1;
 	}
 	if (!ex->tls)
-		return peer_welcome(peer) ? : peer_up(peer);
+		return peer_welcome(peer) ?: peer_up(peer);
 	WRITE_ONCE(peer->state, PEER_WAIT);
 	peer_allow(peer, XTCP_PLACE_WAIT);
 	peer_want_place(peer);
@@ -1041,7 +1077,8 @@ static int peer_send(struct xtcp_peer *peer)
 		return ret;
 	if (answer->left) {
 		ret = compat_send_pages(peer->io.sock, answer->pages, answer->offset, answer->left,
-					MSG_DONTWAIT | MSG_NOSIGNAL | (peer->nreads ? MSG_MORE : 0));
+					MSG_DONTWAIT | MSG_NOSIGNAL |
+						(peer->nreads ? MSG_MORE : 0));
 		ret = io_sent(&peer->io, ret);
 		if (ret <= 0)
 			return ret;
@@ -1063,8 +1100,8 @@ static int peer_send(struct xtcp_peer *peer)
 }
 
 /*
- * peer_done() may have the exposure destroyed, and with it what has not arrived: so not before the peer has its answer. Nobody says when
- * that is, so it is looked for.
+ * peer_done() may have the exposure destroyed, and with it what has not arrived: so not before the
+ * peer has its answer. Nobody says when that is, so it is looked for.
  */
 static void peer_look_done(struct xtcp_peer *peer)
 {
@@ -1154,12 +1191,14 @@ static bool peers_are_near(const struct xtcp_peer *a, const struct xtcp_peer *b)
 
 	xprt_in6(&a->addr, &a6);
 	xprt_in6(&b->addr, &b6);
-	return ipv6_addr_v4mapped(&a6) ? ipv6_addr_equal(&a6, &b6) : ipv6_prefix_equal(&a6, &b6, 64);
+	return ipv6_addr_v4mapped(&a6) ? ipv6_addr_equal(&a6, &b6) :
+					 ipv6_prefix_equal(&a6, &b6, 64);
 }
 
 /*
- * Whether there is room for @new, for which the oldest stranger may have to go: but not before it could have shown a key, so that who
- * connects again and again keeps nobody out; nor may one address take all places.
+ * Whether there is room for @new, for which the oldest stranger may have to go: but not before it
+ * could have shown a key, so that who connects again and again keeps nobody out; nor may one
+ * address take all places.
  */
 static bool listen_has_room(const struct xtcp_peer *new)
 {
@@ -1172,10 +1211,10 @@ static bool listen_has_room(const struct xtcp_peer *new)
 	list_for_each_entry(peer, &xtcp_strangers, list) {
 		if (test_bit(PEER_DEAD, &peer->flags))
 			continue;
-		oldest = oldest ? : peer;
+		oldest = oldest ?: peer;
 		n++;
 		if (peers_are_near(peer, new)) {
-			near = near ? : peer;
+			near = near ?: peer;
 			nnear++;
 		}
 	}
@@ -1196,7 +1235,10 @@ static void listen_take(struct socket *sock)
 	bool room = false;
 
 	io_options(sock);
-	/* not one that a BPF program has put into a map as it was established: that has callbacks and data of its own */
+	/*
+	 * not one that a BPF program has put into a map as it was established: that has callbacks
+	 * and data of its own
+	 */
 	if (peer && !sock->sk->sk_user_data) {
 		kref_init(&peer->kref);
 		INIT_LIST_HEAD(&peer->list);
@@ -1311,7 +1353,10 @@ static int listen_open(void)
 
 	mutex_lock(&xtcp_listen_lock);
 	if (!xtcp_listener) {
-		/* Its sockets are in its control group, which is not to be that of who happens to be the first. */
+		/*
+		 * Its sockets are in its control group, which is not to be that of who happens to
+		 * be the first.
+		 */
 		queue_work(xtcp_peer_wq, &xtcp_listen_open_work);
 		flush_work(&xtcp_listen_open_work);
 		ret = xtcp_listen_err;
@@ -1360,9 +1405,9 @@ static int expose_look_for(const struct sockaddr_storage *addr)
 	return ret && ret != -ENOMEM ? -EADDRNOTAVAIL : ret;
 }
 
-static struct xprt_exposure *xtcp_expose_create(bool insecure, const struct sockaddr_storage *addr, u64 id,
-						const u8 *key, const struct xprt_expose_ops *ops,
-						void *priv)
+static struct xprt_exposure *xtcp_expose_create(bool insecure, const struct sockaddr_storage *addr,
+						u64 id, const u8 *key,
+						const struct xprt_expose_ops *ops, void *priv)
 {
 	struct xtcp_exposure *ex;
 	int ret;
@@ -1384,7 +1429,10 @@ static struct xprt_exposure *xtcp_expose_create(bool insecure, const struct sock
 	ex->tls = !insecure;
 	ex->ops = ops;
 	ex->priv = priv;
-	/* any address: IPv4 has always one that leads here, whatever is done to IPv6 by net.ipv6.conf.all.disable_ipv6 */
+	/*
+	 * any address: IPv4 has always one that leads here, whatever is done to IPv6 by
+	 * net.ipv6.conf.all.disable_ipv6
+	 */
 	ex->where.ss_family = AF_INET;
 	if (addr) {
 		ex->where = *addr;
@@ -1588,7 +1636,7 @@ static int conn_recv_challenge(struct xtcp_conn *conn)
 	proof = io_put(&conn->io, sizeof(*proof));
 	ret = xtcp_swear(conn->hmac, "reader", &conn->hello, &conn->challenge, proof->proof);
 	conn_set_state(conn, CONN_VERDICT);
-	return ret ? : 1;
+	return ret ?: 1;
 }
 
 static int conn_greeted(struct xtcp_conn *conn)
@@ -1608,7 +1656,8 @@ static int conn_tls_begin(struct xtcp_conn *conn)
 		return -ENOPKG;
 	}
 	if (ret) {
-		pr_warn_ratelimited("connection to %pISpc: no TLS handshake can be begun (%d)\n", &conn->peer, ret);
+		pr_warn_ratelimited("connection to %pISpc: no TLS handshake can be begun (%d)\n",
+				    &conn->peer, ret);
 		/* too many wait for tlshd */
 		if (ret == -EAGAIN)
 			return -ECONNREFUSED;
@@ -1625,7 +1674,8 @@ static int conn_tls(struct xtcp_conn *conn)
 	if (ret >= 0)
 		return ret ? conn_greeted(conn) : 0;
 	pr_warn_ratelimited("connection to %pISpc: the TLS handshake has failed (%d)%s: see the log of tlshd on both sides\n",
-			    &conn->peer, ret, io_is_closed(&conn->io) ? ", the connection being closed" : "");
+			    &conn->peer, ret,
+			    io_is_closed(&conn->io) ? ", the connection being closed" : "");
 	return -EKEYREJECTED;
 }
 
@@ -1644,7 +1694,8 @@ static int conn_recv_verdict(struct xtcp_conn *conn)
 				    le32_to_cpu(verdict->code));
 		conn->refused = verdict->code == cpu_to_le32(XTCP_REFUSED);
 		if (conn->tls && verdict->code == cpu_to_le32(XTCP_NO_TLS) &&
-		    xtcp_is_sworn(conn->hmac, "no-tls", &conn->hello, &conn->challenge, verdict->proof))
+		    xtcp_is_sworn(conn->hmac, "no-tls", &conn->hello, &conn->challenge,
+				  verdict->proof))
 			return -EREMOTEIO;
 		return conn->refused ? -EACCES : -ECONNREFUSED;
 	}
@@ -1714,7 +1765,8 @@ static int conn_recv_data(struct xtcp_conn *conn)
 	struct bio_vec vec;
 	int ret;
 
-	bvec_set_page(&vec, rd->page + (conn->rd_off >> PAGE_SHIFT), len, offset_in_page(conn->rd_off));
+	bvec_set_page(&vec, rd->page + (conn->rd_off >> PAGE_SHIFT), len,
+		      offset_in_page(conn->rd_off));
 	iov_iter_bvec(&msg.msg_iter, ITER_DEST, &vec, 1, len);
 	ret = io_recv(&conn->io, &msg);
 	if (ret <= 0)
@@ -1750,8 +1802,9 @@ static int conn_recv(struct xtcp_conn *conn)
 }
 
 /*
- * From conn_work(), so that the socket, which all processes of a snapshot share, is not of the control group of who opens the link first:
- * that has limits for memory, and filters for the network.
+ * From conn_work(), so that the socket, which all processes of a snapshot share, is not of the
+ * control group of who opens the link first: that has limits for memory, and filters for the
+ * network.
  */
 static int conn_connect(struct xtcp_conn *conn)
 {
@@ -1849,7 +1902,7 @@ static int conn_step(struct xtcp_conn *conn)
 	if (ret < 0)
 		return ret;
 	if (!ret && (sent < 0 || io_is_closed(&conn->io)))
-		return sock_error(conn->io.sock->sk) ? : sent < 0 ? sent : -ECONNRESET;
+		return sock_error(conn->io.sock->sk) ?: sent < 0 ? sent : -ECONNRESET;
 	if (!ret && conn_is_stalled(conn))
 		return -ETIMEDOUT;
 	return sent > 0 || ret;

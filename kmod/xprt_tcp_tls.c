@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * tlshd is told of a key by its number, where this side is the client, and finds it by its name, which the client says, where it is the server: among keys of
- * type "psk" of the keyrings that it has linked when it started. Of those there is one that it links unasked: that of NVMe over TCP, whose module has that type, too.
+ * tlshd is told of a key by its number, where this side is the client, and finds it by its name,
+ * which the client says, where it is the server: among keys of type "psk" of the keyrings that it
+ * has linked when it started. Of those there is one that it links unasked: that of NVMe over TCP,
+ * whose module has that type, too.
  *
  * A key is for one connection, and goes with its handshake.
  */
@@ -22,7 +24,9 @@
 #include "xprt_tcp_tls.h"
 
 /* tlshd is root's, and has the keyring linked. */
-#define TLS_KEY_PERM	(KEY_POS_SEARCH | KEY_POS_VIEW | KEY_POS_READ | KEY_USR_SEARCH | KEY_USR_VIEW | KEY_USR_READ)
+#define TLS_KEY_PERM                                                                    \
+	(KEY_POS_SEARCH | KEY_POS_VIEW | KEY_POS_READ | KEY_USR_SEARCH | KEY_USR_VIEW | \
+	 KEY_USR_READ)
 
 static int tls_key_server(struct xtcp_tls *tls, const char *name, const u8 *psk)
 {
@@ -47,8 +51,8 @@ static int tls_key_client(struct xtcp_tls *tls, const char *name, const u8 *psk)
 	struct key *key;
 	int ret;
 
-	key = key_alloc(&key_type_user, name, GLOBAL_ROOT_UID, GLOBAL_ROOT_GID, current_cred(), TLS_KEY_PERM,
-			KEY_ALLOC_NOT_IN_QUOTA, NULL);
+	key = key_alloc(&key_type_user, name, GLOBAL_ROOT_UID, GLOBAL_ROOT_GID, current_cred(),
+			TLS_KEY_PERM, KEY_ALLOC_NOT_IN_QUOTA, NULL);
 	if (IS_ERR(key))
 		return PTR_ERR(key);
 	ret = key_instantiate_and_link(key, psk, XTCP_PSK_LEN, NULL, NULL);
@@ -88,14 +92,16 @@ static void tls_done(void *data, int status, key_serial_t peer)
 	complete(&tls->done);
 }
 
-int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const char *name, const u8 *psk,
-		   unsigned int timeout_ms)
+int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const char *name,
+		   const u8 *psk, unsigned int timeout_ms)
 {
 	struct tls_handshake_args args = {
 		.ta_sock = sock,
 		.ta_done = tls_done,
 		.ta_data = tls,
-		/* for tlshd's log, beside the address; otherwise it asks the DNS. It has to stay. */
+		/*
+		 * for tlshd's log, beside the address; otherwise it asks the DNS. It has to stay.
+		 */
 		.ta_peername = "mitosis",
 		.ta_timeout_ms = timeout_ms,
 		.ta_num_peerids = 1,
@@ -109,7 +115,8 @@ int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const
 	if (ret)
 		return ret;
 	args.ta_my_peerids[0] = key_serial(tls->key);
-	ret = server ? tls_server_hello_psk(&args, GFP_KERNEL) : tls_client_hello_psk(&args, GFP_KERNEL);
+	ret = server ? tls_server_hello_psk(&args, GFP_KERNEL) :
+		       tls_client_hello_psk(&args, GFP_KERNEL);
 	if (ret) {
 		/* 6.12 leaves its own there, which then does nothing. */
 		sock->sk->sk_destruct = destruct;
@@ -129,9 +136,14 @@ static bool tls_is_on(struct sock *sk)
 	ulp = inet_csk(sk)->icsk_ulp_ops;
 	ctx = tls_get_ctx(sk);
 	if (ulp && !strcmp(ulp->name, "tls") && ctx)
-		/* 0 where no keys have been set; with others than software and devices for TLS, the kernel does not know them */
-		on = (ctx->tx_conf == TLS_SW || ctx->tx_conf == TLS_HW) && (ctx->rx_conf == TLS_SW || ctx->rx_conf == TLS_HW) &&
-		     ctx->crypto_send.info.version == TLS_1_3_VERSION && ctx->crypto_recv.info.version == TLS_1_3_VERSION;
+		/*
+		 * 0 where no keys have been set; with others than software and devices for TLS, the
+		 * kernel does not know them
+		 */
+		on = (ctx->tx_conf == TLS_SW || ctx->tx_conf == TLS_HW) &&
+		     (ctx->rx_conf == TLS_SW || ctx->rx_conf == TLS_HW) &&
+		     ctx->crypto_send.info.version == TLS_1_3_VERSION &&
+		     ctx->crypto_recv.info.version == TLS_1_3_VERSION;
 	release_sock(sk);
 	return on;
 }

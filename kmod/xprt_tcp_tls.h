@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * TLS 1.3 under a connection of transport tcp: the kernel has tlshd (ktls-utils), in user space, agree on the session's keys, and encrypts itself then.
+ * TLS 1.3 under a connection of transport tcp: the kernel has tlshd (ktls-utils), in user space,
+ * agree on the session's keys, and encrypts itself then.
  */
 #ifndef MITOSIS_XPRT_TCP_TLS_H
 #define MITOSIS_XPRT_TCP_TLS_H
@@ -26,16 +27,18 @@ struct xtcp_tls {
 
 #ifdef CONFIG_MITOSIS_TLS
 /*
- * With the other side, which does the same with the same key and name, over @sock, which has a file and nobody's callbacks.
- * -ESRCH: tlshd does not run; -EAGAIN: too many handshakes wait for it.
+ * With the other side, which does the same with the same key and name, over @sock, which has a file
+ * and nobody's callbacks. -ESRCH: tlshd does not run; -EAGAIN: too many handshakes wait for it.
  */
-int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const char *name, const u8 *psk,
-		   unsigned int timeout_ms);
-/* After it, or to cancel it; ended() is not called any more. Returns the handshake's error. Sleeps. */
+int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const char *name,
+		   const u8 *psk, unsigned int timeout_ms);
+/*
+ * After it, or to cancel it; ended() is not called any more. Returns the handshake's error. Sleeps.
+ */
 int xtcp_tls_end(struct xtcp_tls *tls, struct socket *sock);
 #else
-static inline int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server, const char *name, const u8 *psk,
-				 unsigned int timeout_ms)
+static inline int xtcp_tls_begin(struct xtcp_tls *tls, struct socket *sock, bool server,
+				 const char *name, const u8 *psk, unsigned int timeout_ms)
 {
 	return -EOPNOTSUPP;
 }

@@ -11,12 +11,12 @@
  *	READ, DONE	-->
  *			<--			DATA, REFUSED, ACK
  *
- * The key never goes over the wire: each side shows by a code over all of hello and challenge that it has it. So what one
- * connection's record shows is of no use on another, nor to the other side. What is asked for in hello cannot be taken away from it on the way, as it is part
- * of that.
+ * The key never goes over the wire: each side shows by a code over all of hello and challenge that
+ * it has it. So what one connection's record shows is of no use on another, nor to the other side.
+ * What is asked for in hello cannot be taken away from it on the way, as it is part of that.
  *
- * TLS: the pre-shared key is such a code, too; so nobody but these two has it, for this connection. Its identity is "mitosis-" and the nonce of challenge in
- * hexadecimal.
+ * TLS: the pre-shared key is such a code, too; so nobody but these two has it, for this connection.
+ * Its identity is "mitosis-" and the nonce of challenge in hexadecimal.
  */
 #ifndef MITOSIS_XPRT_TCP_WIRE_H
 #define MITOSIS_XPRT_TCP_WIRE_H
@@ -40,8 +40,9 @@ struct xtcp_hello {
 	__le64 id;			/* of the snapshot */
 	u8 nonce[XTCP_NONCE_LEN];
 	/*
-	 * That the reader has connected to, of IPv4 as IPv6 maps it. Readers try several, some of which are other machines' on their network;
-	 * such a one could pass the greeting on, and have the connection then.
+	 * That the reader has connected to, of IPv4 as IPv6 maps it. Readers try several, some of
+	 * which are other machines' on their network; such a one could pass the greeting on, and
+	 * have the connection then.
 	 */
 	u8 addr[XTCP_ADDR_LEN];
 } __packed;
@@ -55,7 +56,8 @@ struct xtcp_challenge {
 
 /* What a proof is the code of. */
 struct xtcp_sworn {
-	char who[8];			/* "reader", "source", "no-tls", or "tls": the pre-shared key */
+	/* "reader", "source", "no-tls", or "tls": the pre-shared key */
+	char who[8];
 	struct xtcp_hello hello;
 	struct xtcp_challenge challenge;
 } __packed;
@@ -67,8 +69,9 @@ struct xtcp_proof {
 enum xtcp_verdict_code {
 	XTCP_WELCOME = 1,
 	/*
-	 * No such snapshot, not open yet, not at this address, the reader connected to another one, wrong key, or with TLS what is offered without, or without
-	 * what is offered with it: the peer is never told which.
+	 * No such snapshot, not open yet, not at this address, the reader connected to another one,
+	 * wrong key, or with TLS what is offered without, or without what is offered with it: the
+	 * peer is never told which.
 	 */
 	XTCP_REFUSED,
 	/* Out of something; may work later. */

@@ -15,7 +15,8 @@
 
 #define ADDR_NDEVS "/sys/class/infiniband/*/ports/*/gid_attrs/ndevs"
 
-static bool addr_port_find(const char *ndevs, bool (*wanted)(const char *netdev, void *arg), void *arg)
+static bool addr_port_find(const char *ndevs, bool (*wanted)(const char *netdev, void *arg),
+			   void *arg)
 {
 	int dirfd = open(ndevs, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
 	bool found = false;
@@ -44,8 +45,8 @@ static bool addr_port_find(const char *ndevs, bool (*wanted)(const char *netdev,
 }
 
 /*
- * Goes through the network devices whose addresses RDMA devices have, until one is wanted: a port's table has up to a thousand
- * places, the first of which are in use.
+ * Goes through the network devices whose addresses RDMA devices have, until one is wanted: a port's
+ * table has up to a thousand places, the first of which are in use.
  */
 static bool addr_netdev_find(bool (*wanted)(const char *netdev, void *arg), void *arg)
 {
@@ -168,7 +169,8 @@ static void addr_default_netdev(char name[IFNAMSIZ])
 
 	*name = 0;
 	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%15s %lx %*x %*x %*d %*d %*d %lx", name, &to, &mask) == 3 && !to && !mask)
+		if (sscanf(line, "%15s %lx %*x %*x %*d %*d %*d %lx", name, &to, &mask) == 3 &&
+		    !to && !mask)
 			break;
 		*name = 0;
 	}
@@ -176,7 +178,10 @@ static void addr_default_netdev(char name[IFNAMSIZ])
 		fclose(f);
 }
 
-/* Whether it is an address of IPv6 that is to go: links are connected again to where they have led, for as long as there is memory to read. */
+/*
+ * Whether it is an address of IPv6 that is to go: links are connected again to where they have led,
+ * for as long as there is memory to read.
+ */
 static bool addr_is_passing(const struct ifaddrs *ifa)
 {
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ifa->ifa_addr;
@@ -194,7 +199,8 @@ static bool addr_is_passing(const struct ifaddrs *ifa)
 			sscanf(line + 2 * i, "%2hhx", &at.s6_addr[i]);
 		passing = !memcmp(&at, &in6->sin6_addr, sizeof(at)) &&
 			  sscanf(line + 2 * sizeof(at), "%*x %*x %*x %x", &flags) == 1 &&
-			  flags & (IFA_F_TEMPORARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED);
+			  flags & (IFA_F_TEMPORARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE |
+				   IFA_F_DADFAILED);
 	}
 	if (f)
 		fclose(f);

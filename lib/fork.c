@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * fork and exec, across machines. A process cannot be stopped and described by a program that it waits for: so a helper that is nobody's
- * child does it, while the process looks again and again whether it is done, or whether it finds itself a child.
+ * fork and exec, across machines. A process cannot be stopped and described by a program that it
+ * waits for: so a helper that is nobody's child does it, while the process looks again and again
+ * whether it is done, or whether it finds itself a child.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -99,7 +100,10 @@ static int fork_await(const char *word, const char *before)
 	for (i = 0; i < FORK_WAIT_MS / 2; i++) {
 		if (told || (!stat(word, &st) && st.st_size))
 			told = true;
-		/* where a child comes to itself: it looks at this after the word, which may be its parent's */
+		/*
+		 * where a child comes to itself: it looks at this after the word, which may be its
+		 * parent's
+		 */
 		fork_child_id(now, sizeof(now));
 		if (*now && strcmp(now, before))
 			return 1;
@@ -113,7 +117,9 @@ static int fork_await(const char *word, const char *before)
 int mitosis_fork_prepare(unsigned int id, unsigned int flags)
 {
 	char before[64], word[80], pid[16], name[32], text[16] = "";
-	char *argv[] = { FORK_CLI, "prepare", "--replace", "--pid", pid, "--name", name, NULL, NULL };
+	char *argv[] = {
+		FORK_CLI, "prepare", "--replace", "--pid", pid, "--name", name, NULL, NULL
+	};
 	int status = 0, fd, ret;
 	pid_t helper, got;
 

@@ -3,8 +3,8 @@
  * libmitosis: client of mitosis.ko.
  *
  * One handle serves one thread at a time. Functions that return int give 0 or a negative errno;
- * after an error mitosis_error() has one sentence without a final full stop. What the commands do and
- * in which order they go stands in kmod/uapi/mitosis.h.
+ * after an error mitosis_error() has one sentence without a final full stop. What the commands do
+ * and in which order they go stands in kmod/uapi/mitosis.h.
  */
 #ifndef LIB_MITOSIS_H
 #define LIB_MITOSIS_H
@@ -36,7 +36,8 @@ struct mitosis_proc {
 struct mitosis_where {
 	char transport[8];		/* empty: dct where there is a dct, and else rc */
 	bool insecure;			/* over tcp, unencrypted */
-	char addr[MITOSIS_ADDR_LEN];	/* numeric; for people where there is a dct; empty with tcp: every one */
+	/* numeric; for people where there is a dct; empty with tcp: every one */
+	char addr[MITOSIS_ADDR_LEN];
 	uint16_t port;
 	struct mitosis_dct dct;		/* number 0: none, but address and port */
 };
@@ -96,7 +97,9 @@ struct mitosis_attach_info {
 	uint64_t latency[MITOSIS_LATENCY_MAX];	/* MITOSIS_A_LATENCY */
 };
 
-/* Pages of address space mm that come from another snapshot: a part of its runs, or of its regions. */
+/*
+ * Pages of address space mm that come from another snapshot: a part of its runs, or of its regions.
+ */
 struct mitosis_inherit_info {
 	uint32_t mm;
 	uint64_t parent;
@@ -128,34 +131,41 @@ MITOSIS_API int mitosis_info(struct mitosis *ctl, struct mitosis_info *info);
 MITOSIS_API bool mitosis_transports_have(const char *transports, const char *transport);
 
 /*
- * Those of transports ("dct,rc"; NULL: the module's setting) that are usable here; rc still needs an address. insecure, here and below: see
- * MITOSIS_F_INSECURE.
+ * Those of transports ("dct,rc"; NULL: the module's setting) that are usable here; rc still needs
+ * an address. insecure, here and below: see MITOSIS_F_INSECURE.
  */
-MITOSIS_API int mitosis_usable(struct mitosis *ctl, const char *transports, bool insecure, char usable[MITOSIS_TRANSPORTS_LEN]);
+MITOSIS_API int mitosis_usable(struct mitosis *ctl, const char *transports, bool insecure,
+			       char usable[MITOSIS_TRANSPORTS_LEN]);
 
 /* Runs the self-test of the memory hooks; -ENOTCONN: they do not work on this kernel. */
 MITOSIS_API int mitosis_selftest(struct mitosis *ctl);
 
 /*
- * stats has __MITOSIS_STAT_MAX elements, latency (may be NULL) MITOSIS_LATENCY_MAX; those that an older module does not have are set to
- * 0.
+ * stats has __MITOSIS_STAT_MAX elements, latency (may be NULL) MITOSIS_LATENCY_MAX; those that an
+ * older module does not have are set to 0.
  */
 MITOSIS_API int mitosis_stats(struct mitosis *ctl, uint64_t *stats, uint64_t *latency);
 
 /*
- * A transport reads from itself, as from another machine, and is refused what it should be; addr (may be NULL) is for rc and tcp. ns: what a READ of a
- * page takes.
+ * A transport reads from itself, as from another machine, and is refused what it should be; addr
+ * (may be NULL) is for rc and tcp. ns: what a READ of a page takes.
  */
-MITOSIS_API int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool insecure, const char *addr, uint64_t *ns);
+MITOSIS_API int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool insecure,
+				       const char *addr, uint64_t *ns);
 
 /*
- * Source. transports ("dct", "rc", "tcp" or several, "dct,rc", the best first), addr and name may be NULL, lease 0. Without transports it is the
- * module's setting; without addr not rc. flags: MITOSIS_HOLD_F_*, MITOSIS_F_INSECURE.
+ * Source. transports ("dct", "rc", "tcp" or several, "dct,rc", the best first), addr and name may
+ * be NULL, lease 0. Without transports it is the module's setting; without addr not rc. flags:
+ * MITOSIS_HOLD_F_*, MITOSIS_F_INSECURE.
  */
-MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr, const char *name,
-				    uint32_t lease, uint32_t flags, uint64_t *snapshot,
-				    uint8_t key[MITOSIS_KEY_LEN], struct mitosis_where *where);
-/* Pages that base, an earlier snapshot of this machine, has as well are left to it; the latest first, before any address space. */
+MITOSIS_API int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr,
+				    const char *name, uint32_t lease, uint32_t flags,
+				    uint64_t *snapshot, uint8_t key[MITOSIS_KEY_LEN],
+				    struct mitosis_where *where);
+/*
+ * Pages that base, an earlier snapshot of this machine, has as well are left to it; the latest
+ * first, before any address space.
+ */
 MITOSIS_API int mitosis_hold_base(struct mitosis *ctl, uint64_t snapshot, uint64_t base);
 /* How many of a sealed snapshot's pages its processes have written to since, or given up. */
 MITOSIS_API int mitosis_hold_changed(struct mitosis *ctl, uint64_t snapshot, uint64_t *pages);
@@ -172,8 +182,8 @@ MITOSIS_API int mitosis_release(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_release_all(struct mitosis *ctl);
 
 /*
- * Dumps: snapshot 0 stands for all (not for regions). A callback that returns non-zero is not called again, and
- * that is what the function returns. A callback must not use the same handle.
+ * Dumps: snapshot 0 stands for all (not for regions). A callback that returns non-zero is not
+ * called again, and that is what the function returns. A callback must not use the same handle.
  */
 typedef int (*mitosis_hold_cb)(const struct mitosis_hold_info *hold, void *arg);
 typedef int (*mitosis_region_cb)(uint32_t mm, const struct mitosis_region *regions, size_t nregions,
@@ -181,39 +191,52 @@ typedef int (*mitosis_region_cb)(uint32_t mm, const struct mitosis_region *regio
 typedef int (*mitosis_inherit_cb)(const struct mitosis_inherit_info *in, void *arg);
 typedef int (*mitosis_link_cb)(const struct mitosis_link_info *link, void *arg);
 typedef int (*mitosis_attach_cb)(const struct mitosis_attach_info *attach, void *arg);
-typedef int (*mitosis_record_cb)(uint32_t mm, const struct mitosis_run *runs, size_t nruns, void *arg);
+typedef int (*mitosis_record_cb)(uint32_t mm, const struct mitosis_run *runs, size_t nruns,
+				 void *arg);
 
-MITOSIS_API int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis_hold_cb cb, void *arg);
+MITOSIS_API int mitosis_hold_get(struct mitosis *ctl, uint64_t snapshot, mitosis_hold_cb cb,
+				 void *arg);
 /* One snapshot: 1 and *hold, 0 when it is not held here, or a negative errno. */
-MITOSIS_API int mitosis_hold_find(struct mitosis *ctl, uint64_t snapshot, struct mitosis_hold_info *hold);
+MITOSIS_API int mitosis_hold_find(struct mitosis *ctl, uint64_t snapshot,
+				  struct mitosis_hold_info *hold);
 MITOSIS_API int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb cb,
 				   void *arg);
 /* What a snapshot does not hold itself. */
-MITOSIS_API int mitosis_inherit_get(struct mitosis *ctl, uint64_t snapshot, mitosis_inherit_cb cb, void *arg);
-MITOSIS_API int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb, void *arg);
+MITOSIS_API int mitosis_inherit_get(struct mitosis *ctl, uint64_t snapshot, mitosis_inherit_cb cb,
+				    void *arg);
+MITOSIS_API int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb,
+				 void *arg);
 MITOSIS_API int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb cb,
 				   void *arg);
 /* -ENOENT: there is no link to it. */
-MITOSIS_API int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb cb, void *arg);
+MITOSIS_API int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb cb,
+				   void *arg);
 
-/* Destination. addr may be NULL; give_up 0 is the module's default. Runs the self-test when that has not been done. */
+/*
+ * Destination. addr may be NULL; give_up 0 is the module's default. Runs the self-test when that
+ * has not been done.
+ */
 MITOSIS_API int mitosis_link_open(struct mitosis *ctl, uint64_t snapshot,
-				  const uint8_t key[MITOSIS_KEY_LEN], const struct mitosis_where *where,
-				  const char *addr, uint32_t give_up);
+				  const uint8_t key[MITOSIS_KEY_LEN],
+				  const struct mitosis_where *where, const char *addr,
+				  uint32_t give_up);
 MITOSIS_API int mitosis_link_drain(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
 /*
- * Reads pages here before there is a process for them; at most MITOSIS_MAX_ARRAY runs and regions, in which they are. pages: of them, what is
- * here now and was not before. -EAGAIN: nothing has come for two seconds; what has come before that is kept.
+ * Reads pages here before there is a process for them; at most MITOSIS_MAX_ARRAY runs and regions,
+ * in which they are. pages: of them, what is here now and was not before. -EAGAIN: nothing has come
+ * for two seconds; what has come before that is kept.
  */
-MITOSIS_API int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, const struct mitosis_run *runs, size_t nruns,
-				  const struct mitosis_region *regions, size_t nregions, uint64_t *pages);
+MITOSIS_API int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				  const struct mitosis_run *runs, size_t nruns,
+				  const struct mitosis_region *regions, size_t nregions,
+				  uint64_t *pages);
 /*
- * Any number of runs and regions; either may be NULL with 0. parent: 0, or the snapshot that these pages are inherited from, to which
- * there must be a link.
+ * Any number of runs and regions; either may be NULL with 0. parent: 0, or the snapshot that these
+ * pages are inherited from, to which there must be a link.
  */
-MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, uint64_t parent,
-				   const struct mitosis_run *runs, size_t nruns,
+MITOSIS_API int mitosis_attach_add(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+				   uint64_t parent, const struct mitosis_run *runs, size_t nruns,
 				   const struct mitosis_region *regions, size_t nregions);
 /* Before it is armed: what MITOSIS_PREFETCH_RECORDED is to read. */
 MITOSIS_API int mitosis_attach_record(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
@@ -232,14 +255,18 @@ MITOSIS_API int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint3
 				   const struct mitosis_proc *proc, const struct mitosis_arm *arm);
 
 /*
- * Events. mitosis_event_fd() can be polled for reading. mitosis_event_next() waits timeout ms (-1: for ever);
- * -ETIMEDOUT: nothing came; -ENOBUFS: some were lost, look at the state.
+ * Events. mitosis_event_fd() can be polled for reading. mitosis_event_next() waits timeout ms (-1:
+ * for ever); -ETIMEDOUT: nothing came; -ENOBUFS: some were lost, look at the state.
  */
 MITOSIS_API int mitosis_event_subscribe(struct mitosis *ctl);
 MITOSIS_API int mitosis_event_fd(const struct mitosis *ctl);
-MITOSIS_API int mitosis_event_next(struct mitosis *ctl, struct mitosis_event_info *event, int timeout);
+MITOSIS_API int mitosis_event_next(struct mitosis *ctl, struct mitosis_event_info *event,
+				   int timeout);
 
-/* "none", "window", "window=N", "sequential", "sequential=N" or "recorded"; -EINVAL when it is none of these, or N is no window. */
+/*
+ * "none", "window", "window=N", "sequential", "sequential=N" or "recorded"; -EINVAL when it is none
+ * of these, or N is no window.
+ */
 MITOSIS_API int mitosis_prefetch_parse(const char *text, struct mitosis_arm *arm);
 
 /* Names for people and for JSON; "unknown" for what a newer module may say. */
@@ -249,8 +276,8 @@ MITOSIS_API const char *mitosis_hold_state_name(unsigned int state);
 MITOSIS_API const char *mitosis_link_state_name(unsigned int state);
 
 /*
- * Looks a process up. -ESRCH: none or ending. With pidfd not NULL the caller gets the descriptor (close-on-exec)
- * and closes it.
+ * Looks a process up. -ESRCH: none or ending. With pidfd not NULL the caller gets the descriptor
+ * (close-on-exec) and closes it.
  */
 MITOSIS_API int mitosis_proc_get(pid_t pid, struct mitosis_proc *proc, int *pidfd);
 
@@ -261,8 +288,8 @@ MITOSIS_API uint32_t mitosis_proc_inner_pid(pid_t pid);
 MITOSIS_API int mitosis_proc_parse_start_time(const char *stat, uint64_t *start_time);
 
 /*
- * Address, IPv4 before IPv6, of the network device that the first RDMA device works over; loopback and link-local ones are
- * left out. buf has MITOSIS_ADDR_LEN bytes. -ENODEV: there is none.
+ * Address, IPv4 before IPv6, of the network device that the first RDMA device works over; loopback
+ * and link-local ones are left out. buf has MITOSIS_ADDR_LEN bytes. -ENODEV: there is none.
  */
 MITOSIS_API int mitosis_default_addr(char *buf);
 
@@ -270,8 +297,9 @@ MITOSIS_API int mitosis_default_addr(char *buf);
 MITOSIS_API bool mitosis_addr_has_rdma(const char *addr);
 
 /*
- * Addresses of this machine that others may reach, those of the default route's network device first, IPv4 before IPv6; loopback and
- * link-local ones are left out. The number of them, at most max, or a negative errno.
+ * Addresses of this machine that others may reach, those of the default route's network device
+ * first, IPv4 before IPv6; loopback and link-local ones are left out. The number of them, at most
+ * max, or a negative errno.
  */
 MITOSIS_API int mitosis_local_addrs(char (*addrs)[MITOSIS_ADDR_LEN], size_t max);
 
@@ -281,16 +309,20 @@ MITOSIS_API bool mitosis_addr_is_local(const char *addr);
 /*
  * fork() and exec() across machines. The caller needs CAP_SYS_ADMIN.
  *
- * mitosis_fork_prepare() takes a snapshot of the calling process under the handler @id, in place of an earlier one of that id on this
- * machine, and returns 0. In every child of it, it returns 1: all threads go on from here, with the memory of the moment of the call. A negative errno:
- * -ENOENT mitosis-cli is not installed, -EIO it has said on standard error why not, -EAGAIN, -ENOMEM no process can be started,
- * -ETIMEDOUT nothing was heard for ten minutes. It must not be called by pid 1 or a child subreaper, whose helper would be a part of it.
- * Standard input, output and error of a child are those of mitosis_fork_resume()'s caller where they are pipes or terminals. A child's
- * random numbers are its parent's and its siblings', unless it mixes in /run/mitosis-child/id.
+ * mitosis_fork_prepare() takes a snapshot of the calling process under the handler @id, in place of
+ * an earlier one of that id on this machine, and returns 0. In every child of it, it returns 1: all
+ * threads go on from here, with the memory of the moment of the call. A negative errno: -ENOENT
+ * mitosis-cli is not installed, -EIO it has said on standard error why not, -EAGAIN, -ENOMEM no
+ * process can be started, -ETIMEDOUT nothing was heard for ten minutes. It must not be called by
+ * pid 1 or a child subreaper, whose helper would be a part of it. Standard input, output and error
+ * of a child are those of mitosis_fork_resume()'s caller where they are pipes or terminals. A
+ * child's random numbers are its parent's and its siblings', unless it mixes in
+ * /run/mitosis-child/id.
  *
- * mitosis_fork_resume() makes a child of the snapshot @id of @node, a host name that ssh knows or NULL for this machine, and does not return: the
- * caller becomes its keeper, passes SIGTERM and SIGINT on to it, and ends with its exit status. It returns a negative errno when
- * mitosis-cli cannot be started. @flags: 0.
+ * mitosis_fork_resume() makes a child of the snapshot @id of @node, a host name that ssh knows or
+ * NULL for this machine, and does not return: the caller becomes its keeper, passes SIGTERM and
+ * SIGINT on to it, and ends with its exit status. It returns a negative errno when mitosis-cli
+ * cannot be started. @flags: 0.
  */
 #define MITOSIS_FORK_PIN	(1U << 0)	/* the snapshot stays when this process has ended */
 #define MITOSIS_FORK_NAME	"fork-%u"	/* of the snapshot, for mitosis-cli */

@@ -108,7 +108,8 @@ int mitosis_prefetch_parse(const char *text, struct mitosis_arm *arm)
 	if (i == __MITOSIS_PREFETCH_MAX)
 		return -EINVAL;
 	if (text[len]) {
-		if ((i != MITOSIS_PREFETCH_WINDOW && i != MITOSIS_PREFETCH_SEQUENTIAL) || text[len + 1] < '0' || text[len + 1] > '9')
+		if ((i != MITOSIS_PREFETCH_WINDOW && i != MITOSIS_PREFETCH_SEQUENTIAL) ||
+		    text[len + 1] < '0' || text[len + 1] > '9')
 			return -EINVAL;
 		window = strtoul(text + len + 1, &end, 10);
 		if (*end || !window || window > MITOSIS_WINDOW_MAX || (window & (window - 1)))

@@ -338,14 +338,16 @@ static int netlink_reply_usable(struct nlattr **a, void *arg)
 	return 0;
 }
 
-int mitosis_usable(struct mitosis *ctl, const char *transports, bool insecure, char usable[MITOSIS_TRANSPORTS_LEN])
+int mitosis_usable(struct mitosis *ctl, const char *transports, bool insecure,
+		   char usable[MITOSIS_TRANSPORTS_LEN])
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_INFO_GET, NLM_F_ACK, 0);
 
 	*usable = 0;
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, "transports");
-	if ((transports && nla_put_string(msg, MITOSIS_A_TRANSPORT, transports)) || netlink_put_insecure(msg, insecure))
+	if ((transports && nla_put_string(msg, MITOSIS_A_TRANSPORT, transports)) ||
+	    netlink_put_insecure(msg, insecure))
 		return netlink_too_small(ctl, msg, "transports");
 	return netlink_call(ctl, msg, "transports", netlink_reply_usable, usable);
 }
@@ -439,7 +441,8 @@ static int netlink_reply_tested(struct nlattr **a, void *arg)
 	return 0;
 }
 
-int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool insecure, const char *addr, uint64_t *ns)
+int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool insecure,
+			   const char *addr, uint64_t *ns)
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_XPRT_TEST, NLM_F_ACK, 0);
 	struct transport_tested tested = {};
@@ -449,7 +452,8 @@ int mitosis_transport_test(struct mitosis *ctl, const char *transport, bool inse
 	snprintf(what, sizeof(what), "self-test of transport %s", transport);
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
-	if (nla_put_string(msg, MITOSIS_A_TRANSPORT, transport) || (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
+	if (nla_put_string(msg, MITOSIS_A_TRANSPORT, transport) ||
+	    (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
 	    netlink_put_insecure(msg, insecure))
 		return netlink_too_small(ctl, msg, what);
 	ret = netlink_call(ctl, msg, what, netlink_reply_tested, &tested);
@@ -470,7 +474,8 @@ static int netlink_reply_created(struct nlattr **a, void *arg)
 	struct hold_created *created = arg;
 
 	created->snapshot = attr_u64(a, MITOSIS_A_SNAPSHOT);
-	attr_string(a, MITOSIS_A_TRANSPORT, created->where.transport, sizeof(created->where.transport));
+	attr_string(a, MITOSIS_A_TRANSPORT, created->where.transport,
+		    sizeof(created->where.transport));
 	created->where.port = attr_u16(a, MITOSIS_A_PORT);
 	attr_dct(a, &created->where.dct);
 	if (!created->snapshot || !a[MITOSIS_A_KEY] ||
@@ -480,9 +485,9 @@ static int netlink_reply_created(struct nlattr **a, void *arg)
 	return 0;
 }
 
-int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr, const char *name, uint32_t lease,
-			uint32_t flags, uint64_t *snapshot, uint8_t key[MITOSIS_KEY_LEN],
-			struct mitosis_where *where)
+int mitosis_hold_create(struct mitosis *ctl, const char *transports, const char *addr,
+			const char *name, uint32_t lease, uint32_t flags, uint64_t *snapshot,
+			uint8_t key[MITOSIS_KEY_LEN], struct mitosis_where *where)
 {
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_CREATE, NLM_F_ACK, 0);
 	struct hold_created created = { .key = key };
@@ -516,11 +521,12 @@ int mitosis_hold_base(struct mitosis *ctl, uint64_t snapshot, uint64_t base)
 	struct nl_msg *msg = netlink_request(ctl, MITOSIS_CMD_HOLD_BASE, NLM_F_ACK, 0);
 	char what[128];
 
-	snprintf(what, sizeof(what), "snapshot %016llx after snapshot %016llx", (unsigned long long)snapshot,
-		 (unsigned long long)base);
+	snprintf(what, sizeof(what), "snapshot %016llx after snapshot %016llx",
+		 (unsigned long long)snapshot, (unsigned long long)base);
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
-	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) || nla_put_u64(msg, MITOSIS_A_PARENT, base))
+	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
+	    nla_put_u64(msg, MITOSIS_A_PARENT, base))
 		return netlink_too_small(ctl, msg, what);
 	return netlink_call(ctl, msg, what, NULL, NULL);
 }
@@ -595,8 +601,8 @@ static int hold_over_quota(struct mitosis *ctl, uint64_t snapshot, const char *w
 	q.uid = hold.uid;
 	mitosis_hold_get(ctl, 0, hold_quota_add, &q);
 	return netlink_fail(ctl, -EDQUOT,
-			    "%s: user %u would hold more than %lu MiB, %.1f MiB of it in other snapshots: release one, see mitosis-cli list, or raise "
-			    HOLD_USER_LIMIT, what, q.uid, limit, q.pages / 256.0);
+			    "%s: user %u would hold more than %lu MiB, %.1f MiB of it in other snapshots: release one, see mitosis-cli list, or raise " HOLD_USER_LIMIT,
+			    what, q.uid, limit, q.pages / 256.0);
 }
 
 static size_t netlink_part(size_t n)
@@ -604,9 +610,11 @@ static size_t netlink_part(size_t n)
 	return n < MITOSIS_MAX_ARRAY ? n : MITOSIS_MAX_ARRAY;
 }
 
-/* A command that takes runs of an address space as attribute @attr, in as many parts as they need. */
-static int netlink_runs(struct mitosis *ctl, int cmd, int attr, uint64_t snapshot, uint32_t mm, const struct mitosis_run *runs,
-			size_t nruns)
+/*
+ * A command that takes runs of an address space as attribute @attr, in as many parts as they need.
+ */
+static int netlink_runs(struct mitosis *ctl, int cmd, int attr, uint64_t snapshot, uint32_t mm,
+			const struct mitosis_run *runs, size_t nruns)
 {
 	char what[128];
 	int ret = 0;
@@ -639,7 +647,8 @@ int mitosis_hold_pages(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 int mitosis_attach_record(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 			  const struct mitosis_run *runs, size_t nruns)
 {
-	return netlink_runs(ctl, MITOSIS_CMD_ATTACH_ADD, MITOSIS_A_RECORD, snapshot, mm, runs, nruns);
+	return netlink_runs(ctl, MITOSIS_CMD_ATTACH_ADD, MITOSIS_A_RECORD, snapshot, mm, runs,
+			    nruns);
 }
 
 /* A command whose only argument is a snapshot. */
@@ -707,16 +716,20 @@ static int netlink_reply_filled(struct nlattr **a, void *arg)
 	return 0;
 }
 
-int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm, const struct mitosis_run *runs, size_t nruns,
+int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
+		      const struct mitosis_run *runs, size_t nruns,
 		      const struct mitosis_region *regions, size_t nregions, uint64_t *pages)
 {
 	struct nl_msg *msg;
 	char what[128];
 
-	snprintf(what, sizeof(what), "pages of process %u of snapshot %016llx", mm, (unsigned long long)snapshot);
+	snprintf(what, sizeof(what), "pages of process %u of snapshot %016llx", mm,
+		 (unsigned long long)snapshot);
 	if (nruns > MITOSIS_MAX_ARRAY || nregions > MITOSIS_MAX_ARRAY)
-		return netlink_fail(ctl, -E2BIG, "%s: more than %d runs or regions", what, MITOSIS_MAX_ARRAY);
-	msg = netlink_request(ctl, MITOSIS_CMD_LINK_FILL, NLM_F_ACK, nruns * sizeof(*runs) + nregions * sizeof(*regions));
+		return netlink_fail(ctl, -E2BIG, "%s: more than %d runs or regions", what,
+				    MITOSIS_MAX_ARRAY);
+	msg = netlink_request(ctl, MITOSIS_CMD_LINK_FILL, NLM_F_ACK,
+			      nruns * sizeof(*runs) + nregions * sizeof(*regions));
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
 	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) || nla_put_u32(msg, MITOSIS_A_MM, mm) ||
@@ -813,7 +826,8 @@ int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb
 	char what[64];
 
 	snprintf(what, sizeof(what), "regions of snapshot %016llx", (unsigned long long)snapshot);
-	return netlink_dump(ctl, MITOSIS_CMD_REGION_GET, snapshot, what, netlink_reply_region, &dump);
+	return netlink_dump(ctl, MITOSIS_CMD_REGION_GET, snapshot, what, netlink_reply_region,
+			    &dump);
 }
 
 static int netlink_reply_inherit(struct nlattr **a, void *arg)
@@ -845,8 +859,10 @@ int mitosis_inherit_get(struct mitosis *ctl, uint64_t snapshot, mitosis_inherit_
 	struct dump dump = { .inherit = cb, .arg = arg };
 	char what[80];
 
-	snprintf(what, sizeof(what), "inherited pages of snapshot %016llx", (unsigned long long)snapshot);
-	return netlink_dump(ctl, MITOSIS_CMD_INHERIT_GET, snapshot, what, netlink_reply_inherit, &dump);
+	snprintf(what, sizeof(what), "inherited pages of snapshot %016llx",
+		 (unsigned long long)snapshot);
+	return netlink_dump(ctl, MITOSIS_CMD_INHERIT_GET, snapshot, what, netlink_reply_inherit,
+			    &dump);
 }
 
 static int netlink_reply_link(struct nlattr **a, void *arg)
@@ -872,7 +888,8 @@ int mitosis_link_get(struct mitosis *ctl, uint64_t snapshot, mitosis_link_cb cb,
 {
 	struct dump dump = { .link = cb, .arg = arg };
 
-	return netlink_dump(ctl, MITOSIS_CMD_LINK_GET, snapshot, "links", netlink_reply_link, &dump);
+	return netlink_dump(ctl, MITOSIS_CMD_LINK_GET, snapshot, "links", netlink_reply_link,
+			    &dump);
 }
 
 static int netlink_reply_attach(struct nlattr **a, void *arg)
@@ -911,7 +928,8 @@ static int netlink_reply_record(struct nlattr **a, void *arg)
 	len = nla_len(a[MITOSIS_A_RUNS]);
 	if (len % sizeof(struct mitosis_run))
 		return -EBADMSG;
-	return dump->record(attr_u32(a, MITOSIS_A_MM), nla_data(a[MITOSIS_A_RUNS]), len / sizeof(struct mitosis_run), dump->arg);
+	return dump->record(attr_u32(a, MITOSIS_A_MM), nla_data(a[MITOSIS_A_RUNS]),
+			    len / sizeof(struct mitosis_run), dump->arg);
 }
 
 int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb cb, void *arg)
@@ -920,7 +938,8 @@ int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb
 	char what[64];
 
 	snprintf(what, sizeof(what), "record of snapshot %016llx", (unsigned long long)snapshot);
-	return netlink_dump(ctl, MITOSIS_CMD_RECORD_GET, snapshot, what, netlink_reply_record, &dump);
+	return netlink_dump(ctl, MITOSIS_CMD_RECORD_GET, snapshot, what, netlink_reply_record,
+			    &dump);
 }
 
 int mitosis_attach_get(struct mitosis *ctl, uint64_t snapshot, mitosis_attach_cb cb, void *arg)
@@ -950,9 +969,10 @@ static int netlink_link_open(struct mitosis *ctl, uint64_t snapshot,
 	    nla_put(msg, MITOSIS_A_KEY, MITOSIS_KEY_LEN, key) ||
 	    (where->dct.number ? nla_put(msg, MITOSIS_A_DCT, sizeof(where->dct), &where->dct) :
 				 nla_put_string(msg, MITOSIS_A_PEER_ADDR, where->addr) ||
-				 nla_put_u16(msg, MITOSIS_A_PORT, where->port)) ||
+					 nla_put_u16(msg, MITOSIS_A_PORT, where->port)) ||
 	    (*where->transport && nla_put_string(msg, MITOSIS_A_TRANSPORT, where->transport)) ||
-	    netlink_put_insecure(msg, where->insecure) || (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
+	    netlink_put_insecure(msg, where->insecure) ||
+	    (addr && nla_put_string(msg, MITOSIS_A_ADDR, addr)) ||
 	    (give_up && nla_put_u32(msg, MITOSIS_A_GIVE_UP, give_up)))
 		return netlink_too_small(ctl, msg, what);
 	return netlink_call(ctl, msg, what, NULL, NULL);
@@ -1018,15 +1038,16 @@ int mitosis_attach_arm(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 			      arm->neager * sizeof(*arm->eager) + arm->nkeep * sizeof(*arm->keep));
 	if (!msg)
 		return NETLINK_NO_MEMORY(ctl, what);
-	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) ||
-	    nla_put_u32(msg, MITOSIS_A_MM, mm) ||
+	if (nla_put_u64(msg, MITOSIS_A_SNAPSHOT, snapshot) || nla_put_u32(msg, MITOSIS_A_MM, mm) ||
 	    nla_put_u32(msg, MITOSIS_A_PID, proc->pid) ||
 	    nla_put_u64(msg, MITOSIS_A_START_TIME, proc->start_time) ||
 	    (arm->flags && nla_put_u32(msg, MITOSIS_A_FLAGS, arm->flags)) ||
 	    (arm->prefetch && nla_put_u32(msg, MITOSIS_A_PREFETCH, arm->prefetch)) ||
 	    (arm->window && nla_put_u32(msg, MITOSIS_A_WINDOW, arm->window)) ||
-	    (arm->neager && nla_put(msg, MITOSIS_A_EAGER, arm->neager * sizeof(*arm->eager), arm->eager)) ||
-	    (arm->nkeep && nla_put(msg, MITOSIS_A_KEEP, arm->nkeep * sizeof(*arm->keep), arm->keep)))
+	    (arm->neager &&
+	     nla_put(msg, MITOSIS_A_EAGER, arm->neager * sizeof(*arm->eager), arm->eager)) ||
+	    (arm->nkeep &&
+	     nla_put(msg, MITOSIS_A_KEEP, arm->nkeep * sizeof(*arm->keep), arm->keep)))
 		return netlink_too_small(ctl, msg, what);
 	return netlink_call(ctl, msg, what, NULL, NULL);
 }

@@ -73,7 +73,10 @@ int mitosis_proc_get(pid_t pid, struct mitosis_proc *proc, int *pidfd)
 		ret = mitosis_proc_parse_start_time(stat, &proc->start_time);
 	if (ret)
 		goto out;
-	/* As long as this process lives its pid is not given to another, so what was read is its own. */
+	/*
+	 * As long as this process lives its pid is not given to another, so what was read is its
+	 * own.
+	 */
 	n = poll(&pfd, 1, 0);
 	if (n)
 		ret = n < 0 ? -errno : -ESRCH;

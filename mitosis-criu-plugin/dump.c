@@ -29,7 +29,8 @@
 static struct {
 	struct mitosis *ctl;
 	struct mitosis_image *img;	/* NULL: no dump is under way */
-	uint64_t only;			/* not 0: a snapshot that somebody else has made, and no dump */
+	/* not 0: a snapshot that somebody else has made, and no dump */
+	uint64_t only;
 	unsigned int nleft;		/* processes that it is still to be taken of */
 	FILE *taken;			/* MITOSIS_TAKEN_NAME, once the first has been seen */
 	char finish[PATH_MAX];
@@ -62,9 +63,9 @@ static int dump_page_server(void)
 }
 
 /*
- * What a dump needs can not stand in a configuration file that a restore reads as well, and a container
- * engine has criu read one file for both: option lazy-pages makes a restore look for a page server, and
- * nothing takes it back. So criu's own parser gets it here.
+ * What a dump needs can not stand in a configuration file that a restore reads as well, and a
+ * container engine has criu read one file for both: option lazy-pages makes a restore look for a
+ * page server, and nothing takes it back. So criu's own parser gets it here.
  */
 static int dump_options(void)
 {
@@ -77,7 +78,8 @@ static int dump_options(void)
 	/* the parser would go on with the file that is named here, which has been read */
 	rpc = rpc_cfg_file;
 	rpc_cfg_file = NULL;
-	ret = parse_options(sizeof(args) / sizeof(args[0]) - 1, args, &usage, &exec_cmd, CRIU_PARSING_ARGV);
+	ret = parse_options(sizeof(args) / sizeof(args[0]) - 1, args, &usage, &exec_cmd,
+			    CRIU_PARSING_ARGV);
 	rpc_cfg_file = rpc;
 	if (!ret)
 		return 0;
@@ -98,7 +100,8 @@ static int dump_finish_script(void)
 	if (snprintf(dump.finish, sizeof(dump.finish), "%.*s" MITOSIS_FINISH_PROGRAM,
 		     slash ? (int)(slash + 1 - self.dli_fname) : 0, self.dli_fname) >=
 	    (int)sizeof(dump.finish) || access(dump.finish, X_OK)) {
-		plugin_say("%s is missing beside the plugin: install mitosis again", MITOSIS_FINISH_PROGRAM);
+		plugin_say("%s is missing beside the plugin: install mitosis again",
+			   MITOSIS_FINISH_PROGRAM);
 		return -ENOENT;
 	}
 	if (add_script(dump.finish) || add_inventory_plugin(PLUGIN_NAME)) {
@@ -108,13 +111,17 @@ static int dump_finish_script(void)
 	return 0;
 }
 
-/* That a reader will want a TLS handshake, and get none, is not to be found out when the process has gone. A migration has tried it with its reader. */
+/*
+ * That a reader will want a TLS handshake, and get none, is not to be found out when the process
+ * has gone. A migration has tried it with its reader.
+ */
 static int dump_try_tls(const char *addr)
 {
 	uint64_t ns;
 	int ret;
 
-	if (strcmp(mitosis_image_transport(dump.img), "tcp") || dump.img->flags & (MITOSIS_F_INSECURE | MITOSIS_HOLD_F_ONESHOT))
+	if (strcmp(mitosis_image_transport(dump.img), "tcp") ||
+	    dump.img->flags & (MITOSIS_F_INSECURE | MITOSIS_HOLD_F_ONESHOT))
 		return 0;
 	ret = mitosis_transport_test(dump.ctl, "tcp", false, addr, &ns);
 	/* what else fails may be between this machine and itself */
@@ -129,7 +136,9 @@ static int dump_hold_create(void)
 {
 	char err[MITOSIS_ERROR_LEN], host[MITOSIS_IMAGE_MAX_HOST] = "", name[MITOSIS_NAME_LEN];
 	struct mitosis_offer offer = {
-		.transports = plugin_setting("MITOSIS_TRANSPORT"), .addr = plugin_setting("MITOSIS_ADDR"), .name = name,
+		.transports = plugin_setting("MITOSIS_TRANSPORT"),
+		.addr = plugin_setting("MITOSIS_ADDR"),
+		.name = name,
 		.insecure = plugin_setting("MITOSIS_INSECURE"),
 	};
 	struct mitosis_image *img = dump.img;
@@ -149,14 +158,16 @@ static int dump_hold_create(void)
 		return -ENOMEM;
 	}
 	img->created = (uint64_t)time(NULL);
-	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ? : host);
+	snprintf(name, sizeof(name), "%s", plugin_setting("MITOSIS_NAME") ?: host);
 	ret = mitosis_offer(dump.ctl, img, &offer, err, sizeof(err));
 	if (ret)
 		plugin_say("%s", err);
-	return ret ? : dump_try_tls(offer.addr);
+	return ret ?: dump_try_tls(offer.addr);
 }
 
-/* Earlier snapshots whose pages are not held again: MITOSIS_BASE, their numbers, the latest first. */
+/*
+ * Earlier snapshots whose pages are not held again: MITOSIS_BASE, their numbers, the latest first.
+ */
 static int dump_bases(void)
 {
 	const char *text = plugin_setting("MITOSIS_BASE");
@@ -199,7 +210,8 @@ int dump_init(void)
 	char err[MITOSIS_ERROR_LEN];
 	int ret;
 
-	if (!add_inventory_plugin || !add_script || !compel_prepare || !compel_syscall || !parse_options || !&rpc_cfg_file) {
+	if (!add_inventory_plugin || !add_script || !compel_prepare || !compel_syscall ||
+	    !parse_options || !&rpc_cfg_file) {
 		plugin_say("this criu is older than 4.1 or lacks what the plugin needs of it: install criu 4.1 or newer");
 		return -EOPNOTSUPP;
 	}
@@ -211,9 +223,14 @@ int dump_init(void)
 	ret = dump_options();
 	if (ret)
 		goto out;
-	/* without a page server criu cannot complete a dump: whatever it does, it ends with an error and lets the tasks go on */
+	/*
+	 * without a page server criu cannot complete a dump: whatever it does, it ends with an
+	 * error and lets the tasks go on
+	 */
 	if (plugin_setting("MITOSIS_SNAPSHOT")) {
-		ret = sscanf(plugin_setting("MITOSIS_SNAPSHOT"), "%16" SCNx64, &dump.only) == 1 ? 0 : -EINVAL;
+		ret = sscanf(plugin_setting("MITOSIS_SNAPSHOT"), "%16" SCNx64, &dump.only) == 1 ?
+			      0 :
+			      -EINVAL;
 		goto out;
 	}
 	ret = dump_page_server();
@@ -226,7 +243,7 @@ int dump_init(void)
 	ret = dump.img ? dump_hold_create() : -ENOMEM;
 	if (ret)
 		goto out;
-	ret = dump_bases() ? : dump_record();
+	ret = dump_bases() ?: dump_record();
 	/* criu does not call dump_fini() after this. */
 	if (ret)
 		mitosis_release(dump.ctl, dump.img->snapshot);
@@ -253,8 +270,9 @@ static bool dump_lazy_for_ever(const struct mitosis_attach_info *at)
 }
 
 /*
- * Whether a snapshot can do without them: the process is a child that brings in what it touches, and its own children will read the
- * rest from where it would. One that is on its way to have everything is waited for, as its source is to be let go of.
+ * Whether a snapshot can do without them: the process is a child that brings in what it touches,
+ * and its own children will read the rest from where it would. One that is on its way to have
+ * everything is waited for, as its source is to be let go of.
  */
 static bool dump_lazy_is_inherited(const struct mitosis_attach_info *at)
 {
@@ -287,7 +305,7 @@ int dump_pause(pid_t pid)
 	if (ret > 0 && !dump_lazy_for_ever(&at))
 		ret = mitosis_event_subscribe(dump.ctl);
 	if (!ret)
-		ret = mitosis_link_drain(dump.ctl, at.snapshot) ? : 1;
+		ret = mitosis_link_drain(dump.ctl, at.snapshot) ?: 1;
 	end = time(NULL) + (wait ? wait : DUMP_DRAIN_WAIT);
 	while (ret > 0 && time(NULL) < end && !dump_lazy_for_ever(&at)) {
 		struct mitosis_event_info event;
@@ -323,12 +341,12 @@ static int dump_check_threads(pid_t pid)
 }
 
 /*
- * A device may still write into the memory of a task that stands still. Linux 6.1 lets it keep a page
- * that is copied on write once the clone has been taken, and what it writes there is lost to the
- * task; on any kernel a child never hears of the end. Nobody can learn from outside whether
+ * A device may still write into the memory of a task that stands still. Linux 6.1 lets it keep a
+ * page that is copied on write once the clone has been taken, and what it writes there is lost to
+ * the task; on any kernel a child never hears of the end. Nobody can learn from outside whether
  * something is under way, or wait for it. A pread() with O_DIRECT has ended when its task stops. A
- * snapshot for pre-copy is refused likewise: such a page would be taken for unchanged when the process
- * is moved.
+ * snapshot for pre-copy is refused likewise: such a page would be taken for unchanged when the
+ * process is moved.
  */
 static int dump_check_io(pid_t pid)
 {
@@ -395,7 +413,10 @@ static unsigned int dump_count(pid_t pid)
 	return n;
 }
 
-/* criu asks in the order of the tree, its root first. Failing after the last one is how it lets them go on without looking further. */
+/*
+ * criu asks in the order of the tree, its root first. Failing after the last one is how it lets
+ * them go on without looking further.
+ */
 static int dump_take_only(pid_t pid, uint32_t mm)
 {
 	int fd, ret;
@@ -407,7 +428,8 @@ static int dump_take_only(pid_t pid, uint32_t mm)
 				   pid);
 			return -EIO;
 		}
-		fd = openat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		fd = openat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new",
+			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		dump.taken = fd < 0 ? NULL : fdopen(fd, "w");
 		if (!dump.taken)
 			return -errno;
@@ -419,7 +441,8 @@ static int dump_take_only(pid_t pid, uint32_t mm)
 	if (--dump.nleft)
 		return 0;
 	if (!fflush(dump.taken) && !ferror(dump.taken))
-		renameat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", criu_get_image_dir(), MITOSIS_TAKEN_NAME);
+		renameat(criu_get_image_dir(), MITOSIS_TAKEN_NAME ".new", criu_get_image_dir(),
+			 MITOSIS_TAKEN_NAME);
 	return -ECANCELED;
 }
 
@@ -436,8 +459,10 @@ int dump_checkpoint(pid_t pid)
 		plugin_say("process %d has gone: try again", pid);
 		return -ESRCH;
 	}
-	if (mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at) > 0 && !dump_lazy_is_inherited(&at)) {
-		plugin_say("process %d still waits for memory of an earlier move: try again later", pid);
+	if (mitosis_attach_get(dump.ctl, 0, dump_lazy_find, &at) > 0 &&
+	    !dump_lazy_is_inherited(&at)) {
+		plugin_say("process %d still waits for memory of an earlier move: try again later",
+			   pid);
 		return -EBUSY;
 	}
 	ret = dump_check_threads(pid);
@@ -464,7 +489,8 @@ static bool dump_is_sealed(void)
 {
 	struct mitosis_hold_info hold;
 
-	return mitosis_hold_find(dump.ctl, dump.img->snapshot, &hold) > 0 && hold.state == MITOSIS_HOLD_SEALED;
+	return mitosis_hold_find(dump.ctl, dump.img->snapshot, &hold) > 0 &&
+	       hold.state == MITOSIS_HOLD_SEALED;
 }
 
 /*

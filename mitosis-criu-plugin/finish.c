@@ -79,7 +79,8 @@ static int finish_check_held(int dirfd, const struct mitosis_image *img, char *e
 	if (!ret)
 		ret = finish_pagemaps(dirfd, finish_find_unheld, &un);
 	if (ret < 0)
-		snprintf(err, errlen, "the image directory can not be read (%s): dump to another one",
+		snprintf(err, errlen,
+			 "the image directory can not be read (%s): dump to another one",
 			 strerror(-ret));
 	if (ret <= 0)
 		return ret;
@@ -110,7 +111,8 @@ static int finish_read_pagemap(int dirfd, struct mitosis_image_mm *mm, char *err
 	return ret;
 }
 
-static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm, char *err, size_t errlen)
+static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct mitosis_image_mm *mm,
+		     char *err, size_t errlen)
 {
 	int ret;
 
@@ -123,7 +125,8 @@ static int finish_mm(struct mitosis *ctl, int dirfd, uint64_t snapshot, struct m
 	return ret;
 }
 
-static int finish_append_regions(struct mitosis_region **array, size_t *n, const struct mitosis_region *add, size_t nadd)
+static int finish_append_regions(struct mitosis_region **array, size_t *n,
+				 const struct mitosis_region *add, size_t nadd)
 {
 	struct mitosis_region *more = reallocarray(*array, *n + nadd, sizeof(*more));
 
@@ -140,13 +143,17 @@ static int finish_add_regions(uint32_t pid, const struct mitosis_region *regions
 {
 	struct mitosis_image_mm *mm = mitosis_image_find_mm(arg, pid);
 
-	return mm ? finish_append_regions(&mm->pages.regions, &mm->pages.nregions, regions, n) : -EPROTO;
+	return mm ? finish_append_regions(&mm->pages.regions, &mm->pages.nregions, regions, n) :
+		    -EPROTO;
 }
 
 static int finish_add_inherited(const struct mitosis_inherit_info *info, void *arg)
 {
 	struct mitosis_image_parent parent = {
-		.snapshot = info->parent, .port = info->where.port, .addr = (char *)info->where.addr, .dct = info->where.dct,
+		.snapshot = info->parent,
+		.port = info->where.port,
+		.addr = (char *)info->where.addr,
+		.dct = info->where.dct,
 		.insecure = info->where.insecure,
 	};
 	struct mitosis_image *img = arg;
@@ -168,9 +175,11 @@ static int finish_add_inherited(const struct mitosis_inherit_info *info, void *a
 	if (!in)
 		return -ENOMEM;
 	for (i = 0; i < info->nruns && !ret; i++)
-		ret = runs_append(&in->pages.runs, &in->pages.nruns, info->runs[i].start, info->runs[i].npages);
+		ret = runs_append(&in->pages.runs, &in->pages.nruns, info->runs[i].start,
+				  info->runs[i].npages);
 	if (!ret && info->nregions)
-		ret = finish_append_regions(&in->pages.regions, &in->pages.nregions, info->regions, info->nregions);
+		ret = finish_append_regions(&in->pages.regions, &in->pages.nregions, info->regions,
+					    info->nregions);
 	return ret;
 }
 
@@ -184,7 +193,8 @@ static int finish_leave_inherited(struct mitosis_image *img)
 		struct mitosis_image_mm *mm = &img->mms[i];
 
 		for (j = 0; j < mm->ninherited && !ret; j++)
-			ret = runs_subtract(&mm->pages.runs, &mm->pages.nruns, mm->inherited[j].pages.runs,
+			ret = runs_subtract(&mm->pages.runs, &mm->pages.nruns,
+					    mm->inherited[j].pages.runs,
 					    mm->inherited[j].pages.nruns);
 	}
 	return ret;
@@ -202,8 +212,9 @@ int mitosis_seal(struct mitosis *ctl, struct mitosis_image *img, char *err, size
 	if (!ret)
 		ret = finish_leave_inherited(img);
 	if (ret)
-		snprintf(err, errlen, "%s", mitosis_error(ctl)[0] ? mitosis_error(ctl) :
-			 "the module's regions are not those of this dump: load the module of this version of mitosis");
+		snprintf(err, errlen, "%s",
+			 *mitosis_error(ctl) ? mitosis_error(ctl) :
+					       "the module's regions are not those of this dump: load the module of this version of mitosis");
 	img->state = MITOSIS_IMAGE_SEALED;
 	return ret;
 }
@@ -222,7 +233,8 @@ static int finish_write(int dirfd, const struct mitosis_image *img, char *err, s
 		pagemap_name(img->mms[i].pid, name);
 		if (unlinkat(dirfd, name, 0)) {
 			ret = -errno;
-			snprintf(err, errlen, "%s can not be removed (%s): check the image directory", name,
+			snprintf(err, errlen,
+				 "%s can not be removed (%s): check the image directory", name,
 				 strerror(errno));
 			return ret;
 		}
@@ -249,7 +261,8 @@ int mitosis_dump_finish(struct mitosis *ctl, int dirfd, struct mitosis_finish *i
 	for (i = 0; i < img->nmms && !ret; i++)
 		ret = finish_mm(ctl, dirfd, img->snapshot, &img->mms[i], err, errlen);
 	if (!ret && !img->nmms) {
-		snprintf(err, errlen, "no process of the tree has memory, so it has ended: there is nothing to move");
+		snprintf(err, errlen,
+			 "no process of the tree has memory, so it has ended: there is nothing to move");
 		ret = -ENODATA;
 	}
 	if (!ret && !mitosis_image_npages(img)) {

@@ -12,8 +12,9 @@
 #define MITOSIS_FINISH_PROGRAM	"mitosis-dump-finish"
 
 /*
- * For a snapshot of processes that run on at once, MITOSIS_SNAPSHOT in the environment of criu: it is taken there, criu's dump fails then, which lets them
- * go on, and the file has a line "PID MM" for each of them, if it was taken of all.
+ * For a snapshot of processes that run on at once, MITOSIS_SNAPSHOT in the environment of criu: it
+ * is taken there, criu's dump fails then, which lets them go on, and the file has a line "PID MM"
+ * for each of them, if it was taken of all.
  */
 #define MITOSIS_TAKEN_NAME	"mitosis-taken"
 

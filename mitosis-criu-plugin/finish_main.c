@@ -15,7 +15,10 @@
 #include "lib/mitosis.h"
 #include "mitosis-criu-plugin/finish.h"
 
-/* Standard error is criu's log; criu's own may be the user's terminal, or a file whose offset is criu's. */
+/*
+ * Standard error is criu's log; criu's own may be the user's terminal, or a file whose offset is
+ * criu's.
+ */
 static void finish_say(const char *text)
 {
 	int criu = syscall(SYS_pidfd_open, getppid(), 0), fd = -1;
@@ -41,7 +44,8 @@ int main(void)
 	int dirfd, ret;
 
 	if (!action || !dir) {
-		fprintf(stderr, MITOSIS_FINISH_PROGRAM " is run by criu: use criu dump with mitosis_plugin.so\n");
+		fprintf(stderr, MITOSIS_FINISH_PROGRAM
+			" is run by criu: use criu dump with mitosis_plugin.so\n");
 		return 2;
 	}
 	if (strcmp(action, "post-dump"))
@@ -51,7 +55,8 @@ int main(void)
 		return 1;
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0) {
-		snprintf(err, sizeof(err), "the image directory can not be opened (%s): dump to another one",
+		snprintf(err, sizeof(err),
+			 "the image directory can not be opened (%s): dump to another one",
 			 strerror(errno));
 		finish_say(err);
 		return 1;

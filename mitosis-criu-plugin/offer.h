@@ -19,15 +19,17 @@ struct mitosis_offer {
 };
 
 /*
- * Creates a snapshot, with the flags of @img, and writes down in @img what it is and where it is found. 0, or a negative errno with a sentence in
- * err: then there is no snapshot.
+ * Creates a snapshot, with the flags of @img, and writes down in @img what it is and where it is
+ * found. 0, or a negative errno with a sentence in err: then there is no snapshot.
  */
-int mitosis_offer(struct mitosis *ctl, struct mitosis_image *img, const struct mitosis_offer *offer, char *err, size_t errlen);
+int mitosis_offer(struct mitosis *ctl, struct mitosis_image *img, const struct mitosis_offer *offer,
+		  char *err, size_t errlen);
 
 /*
- * Opens a link to the source of @img, by the first of its addresses that it can be reached at. As mitosis_link_open(), which -EEXIST is of, too; a
- * sentence in err.
+ * Opens a link to the source of @img, by the first of its addresses that it can be reached at. As
+ * mitosis_link_open(), which -EEXIST is of, too; a sentence in err.
  */
-int mitosis_reach(struct mitosis *ctl, const struct mitosis_image *img, uint32_t give_up, char *err, size_t errlen);
+int mitosis_reach(struct mitosis *ctl, const struct mitosis_image *img, uint32_t give_up, char *err,
+		  size_t errlen);
 
 #endif /* MITOSIS_OFFER_H */

@@ -13,10 +13,12 @@
 #define PLUGIN_CONF	"/etc/criu/mitosis-plugin.conf"
 #define CRIU_LOG_ERROR	1
 
-static const char * const settings[] = {
-	"MITOSIS_ADDR", "MITOSIS_TRANSPORT", "MITOSIS_ONESHOT", "MITOSIS_LEASE", "MITOSIS_GIVE_UP", "MITOSIS_NO_DRAIN",
-	"MITOSIS_DRAIN_WAIT", "MITOSIS_NAME", "MITOSIS_FOLLOW", "MITOSIS_INHERIT", "MITOSIS_NETNS", "MITOSIS_CACHE",
-	"MITOSIS_PREFETCH", "MITOSIS_RECORD", "MITOSIS_INSECURE", "MITOSIS_PHASES", "MITOSIS_FENCE", "MITOSIS_FENCE_HOME", "MITOSIS_GATE", "MITOSIS_LEAVE_RUNNING",
+static const char *const settings[] = {
+	"MITOSIS_ADDR", "MITOSIS_TRANSPORT", "MITOSIS_ONESHOT", "MITOSIS_LEASE", "MITOSIS_GIVE_UP",
+	"MITOSIS_NO_DRAIN", "MITOSIS_DRAIN_WAIT", "MITOSIS_NAME", "MITOSIS_FOLLOW",
+	"MITOSIS_INHERIT", "MITOSIS_NETNS", "MITOSIS_CACHE", "MITOSIS_PREFETCH", "MITOSIS_RECORD",
+	"MITOSIS_INSECURE", "MITOSIS_PHASES", "MITOSIS_FENCE", "MITOSIS_FENCE_HOME",
+	"MITOSIS_GATE", "MITOSIS_LEAVE_RUNNING",
 };
 
 void plugin_say(const char *fmt, ...)
@@ -57,7 +59,8 @@ int plugin_setting_u32(const char *name, uint32_t *value)
 	errno = 0;
 	n = strtoul(text, &end, 10);
 	if (errno || *end || text[0] < '0' || text[0] > '9' || n > UINT32_MAX) {
-		plugin_say("%s=%s is no number of seconds: set it to one or leave it away", name, text);
+		plugin_say("%s=%s is no number of seconds: set it to one or leave it away", name,
+			   text);
 		return -EINVAL;
 	}
 	*value = (uint32_t)n;
@@ -121,7 +124,8 @@ static int plugin_conf_read(void)
 		return 0;
 	if (!f) {
 		ret = -errno;
-		plugin_say(PLUGIN_CONF " can not be read (%s): correct or remove it", strerror(-ret));
+		plugin_say(PLUGIN_CONF " can not be read (%s): correct or remove it",
+			   strerror(-ret));
 		return ret;
 	}
 	while (!ret && getline(&line, &room, f) > 0)
@@ -138,7 +142,8 @@ static int plugin_check_insecure(void)
 
 	if (!value || !strcmp(value, "1"))
 		return 0;
-	plugin_say("MITOSIS_INSECURE=%s is neither yes nor no: set it to 1 to let memory go unencrypted over transport tcp, or leave it away", value);
+	plugin_say("MITOSIS_INSECURE=%s is neither yes nor no: set it to 1 to let memory go unencrypted over transport tcp, or leave it away",
+		   value);
 	return -EINVAL;
 }
 

@@ -32,10 +32,14 @@ extern int compel_syscall(struct parasite_ctl *ctl, int nr, long *ret, unsigned 
 extern int add_script(char *path) __attribute__((weak));
 extern int add_inventory_plugin(const char *name) __attribute__((weak));
 extern bool check_and_remove_inventory_plugin(const char *name, size_t n) __attribute__((weak));
-/* As criu's RPC service calls it: CRIU_PARSING_ARGV reads no file but the one that rpc_cfg_file names. */
+/*
+ * As criu's RPC service calls it: CRIU_PARSING_ARGV reads no file but the one that rpc_cfg_file
+ * names.
+ */
 #define CRIU_PARSING_ARGV	5
 extern char *rpc_cfg_file __attribute__((weak));
-extern int parse_options(int argc, char **argv, bool *usage_error, bool *has_exec_cmd, int state) __attribute__((weak));
+extern int parse_options(int argc, char **argv, bool *usage_error, bool *has_exec_cmd, int state)
+	__attribute__((weak));
 extern int log_get_fd(void) __attribute__((weak));
 extern void print_on_level(unsigned int level, const char *fmt, ...) __attribute__((weak));
 
@@ -46,7 +50,10 @@ void plugin_say(const char *fmt, ...);
 /* A setting of the environment, or NULL when it is absent or empty. */
 const char *plugin_setting(const char *name);
 int plugin_setting_u32(const char *name, uint32_t *value);
-/* Calls @fn for each thread of a process until it does not return 0, which is returned. -errno: they cannot be listed. */
+/*
+ * Calls @fn for each thread of a process until it does not return 0, which is returned. -errno:
+ * they cannot be listed.
+ */
 int plugin_each_thread(pid_t pid, int (*fn)(pid_t tid, void *arg), void *arg);
 
 int dump_init(void);

@@ -52,7 +52,8 @@ static struct {
 	size_t attached;
 	struct mitosis_arm policy;	/* without ranges */
 	struct record record;
-	uint64_t began, linked, restored, armed;	/* CLOCK_MONOTONIC, ms; see MITOSIS_PHASES */
+	/* CLOCK_MONOTONIC, ms; see MITOSIS_PHASES */
+	uint64_t began, linked, restored, armed;
 } restore = { .lock = -1 };
 
 static uint64_t restore_now(void)
@@ -78,7 +79,8 @@ static int restore_pagemaps_make(void)
 	restore.lock = openat(dirfd, MITOSIS_IMAGE_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (restore.lock < 0 || flock(restore.lock, LOCK_SH)) {
 		ret = -errno;
-		plugin_say(MITOSIS_IMAGE_NAME " can not be locked (%s): copy the images to another file system",
+		plugin_say(MITOSIS_IMAGE_NAME
+			   " can not be locked (%s): copy the images to another file system",
 			   strerror(-ret));
 		return ret;
 	}
@@ -87,7 +89,8 @@ static int restore_pagemaps_make(void)
 		const struct mitosis_image_mm *mm = &restore.img->mms[i];
 
 		pagemap_name(mm->pid, name);
-		ret = mitosis_file_write(dirfd, name, mm->pagemap, mm->pagemap_len, false, err, sizeof(err));
+		ret = mitosis_file_write(dirfd, name, mm->pagemap, mm->pagemap_len, false, err,
+					 sizeof(err));
 	}
 	if (ret)
 		plugin_say("%s", err);
@@ -115,7 +118,10 @@ static void restore_pagemaps_remove(void)
 	restore.lock = -1;
 }
 
-/* What is offered unencrypted is read only by who has been told to. Otherwise the module reads it under TLS, whatever is offered. */
+/*
+ * What is offered unencrypted is read only by who has been told to. Otherwise the module reads it
+ * under TLS, whatever is offered.
+ */
 static int restore_may(bool insecure)
 {
 	if (!insecure || plugin_setting("MITOSIS_INSECURE"))
@@ -133,7 +139,11 @@ static int restore_parents_open(uint32_t give_up)
 	for (i = 0; i < restore.img->nparents && !ret; i++) {
 		const struct mitosis_image_parent *p = &restore.img->parents[i];
 
-		struct mitosis_where where = { .insecure = p->insecure, .port = p->port, .dct = p->dct };
+		struct mitosis_where where = {
+			.insecure = p->insecure,
+			.port = p->port,
+			.dct = p->dct,
+		};
 
 		ret = restore_may(p->insecure);
 		if (ret)
@@ -145,8 +155,8 @@ static int restore_parents_open(uint32_t give_up)
 		if (ret == -EEXIST)
 			ret = 0;
 		if (ret)
-			plugin_say("%s; snapshot %016" PRIx64 " inherits pages from there", mitosis_error(restore.ctl),
-				   restore.img->snapshot);
+			plugin_say("%s; snapshot %016" PRIx64 " inherits pages from there",
+				   mitosis_error(restore.ctl), restore.img->snapshot);
 	}
 	return ret;
 }
@@ -166,7 +176,8 @@ static int restore_link_open(void)
 		return -EPROTONOSUPPORT;
 	}
 
-	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ? : restore_may(img->flags & MITOSIS_F_INSECURE);
+	ret = plugin_setting_u32("MITOSIS_GIVE_UP", &give_up) ?:
+		      restore_may(img->flags & MITOSIS_F_INSECURE);
 	if (ret)
 		return ret;
 	ret = mitosis_reach(restore.ctl, img, give_up, err, sizeof(err));
@@ -195,8 +206,9 @@ static void restore_end(void)
 }
 
 /*
- * The module is in the initial network namespace, and what is restored may be meant for another: MITOSIS_NETNS is where the module is
- * spoken to. A socket stays in the namespace that it was made in.
+ * The module is in the initial network namespace, and what is restored may be meant for another:
+ * MITOSIS_NETNS is where the module is spoken to. A socket stays in the namespace that it was made
+ * in.
  */
 static struct mitosis *restore_open(char *err, size_t errlen)
 {
@@ -209,14 +221,17 @@ static struct mitosis *restore_open(char *err, size_t errlen)
 	home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	ns = open(where, O_RDONLY | O_CLOEXEC);
 	if (home < 0 || ns < 0 || setns(ns, CLONE_NEWNET)) {
-		snprintf(err, errlen, "network namespace %s can not be entered (%s): MITOSIS_NETNS must be a file such as /proc/1/ns/net",
+		snprintf(err, errlen,
+			 "network namespace %s can not be entered (%s): MITOSIS_NETNS must be a file such as /proc/1/ns/net",
 			 where, strerror(errno));
 		ctl = NULL;
 	} else {
 		ctl = mitosis_open(err, errlen);
 		if (setns(home, CLONE_NEWNET)) {
 			e = errno;
-			snprintf(err, errlen, "the network namespace of criu can not be entered again (%s)", strerror(e));
+			snprintf(err, errlen,
+				 "the network namespace of criu can not be entered again (%s)",
+				 strerror(e));
 			if (ctl)
 				mitosis_close(ctl);
 			ctl = NULL;
@@ -230,8 +245,8 @@ static struct mitosis *restore_open(char *err, size_t errlen)
 }
 
 /*
- * A source that waits for its one destination is told when all is there. Of a snapshot with many children each is drained for
- * itself: its siblings may be lazy.
+ * A source that waits for its one destination is told when all is there. Of a snapshot with many
+ * children each is drained for itself: its siblings may be lazy.
  */
 static bool restore_drains_link(void)
 {
@@ -244,7 +259,8 @@ static int restore_record(void)
 	char err[MITOSIS_ERROR_LEN];
 	int ret;
 
-	ret = record_read(criu_get_image_dir(), restore.img->snapshot, &restore.record, err, sizeof(err));
+	ret = record_read(criu_get_image_dir(), restore.img->snapshot, &restore.record, err,
+			  sizeof(err));
 	if (ret && ret != -ENOENT)
 		plugin_say("%s", err);
 	return ret == -ENOENT ? 0 : ret;
@@ -453,8 +469,8 @@ static int restore_add_record(uint32_t mm)
 
 static int restore_add_pages(uint32_t mm, uint64_t parent, const struct mitosis_image_pages *pages)
 {
-	return mitosis_attach_add(restore.ctl, restore.img->snapshot, mm, parent, pages->runs, pages->nruns, pages->regions,
-				  pages->nregions);
+	return mitosis_attach_add(restore.ctl, restore.img->snapshot, mm, parent, pages->runs,
+				  pages->nruns, pages->regions, pages->nregions);
 }
 
 static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm)
@@ -470,7 +486,8 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm)
 	if (!ret)
 		ret = plugin_each_thread(pid, restore_thread, &r);
 	if (ret) {
-		plugin_say("restored process %d can not be looked at (%s): restore again", pid, strerror(-ret));
+		plugin_say("restored process %d can not be looked at (%s): restore again", pid,
+			   strerror(-ret));
 		goto out;
 	}
 	restore_merge_eager(&r);
@@ -480,7 +497,9 @@ static int restore_arm(pid_t pid, const struct mitosis_image_mm *mm)
 	arm.nkeep = r.nkeep;
 	ret = restore_add_pages(mm->pid, 0, &mm->pages);
 	for (i = 0; i < mm->ninherited && !ret; i++)
-		ret = restore_add_pages(mm->pid, restore.img->parents[mm->inherited[i].parent].snapshot, &mm->inherited[i].pages);
+		ret = restore_add_pages(mm->pid,
+					restore.img->parents[mm->inherited[i].parent].snapshot,
+					&mm->inherited[i].pages);
 	if (!ret)
 		ret = restore_add_record(mm->pid);
 	if (!ret)
@@ -529,7 +548,8 @@ static int restore_cgroup_write(const char *dir, const char *file, const char *t
  */
 static int restore_fence(void)
 {
-	const char *fence = plugin_setting("MITOSIS_FENCE"), *home = plugin_setting("MITOSIS_FENCE_HOME");
+	const char *fence = plugin_setting("MITOSIS_FENCE");
+	const char *home = plugin_setting("MITOSIS_FENCE_HOME");
 	char pid[16];
 	int ret;
 
@@ -566,8 +586,9 @@ static int restore_reap_thread(pid_t tid, void *arg)
 }
 
 /*
- * Criu waits for the root, if that is the first of a pid namespace, and for nobody else. But a process can not be waited for before
- * its threads, and the first of a namespace does not end before all others have been waited for.
+ * Criu waits for the root, if that is the first of a pid namespace, and for nobody else. But a
+ * process can not be waited for before its threads, and the first of a namespace does not end
+ * before all others have been waited for.
  */
 static void restore_reap(void)
 {
@@ -617,8 +638,8 @@ static int restore_bind_thread(pid_t tid, void *arg)
 }
 
 /*
- * An engine's restore has no end at which everything stands still: here is the last moment before something runs, and whoever has it
- * restore decides.
+ * An engine's restore has no end at which everything stands still: here is the last moment before
+ * something runs, and whoever has it restore decides.
  */
 static int restore_gate(void)
 {
@@ -648,14 +669,18 @@ static int restore_gate(void)
 	return ret;
 }
 
-/* CRIU has given a terminal the size of the one that it was; this one has its own: DESCRIPTOR ROWS COLUMNS WIDTH HEIGHT. */
+/*
+ * CRIU has given a terminal the size of the one that it was; this one has its own: DESCRIPTOR ROWS
+ * COLUMNS WIDTH HEIGHT.
+ */
 static void restore_winsize(void)
 {
 	const char *size = plugin_setting("MITOSIS_WINSIZE");
 	struct winsize ws;
 	int fd;
 
-	if (size && sscanf(size, "%d %hu %hu %hu %hu", &fd, &ws.ws_row, &ws.ws_col, &ws.ws_xpixel, &ws.ws_ypixel) == 5)
+	if (size && sscanf(size, "%d %hu %hu %hu %hu", &fd, &ws.ws_row, &ws.ws_col, &ws.ws_xpixel,
+			   &ws.ws_ypixel) == 5)
 		ioctl(fd, TIOCSWINSZ, &ws);
 }
 
@@ -687,7 +712,8 @@ int restore_resume(pid_t pid)
 		restore_kill();
 		return ret;
 	}
-	if (restore.attached < restore.img->nmms || !restore_drains_link() || plugin_setting("MITOSIS_NO_DRAIN"))
+	if (restore.attached < restore.img->nmms || !restore_drains_link() ||
+	    plugin_setting("MITOSIS_NO_DRAIN"))
 		return 0;
 	/* Memory comes with or without a drain; 'mitosis-cli list' shows what is missing. */
 	if (mitosis_link_drain(restore.ctl, restore.img->snapshot))
@@ -703,8 +729,9 @@ static void restore_tell_phases(void)
 
 	if (!f)
 		return;
-	fprintf(f, "%llu %llu %llu %llu\n", (unsigned long long)restore.began, (unsigned long long)restore.linked,
-		(unsigned long long)restore.restored, (unsigned long long)restore.armed);
+	fprintf(f, "%llu %llu %llu %llu\n", (unsigned long long)restore.began,
+		(unsigned long long)restore.linked, (unsigned long long)restore.restored,
+		(unsigned long long)restore.armed);
 	fclose(f);
 }
 

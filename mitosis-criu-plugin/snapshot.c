@@ -128,7 +128,8 @@ static int snapshot_rseq_write(pid_t pid, const struct snapshot_rseq *rseq)
 {
 	if (!rseq->cs || !ptrace(PTRACE_POKEDATA, pid, (void *)rseq->where, (void *)rseq->cs))
 		return 0;
-	plugin_say("process %d: its rseq can not be put back (%s): try again", pid, strerror(errno));
+	plugin_say("process %d: its rseq can not be put back (%s): try again", pid,
+		   strerror(errno));
 	return -EIO;
 }
 
@@ -206,8 +207,8 @@ static int snapshot_clone_end(struct parasite_ctl *pctl, pid_t pid, pid_t clone,
 	if (clone > 0 && !compel_syscall(pctl, __NR_wait4, &got, inner, 0, __WALL, 0, 0, 0) &&
 	    got == inner)
 		return 0;
-	plugin_say("process %d has kept a child %ld that mitosis made: look at it before you go on", pid,
-		   inner);
+	plugin_say("process %d has kept a child %ld that mitosis made: look at it before you go on",
+		   pid, inner);
 	return -ECHILD;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a page over TCP costs two programs: a request as long as a READ of transport tcp, and an answer as long as one page with its head. Prints
- * "exchange: N times, min MIN, median MEDIAN, mean MEAN ns".
+ * What a page over TCP costs two programs: a request as long as a READ of transport tcp, and an
+ * answer as long as one page with its head. Prints "exchange: N times, min MIN, median MEDIAN, mean
+ * MEAN ns".
  *
  *	exchange PORT			answers
  *	exchange PORT ADDRESS TIMES	asks

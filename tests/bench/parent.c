@@ -5,10 +5,12 @@
  *	parent MB STEP MODE	one page in STEP has content; MODE:
  *	  fork			says what fork() costs: "fork: NS"
  *	  register		says what it costs to register its memory with rxe0: "register: NS"
- *	  parent		runs on. From when parent.go exists it says what gaps it has seen in its life: "gap NS", the largest last
+ *	  parent		runs on. From when parent.go exists it says what gaps it has seen in
+ *		its life: "gap NS", the largest last
  *
- * A child reads as many pages as $TEST_DIR/parent.work says, in a random order, and writes to one in eight. When it has found them right it
- * writes "bench: answer" to the file that parent.work names next. It then sleeps.
+ * A child reads as many pages as $TEST_DIR/parent.work says, in a random order, and writes to one
+ * in eight. When it has found them right it writes "bench: answer" to the file that parent.work
+ * names next. It then sleeps.
  */
 #include "tests/vm/prog/prog.h"
 #include <infiniband/verbs.h>
@@ -90,7 +92,8 @@ static _Noreturn void be_child(void)
 		size_t page = (i * 2654435761UL) % pages;
 		uint64_t *word = word_of(page);
 
-		CHECK(*word == content_word(1, page), "page %zu of a child has another content: %#lx", page, *word);
+		CHECK(*word == content_word(1, page),
+		      "page %zu of a child has another content: %#lx", page, *word);
 		if (i % 8 == 0)
 			word[1] = 1;
 	}

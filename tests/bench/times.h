@@ -32,7 +32,8 @@ static inline const char *times_text(uint64_t *took, size_t n)
 	qsort(took, n, sizeof(*took), times_compare);
 	for (size_t i = 0; i < n; i++)
 		sum += took[i];
-	snprintf(text, sizeof(text), "min %lu, median %lu, mean %lu ns", took[0], took[n / 2], sum / n);
+	snprintf(text, sizeof(text), "min %lu, median %lu, mean %lu ns", took[0], took[n / 2],
+		 sum / n);
 	return text;
 }
 

@@ -19,10 +19,11 @@ int main(int argc, char **argv)
 
 	prog_init(argc, argv);
 	CHECK(mb && n && n <= pages / 2, "usage: touch MB PAGES, at most half of all pages");
-	memory = MUST(mmap(NULL, mb * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	memory = MUST(mmap(NULL, mb * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			   0));
 	content_fill((void *)memory, mb * MB, 1);
-	took = MUST(mmap(NULL, n * sizeof(*took), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			 -1, 0));
+	took = MUST(mmap(NULL, n * sizeof(*took), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	prog_ready();
 	memset(took, 0xff, n * sizeof(*took));
 	for (size_t i = 0; i < n; i++) {

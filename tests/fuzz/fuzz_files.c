@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (files_forget_sizes(data, size, &out, &len, err, sizeof(err)))
 		return 0;
-	if (len > size || files_forget_sizes(out, len, &again, &n, err, sizeof(err)) || n != len || memcmp(out, again, n))
+	if (len > size || files_forget_sizes(out, len, &again, &n, err, sizeof(err)) || n != len ||
+	    memcmp(out, again, n))
 		abort();
 	free(out);
 	free(again);

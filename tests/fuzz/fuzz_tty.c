@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (tty_forget_sessions(data, size, &out, &len, err, sizeof(err)))
 		return 0;
-	if (len > size || tty_forget_sessions(out, len, &again, &n, err, sizeof(err)) || n != len || memcmp(out, again, n))
+	if (len > size || tty_forget_sessions(out, len, &again, &n, err, sizeof(err)) || n != len ||
+	    memcmp(out, again, n))
 		abort();
 	free(out);
 	free(again);

@@ -37,10 +37,13 @@ static int seed_image(int dirfd, const char *name, struct mitosis_image *img)
 int main(int argc, char **argv)
 {
 	static const struct sample_entry e[] = {
-		{ 0x1000, 2, SAMPLE_LAZY }, { 0x3000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_PARENT },
+		{ 0x1000, 2, SAMPLE_LAZY },
+		{ 0x3000, 1, SAMPLE_PRESENT },
+		{ 0x5000, 1, SAMPLE_PARENT },
 		{ 0x7f0000000000, 600, SAMPLE_LAZY },
 	};
-	static const uint32_t flags[] = { O_RDONLY, O_WRONLY | O_APPEND, O_RDWR }, types[] = { 5, 1 };
+	static const uint32_t flags[] = { O_RDONLY, O_WRONLY | O_APPEND, O_RDWR };
+	static const uint32_t types[] = { 5, 1 };
 	static struct sample s[2];
 	int dirfd;
 
@@ -51,7 +54,8 @@ int main(int argc, char **argv)
 	sample_pagemap(&s[0], e, 4, 0);
 	sample_pagemap(&s[1], e, 4, 1);
 	dirfd = open("pagemap.seeds", O_RDONLY | O_DIRECTORY);
-	if (seed_write(dirfd, "narrow", s[0].buf, s[0].len) || seed_write(dirfd, "wide", s[1].buf, s[1].len))
+	if (seed_write(dirfd, "narrow", s[0].buf, s[0].len) ||
+	    seed_write(dirfd, "wide", s[1].buf, s[1].len))
 		return 1;
 	close(dirfd);
 	dirfd = open("files.seeds", O_RDONLY | O_DIRECTORY);
@@ -65,10 +69,12 @@ int main(int argc, char **argv)
 		return 1;
 	close(dirfd);
 	dirfd = open("image.seeds", O_RDONLY | O_DIRECTORY);
-	if (seed_image(dirfd, "sealed", sample_image()) || seed_image(dirfd, "open", sample_open_image()) ||
+	if (seed_image(dirfd, "sealed", sample_image()) ||
+	    seed_image(dirfd, "open", sample_open_image()) ||
 	    seed_image(dirfd, "dct", sample_dct_image()) ||
 	    seed_image(dirfd, "tcp", sample_tcp_image()) ||
-	    seed_image(dirfd, "big", sample_big_image(64, 1)) || seed_image(dirfd, "holes", sample_big_image(64, 3)))
+	    seed_image(dirfd, "big", sample_big_image(64, 1)) ||
+	    seed_image(dirfd, "holes", sample_big_image(64, 3)))
 		return 1;
 	close(dirfd);
 	return 0;

@@ -36,8 +36,8 @@ static bool receives(const struct qp *q)
 }
 
 /*
- * The device goes on as soon as it may. By the guest's clock, not by a bottom half: where the clock counts instructions, a
- * guest that waits for the device would see it leap to what else is due.
+ * The device goes on as soon as it may. By the guest's clock, not by a bottom half: where the clock
+ * counts instructions, a guest that waits for the device would see it leap to what else is due.
  */
 void work_schedule(struct mdev *d)
 {

@@ -133,7 +133,8 @@ static struct mitosis_image *sample_begin(void)
 	struct mitosis_image *img = mitosis_image_new();
 	size_t i;
 
-	if (!img || mitosis_image_add_addr(img, "10.77.0.1") || mitosis_image_add_addr(img, "fd00::1"))
+	if (!img || mitosis_image_add_addr(img, "10.77.0.1") ||
+	    mitosis_image_add_addr(img, "fd00::1"))
 		abort();
 	img->snapshot = 0x1122334455667788;
 	for (i = 0; i < sizeof(img->key); i++)
@@ -162,7 +163,8 @@ static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sam
 	void *rest;
 
 	sample_pagemap(&s, e, n, pid & 1);
-	if (!mm || pagemap_lazy_runs(s.buf, s.len, &mm->pages.runs, &mm->pages.nruns, err, sizeof(err)) ||
+	if (!mm ||
+	    pagemap_lazy_runs(s.buf, s.len, &mm->pages.runs, &mm->pages.nruns, err, sizeof(err)) ||
 	    pagemap_strip(s.buf, s.len, &rest, &mm->pagemap_len, err, sizeof(err)))
 		abort();
 	mm->pagemap = rest;
@@ -173,7 +175,9 @@ static void sample_add(struct mitosis_image *img, uint32_t pid, const struct sam
 /* Two runs of one region of another snapshot. */
 static void sample_inherit(struct mitosis_image *img, struct mitosis_image_mm *mm)
 {
-	static const struct mitosis_image_parent parent = { .snapshot = 0xabcdef, .key = "0123456789abcde", .port = 7573, .addr = "fd00::9" };
+	static const struct mitosis_image_parent parent = {
+		.snapshot = 0xabcdef, .key = "0123456789abcde", .port = 7573, .addr = "fd00::9"
+	};
 	static const struct mitosis_run runs[] = { { 0x7f0000300000, 3 }, { 0x7f0000308000, 1 } };
 	static const struct mitosis_region region = { 0x7f0000300000, 9, 11 };
 	struct mitosis_image_inherited *in = mitosis_image_add_inherited(img, mm, &parent);
@@ -189,7 +193,9 @@ static void sample_inherit(struct mitosis_image *img, struct mitosis_image_mm *m
 struct mitosis_image *sample_image(void)
 {
 	static const struct sample_entry e1[] = {
-		{ 0x400000, 3, SAMPLE_LAZY }, { 0x404000, 1, SAMPLE_LAZY }, { 0x7fe000, 4, SAMPLE_LAZY },
+		{ 0x400000, 3, SAMPLE_LAZY },
+		{ 0x404000, 1, SAMPLE_LAZY },
+		{ 0x7fe000, 4, SAMPLE_LAZY },
 		{ 0x900000, 1, SAMPLE_PRESENT },
 	};
 	static const struct mitosis_region r1[] = {
@@ -214,8 +220,12 @@ struct mitosis_image *sample_image(void)
 struct mitosis_image *sample_dct_image(void)
 {
 	static const struct mitosis_dct dct = {
-		.gid = { 0xfe, 0x80, [8] = 2, [15] = 1 }, .key = 0x8877665544332211, .number = 0x123456, .lid = 1,
-		.link = MITOSIS_DCT_IB, .mtu = 5,
+		.gid = { 0xfe, 0x80, [8] = 2, [15] = 1 },
+		.key = 0x8877665544332211,
+		.number = 0x123456,
+		.lid = 1,
+		.link = MITOSIS_DCT_IB,
+		.mtu = 5,
 	};
 	struct mitosis_image *img = sample_image();
 
@@ -256,7 +266,8 @@ struct mitosis_image *sample_big_image(unsigned int mib, unsigned int every)
 	size_t n = mib / 2, nruns = mib * 256ULL / every, i;
 	struct mitosis_region *r = calloc(n, sizeof(*r));
 	struct sample_entry e[] = {
-		{ 0x7f0000000000, mib * 256ULL, SAMPLE_LAZY }, { 0x7fff00000000, 1, SAMPLE_PRESENT },
+		{ 0x7f0000000000, mib * 256ULL, SAMPLE_LAZY },
+		{ 0x7fff00000000, 1, SAMPLE_PRESENT },
 	};
 	struct mitosis_image_pages *pages;
 

@@ -26,13 +26,22 @@ struct sample {
 /* As CRIU writes pagemap-N.img: up to 4.1.1, or from 4.2 (wide). */
 void sample_pagemap(struct sample *s, const struct sample_entry *e, size_t n, int wide);
 
-/* As CRIU writes files.img: an entry of another kind, then one regular file for each of the flags of open(2). */
+/*
+ * As CRIU writes files.img: an entry of another kind, then one regular file for each of the flags
+ * of open(2).
+ */
 void sample_files(struct sample *s, const uint32_t *flags, size_t n, int sizes);
 
-/* As CRIU writes tty-info.img, of these types; external ones are of a session and of a user, or not. */
+/*
+ * As CRIU writes tty-info.img, of these types; external ones are of a session and of a user, or
+ * not.
+ */
 void sample_ttys(struct sample *s, const uint32_t *types, size_t n, int of_session);
 
-/* Sealed, with two processes; open, with two processes; sealed, with one process of that size of which one page in @every is lazy. */
+/*
+ * Sealed, with two processes; open, with two processes; sealed, with one process of that size of
+ * which one page in @every is lazy.
+ */
 struct mitosis_image *sample_image(void);
 /* The same, offered over transport dct, and so is the other snapshot. */
 struct mitosis_image *sample_dct_image(void);

@@ -39,13 +39,20 @@ static void refused(const struct mitosis_image *img, const char *word)
 	CU_ASSERT_PTR_NOT_NULL(strstr(err, word));
 }
 
-/* --- pagemap ------------------------------------------------------------------------------------------ */
+/*
+ * --- pagemap
+ * ------------------------------------------------------------------------------------------
+ */
 
 static void pagemap_runs_are_found(void)
 {
 	static const struct sample_entry e[] = {
-		{ 0x1000, 2, SAMPLE_LAZY }, { 0x3000, 1, SAMPLE_LAZY }, { 0x4000, 1, SAMPLE_PRESENT },
-		{ 0x5000, 1, SAMPLE_LAZY }, { 0x7000, 3, SAMPLE_LAZY }, { 0xa000, 1, SAMPLE_PARENT },
+		{ 0x1000, 2, SAMPLE_LAZY },
+		{ 0x3000, 1, SAMPLE_LAZY },
+		{ 0x4000, 1, SAMPLE_PRESENT },
+		{ 0x5000, 1, SAMPLE_LAZY },
+		{ 0x7000, 3, SAMPLE_LAZY },
+		{ 0xa000, 1, SAMPLE_PARENT },
 		{ 0xb000, 1, SAMPLE_LAZY | SAMPLE_PRESENT },
 	};
 	struct mitosis_run *runs;
@@ -86,8 +93,11 @@ static void pagemap_without_lazy_pages(void)
 static void pagemap_strip_keeps_the_rest(void)
 {
 	static const struct sample_entry e[] = {
-		{ 0x1000, 2, SAMPLE_LAZY }, { 0x4000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_LAZY },
-		{ 0x7000, 3, SAMPLE_PARENT }, { 0xb000, 1, SAMPLE_LAZY | SAMPLE_PRESENT },
+		{ 0x1000, 2, SAMPLE_LAZY },
+		{ 0x4000, 1, SAMPLE_PRESENT },
+		{ 0x5000, 1, SAMPLE_LAZY },
+		{ 0x7000, 3, SAMPLE_PARENT },
+		{ 0xb000, 1, SAMPLE_LAZY | SAMPLE_PRESENT },
 	};
 	static const struct sample_entry kept[] = {
 		{ 0x4000, 1, SAMPLE_PRESENT }, { 0x7000, 3, SAMPLE_PARENT },
@@ -137,10 +147,13 @@ static void pagemap_refused(const struct sample *s)
 static void pagemap_hostile_entries(void)
 {
 	static const struct sample_entry bad[][2] = {
-		{ { 0x1000, 2, SAMPLE_PRESENT }, { 0x2000, 1, SAMPLE_LAZY } },		/* overlap */
-		{ { 0x5000, 1, SAMPLE_PRESENT }, { 0x1000, 1, SAMPLE_LAZY } },		/* descending */
+		/* overlap */
+		{ { 0x1000, 2, SAMPLE_PRESENT }, { 0x2000, 1, SAMPLE_LAZY } },
+		/* descending */
+		{ { 0x5000, 1, SAMPLE_PRESENT }, { 0x1000, 1, SAMPLE_LAZY } },
 		{ { 0x5000, 1, SAMPLE_PRESENT }, { 0x5000, 1, SAMPLE_PRESENT } },	/* twice */
-		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4800, 1, SAMPLE_LAZY } },		/* not a page */
+		/* not a page */
+		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4800, 1, SAMPLE_LAZY } },
 		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, 0, SAMPLE_LAZY } },		/* empty */
 		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, UINT64_MAX, SAMPLE_LAZY } },
 		{ { 0x1000, 1, SAMPLE_PRESENT }, { 0x4000, UINT64_MAX / 4096, SAMPLE_LAZY } },
@@ -231,7 +244,10 @@ static void pagemap_names(void)
 	CU_ASSERT_EQUAL(pagemap_name_pid("pages-1.img"), 0);
 }
 
-/* --- mitosis.img: the check --------------------------------------------------------------------------- */
+/*
+ * --- mitosis.img: the check
+ * ---------------------------------------------------------------------------
+ */
 
 static void image_good_ones(void)
 {
@@ -267,8 +283,9 @@ static void image_bad_header_fields(void)
 
 static void image_bad_addresses(void)
 {
-	static const char * const bad[] = {
-		"", "host.example", "10.0.0.1 ", "10.0.0.256", "10.0.0.1;reboot", "fe80::1%eth0", "::g", "10.1",
+	static const char *const bad[] = {
+		"", "host.example", "10.0.0.1 ", "10.0.0.256", "10.0.0.1;reboot", "fe80::1%eth0",
+		"::g", "10.1",
 	};
 	static const char * const good[] = { "10.0.0.1", "::1", "fd00::1", "::ffff:1.2.3.4" };
 	struct mitosis_image *img = sample_image();
@@ -332,7 +349,8 @@ static void image_bad_dct(void)
 
 static void image_transports(void)
 {
-	struct mitosis_image *img = sample_image(), *tcp = sample_tcp_image(), *dct = sample_dct_image();
+	struct mitosis_image *img = sample_image(), *tcp = sample_tcp_image();
+	struct mitosis_image *dct = sample_dct_image();
 
 	CU_ASSERT_STRING_EQUAL(mitosis_image_transport(img), "rc");
 	CU_ASSERT_STRING_EQUAL(mitosis_image_transport(tcp), "tcp");
@@ -448,7 +466,9 @@ static void image_page_in_no_region(void)
 
 static void image_bad_pagemap(void)
 {
-	static const struct sample_entry e[] = { { 0x400000, 1, SAMPLE_LAZY }, { 0x900000, 1, SAMPLE_PRESENT } };
+	static const struct sample_entry e[] = {
+		{ 0x400000, 1, SAMPLE_LAZY }, { 0x900000, 1, SAMPLE_PRESENT }
+	};
 	static struct sample s;
 	struct mitosis_image *img = sample_image();
 
@@ -568,13 +588,18 @@ static void image_mms_are_sorted(void)
 	mitosis_image_free(img);
 }
 
-/* --- mitosis.img: the file ---------------------------------------------------------------------------- */
+/*
+ * --- mitosis.img: the file
+ * ----------------------------------------------------------------------------
+ */
 
-static void pages_are_equal(const struct mitosis_image_pages *a, const struct mitosis_image_pages *b)
+static void pages_are_equal(const struct mitosis_image_pages *a,
+			    const struct mitosis_image_pages *b)
 {
 	CU_ASSERT_FATAL(a->nruns == b->nruns && a->nregions == b->nregions);
 	CU_ASSERT(!a->nruns || !memcmp(a->runs, b->runs, a->nruns * sizeof(*a->runs)));
-	CU_ASSERT(!a->nregions || !memcmp(a->regions, b->regions, a->nregions * sizeof(*a->regions)));
+	CU_ASSERT(!a->nregions ||
+		  !memcmp(a->regions, b->regions, a->nregions * sizeof(*a->regions)));
 }
 
 static void images_are_equal(const struct mitosis_image *a, const struct mitosis_image *b)
@@ -603,7 +628,8 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 			CU_ASSERT(!memcmp(m->pagemap, n->pagemap, m->pagemap_len));
 		CU_ASSERT_EQUAL_FATAL(m->ninherited, n->ninherited);
 		for (j = 0; j < m->ninherited; j++) {
-			const struct mitosis_image_inherited *p = &m->inherited[j], *q = &n->inherited[j];
+			const struct mitosis_image_inherited *p = &m->inherited[j];
+			const struct mitosis_image_inherited *q = &n->inherited[j];
 
 			CU_ASSERT_EQUAL(p->parent, q->parent);
 			pages_are_equal(&p->pages, &q->pages);
@@ -611,10 +637,12 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 	}
 	CU_ASSERT_EQUAL_FATAL(a->nparents, b->nparents);
 	for (i = 0; i < a->nparents; i++) {
-		CU_ASSERT(a->parents[i].snapshot == b->parents[i].snapshot && a->parents[i].port == b->parents[i].port);
+		CU_ASSERT(a->parents[i].snapshot == b->parents[i].snapshot &&
+			  a->parents[i].port == b->parents[i].port);
 		CU_ASSERT(!memcmp(a->parents[i].key, b->parents[i].key, MITOSIS_KEY_LEN));
 		CU_ASSERT_STRING_EQUAL(a->parents[i].addr, b->parents[i].addr);
-		CU_ASSERT(!memcmp(&a->parents[i].dct, &b->parents[i].dct, sizeof(a->parents[i].dct)));
+		CU_ASSERT(!memcmp(&a->parents[i].dct, &b->parents[i].dct,
+				  sizeof(a->parents[i].dct)));
 		CU_ASSERT_STRING_EQUAL(a->parents[i].transport, b->parents[i].transport);
 		CU_ASSERT_EQUAL(a->parents[i].insecure, b->parents[i].insecure);
 	}
@@ -622,7 +650,10 @@ static void images_are_equal(const struct mitosis_image *a, const struct mitosis
 
 static void image_survives_the_file(void)
 {
-	struct mitosis_image *in[] = { sample_image(), sample_open_image(), sample_dct_image(), sample_tcp_image() }, *out;
+	struct mitosis_image *in[] = {
+		sample_image(), sample_open_image(), sample_dct_image(), sample_tcp_image()
+	};
+	struct mitosis_image *out;
 	void *buf;
 	size_t len, i;
 
@@ -712,7 +743,8 @@ static void image_truncated_at_every_byte(void)
 	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &p, &len, err, sizeof(err)), 0);
 	buf = p;
 	for (n = 0; n < len; n++) {
-		cut = malloc(n ? n : 1);	/* exactly as long, so that a sanitizer sees the next byte read */
+		/* exactly as long, so that a sanitizer sees the next byte read */
+		cut = malloc(n ? n : 1);
 		memcpy(cut, buf, n);
 		parse_refused(cut, n, -EINVAL);
 		free(cut);
@@ -817,7 +849,8 @@ static void pages_refused(const char *pages, size_t n, const char *why)
 {
 	/* snapshot, key, address, port, flags, state */
 	static const uint8_t msg[] = {
-		0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x12, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+		0x09, 1, 0, 0, 0, 0, 0, 0, 0,
+		0x12, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
 		0x1a, 3, ':', ':', '1', 0x20, 1, 0x28, 0, 0x30, 2,
 	};
 	const uint8_t mm[] = { 0x3a, (uint8_t)(n + 4), 0x08, 1, 0x12, (uint8_t)n };
@@ -911,7 +944,10 @@ static void image_bomb_of_runs(void)
 	free(pages.lazy.data);
 }
 
-/* --- the directory ------------------------------------------------------------------------------------ */
+/*
+ * --- the directory
+ * ------------------------------------------------------------------------------------
+ */
 
 static int scratch_open(char *path)
 {
@@ -1008,11 +1044,16 @@ static void file_empty(void)
 	scratch_close(dirfd, path);
 }
 
-/* --- files.img ---------------------------------------------------------------------------------------- */
+/*
+ * --- files.img
+ * ----------------------------------------------------------------------------------------
+ */
 
 static void files_lose_sizes(void)
 {
-	static const uint32_t flags[] = { O_RDONLY, O_WRONLY, O_RDWR | O_APPEND, O_RDONLY | O_CLOEXEC };
+	static const uint32_t flags[] = {
+		O_RDONLY, O_WRONLY, O_RDWR | O_APPEND, O_RDONLY | O_CLOEXEC
+	};
 	static struct sample s, want, again;
 	size_t n;
 	void *out;
@@ -1020,7 +1061,10 @@ static void files_lose_sizes(void)
 	sample_files(&s, flags, 4, 1);
 	sample_files(&want, flags, 4, 0);
 	CU_ASSERT_EQUAL_FATAL(files_forget_sizes(s.buf, s.len, &out, &n, err, sizeof(err)), 0);
-	/* protobuf-c puts the fields that it does not know last: so look whether what is there is as long, and stays as it is */
+	/*
+	 * protobuf-c puts the fields that it does not know last: so look whether what is there is
+	 * as long, and stays as it is
+	 */
 	CU_ASSERT_EQUAL(n, want.len);
 	memcpy(again.buf, out, n);
 	free(out);
@@ -1065,10 +1109,14 @@ static void files_garbage(void)
 			CU_ASSERT(n <= bad.len);
 		free(out);
 	}
-	CU_ASSERT_EQUAL(files_forget_sizes(s.buf + 1, s.len - 1, &out, &n, err, sizeof(err)), -EINVAL);
+	CU_ASSERT_EQUAL(files_forget_sizes(s.buf + 1, s.len - 1, &out, &n, err, sizeof(err)),
+			-EINVAL);
 }
 
-/* --- tty-info.img ------------------------------------------------------------------------------------- */
+/*
+ * --- tty-info.img
+ * -------------------------------------------------------------------------------------
+ */
 
 static void ttys_lose_sessions(void)
 {
@@ -1081,7 +1129,8 @@ static void ttys_lose_sessions(void)
 	sample_ttys(&want, types, 3, 0);
 	CU_ASSERT_EQUAL_FATAL(tty_forget_sessions(s.buf, s.len, &out, &n, err, sizeof(err)), 0);
 	/* fields that are not known come last: so what is as it should be is written anew, too */
-	CU_ASSERT_EQUAL_FATAL(tty_forget_sessions(want.buf, want.len, &same, &m, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL_FATAL(tty_forget_sessions(want.buf, want.len, &same, &m, err, sizeof(err)),
+			      0);
 	CU_ASSERT(n == want.len && m == n && !memcmp(out, same, n));
 	memcpy(again.buf, out, n);
 	free(out);
@@ -1114,12 +1163,14 @@ static void ttys_truncated(void)
 static void ttys_fields_without_a_number(void)
 {
 	static const uint8_t image[] = {
-		0x19, 0x43, 0x56, 0x54, 0x36, 0x30, 0x45, 0x59, 11, 0, 0, 0, 0x08, 1, 0x10, 5, 0x30, 7, 0x38, 8, 0x80, 0, 0,
+		0x19, 0x43, 0x56, 0x54, 0x36, 0x30, 0x45, 0x59, 11, 0, 0, 0,
+		0x08, 1, 0x10, 5, 0x30, 7, 0x38, 8, 0x80, 0, 0,
 	};
 	void *out;
 	size_t n;
 
-	CU_ASSERT_EQUAL(tty_forget_sessions(image, sizeof(image), &out, &n, err, sizeof(err)), -EINVAL);
+	CU_ASSERT_EQUAL(tty_forget_sessions(image, sizeof(image), &out, &n, err, sizeof(err)),
+			-EINVAL);
 	sentence_is_fit();
 }
 
@@ -1213,12 +1264,24 @@ static void record_survives(void)
 static void record_bad(void)
 {
 	static const char *const bad[] = {
-		"", "mitosis record 2 01\n", "mitosis record 1 0\n", "mitosis record 1 01", "mitosis record 1 -1\n",
-		"mitosis record 1 01\n0 1000 1\n", "mitosis record 1 01\n1 1000 0\n", "mitosis record 1 01\n1 1000 1",
-		"mitosis record 1 01\n1 1001 1\n", "mitosis record 1 01\n1 0x1000 1\n", "mitosis record 1 01\n 1 1000 1\n",
-		"mitosis record 1 01\n1 1000 1 2\n", "mitosis record 1 01\n1 1000\n", "mitosis record 1 01\n\n",
-		"mitosis record 1 01\n1 2000 1\n1 1000 1\n", "mitosis record 1 01\n1 1000 2\n1 2000 1\n",
-		"mitosis record 1 01\n1 fffffffffff000 2\n", "mitosis record 1 01\n4294967296 1000 1\n",
+		"",
+		"mitosis record 2 01\n",
+		"mitosis record 1 0\n",
+		"mitosis record 1 01",
+		"mitosis record 1 -1\n",
+		"mitosis record 1 01\n0 1000 1\n",
+		"mitosis record 1 01\n1 1000 0\n",
+		"mitosis record 1 01\n1 1000 1",
+		"mitosis record 1 01\n1 1001 1\n",
+		"mitosis record 1 01\n1 0x1000 1\n",
+		"mitosis record 1 01\n 1 1000 1\n",
+		"mitosis record 1 01\n1 1000 1 2\n",
+		"mitosis record 1 01\n1 1000\n",
+		"mitosis record 1 01\n\n",
+		"mitosis record 1 01\n1 2000 1\n1 1000 1\n",
+		"mitosis record 1 01\n1 1000 2\n1 2000 1\n",
+		"mitosis record 1 01\n1 fffffffffff000 2\n",
+		"mitosis record 1 01\n4294967296 1000 1\n",
 		"mitosis record 1 01\n1 1000 18446744073709551615\n",
 	};
 	char err[512];

@@ -42,7 +42,8 @@ static void test_stat_broken(void)
 	CU_ASSERT_EQUAL(mitosis_proc_parse_start_time(
 		"42 (sh) S 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 x 0", &start), -EINVAL);
 	CU_ASSERT_EQUAL(mitosis_proc_parse_start_time(
-		"42 (sh) S 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 99999999999999999999999 0", &start), -EINVAL);
+		"42 (sh) S 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 99999999999999999999999 0", &start),
+		-EINVAL);
 }
 
 static void test_proc_self(void)
@@ -98,8 +99,10 @@ static void test_names(void)
 
 static void test_prefetch(void)
 {
-	static const char *const bad[] = { "", "=", "non", "none=1", "windows", "window=", "window=0", "window=3", "window=64", "window=8x",
-					   "window=-8", "window= 8", "recorded=8", "window=18446744073709551617" };
+	static const char *const bad[] = {
+		"", "=", "non", "none=1", "windows", "window=", "window=0", "window=3", "window=64",
+		"window=8x", "window=-8", "window= 8", "recorded=8", "window=18446744073709551617"
+	};
 	struct mitosis_arm arm = { .window = 1 };
 	unsigned int i;
 

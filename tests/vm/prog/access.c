@@ -9,7 +9,8 @@
  *	  send LEN, imm WORD		what a peer has no business to send
  *	  request LEN SEED		a connection request of random content
  *
- * The first word of the answer is read, done, refused (no connection) or error (of the operation, with its name).
+ * The first word of the answer is read, done, refused (no connection) or error (of the operation,
+ * with its name).
  */
 #include "prog.h"
 #include <endian.h>
@@ -29,7 +30,12 @@ static char *buf;
 static struct ibv_mr *mr;
 #define BUF_LEN (4 * MB)
 
-#define DIE(...) do { fprintf(stderr, __VA_ARGS__); fprintf(stderr, ": %s\n", strerror(errno)); exit(2); } while (0)
+#define DIE(...)                                            \
+	do {                                                \
+		fprintf(stderr, __VA_ARGS__);               \
+		fprintf(stderr, ": %s\n", strerror(errno)); \
+		exit(2);                                    \
+	} while (0)
 
 /* False: refused. */
 static bool open_to(const char *addr, const char *port, const void *data, size_t len)
@@ -41,8 +47,12 @@ static bool open_to(const char *addr, const char *port, const void *data, size_t
 	};
 	struct rdma_addrinfo hints = { .ai_port_space = RDMA_PS_TCP }, *ai;
 	struct rdma_conn_param param = {
-		.private_data = data, .private_data_len = len,
-		.responder_resources = 1, .initiator_depth = 1, .retry_count = 3, .rnr_retry_count = 3,
+		.private_data = data,
+		.private_data_len = len,
+		.responder_resources = 1,
+		.initiator_depth = 1,
+		.retry_count = 3,
+		.rnr_retry_count = 3,
 	};
 
 	if (rdma_getaddrinfo(addr, port, &hints, &ai))
@@ -77,7 +87,11 @@ static enum ibv_wc_status done(void)
 static void operate(int op, uint64_t raddr, uint32_t rkey, uint32_t len, uint32_t imm)
 {
 	struct ibv_sge sge = { .addr = (uintptr_t)buf, .length = len, .lkey = mr->lkey };
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = len ? 1 : 0, .opcode = op, .send_flags = IBV_SEND_SIGNALED }, *bad;
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = len ? 1 : 0, .opcode = op,
+		.send_flags = IBV_SEND_SIGNALED
+	};
+	struct ibv_send_wr *bad;
 	enum ibv_wc_status status;
 
 	wr.imm_data = htobe32(imm);
@@ -136,8 +150,11 @@ int main(int argc, char **argv)
 		printf("refused\n");
 		return 0;
 	}
-	op = !strcmp(cmd, "write") ? IBV_WR_RDMA_WRITE : !strcmp(cmd, "atomic") ? IBV_WR_ATOMIC_FETCH_AND_ADD :
-	     !strcmp(cmd, "send") ? IBV_WR_SEND : !strcmp(cmd, "imm") ? IBV_WR_SEND_WITH_IMM : IBV_WR_RDMA_READ;
+	op = !strcmp(cmd, "write")  ? IBV_WR_RDMA_WRITE :
+	     !strcmp(cmd, "atomic") ? IBV_WR_ATOMIC_FETCH_AND_ADD :
+	     !strcmp(cmd, "send")   ? IBV_WR_SEND :
+	     !strcmp(cmd, "imm")    ? IBV_WR_SEND_WITH_IMM :
+				      IBV_WR_RDMA_READ;
 	if (op == IBV_WR_SEND)
 		operate(op, 0, 0, a[0], 0);
 	else if (op == IBV_WR_SEND_WITH_IMM)
@@ -148,6 +165,8 @@ int main(int argc, char **argv)
 		prog_wait();
 		operate(op, a[0], a[1], a[2], 0);
 	}
-	/* Its queue pair is gone with the process; a disconnect would only wait for the other side. */
+	/*
+	 * Its queue pair is gone with the process; a disconnect would only wait for the other side.
+	 */
 	return 0;
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* The heap by brk and the stack: what was there is there, both grow and shrink, and what is new is zero. */
+/*
+ * The heap by brk and the stack: what was there is there, both grow and shrink, and what is new is
+ * zero.
+ */
 #include "prog.h"
 
 #define HEAP (2 * MB)
@@ -16,7 +19,8 @@ static uint64_t deep(int level, int sum_of)
 	if (level)
 		below = deep(level - 1, sum_of);
 	for (int i = 0; i < 256; i++)
-		CHECK(frame[i] == content_word(level, i), "the stack frame of level %d differs", level);
+		CHECK(frame[i] == content_word(level, i), "the stack frame of level %d differs",
+		      level);
 	return below + level;
 }
 
@@ -32,7 +36,10 @@ int main(int argc, char **argv)
 	end = heap + HEAP;
 	CHECK(!brk(end), "brk failed");
 
-	/* Moved in the middle: 300 frames of 2 KiB above, then 1,200 more below where no stack was yet. */
+	/*
+	 * Moved in the middle: 300 frames of 2 KiB above, then 1,200 more below where no stack was
+	 * yet.
+	 */
 	CHECK(deep(1500, 1200) == 1500 * 1501 / 2, "the recursion gave a wrong sum");
 
 	CHECK(!brk(end + MB), "the heap does not grow");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * For snapshots without CRIU: a parent, a first child that serves as its copy-on-write clone, and two that are made to get their memory from
- * the snapshot (ctl fork). Their addresses are the same. The parent writes to its memory when it is told to go on, children do with
- * brood.children: they must not see it, nor what their sibling writes. A child's lines go to a log of its own.
+ * For snapshots without CRIU: a parent, a first child that serves as its copy-on-write clone, and
+ * two that are made to get their memory from the snapshot (ctl fork). Their addresses are the same.
+ * The parent writes to its memory when it is told to go on, children do with brood.children: they
+ * must not see it, nor what their sibling writes. A child's lines go to a log of its own.
  */
 #include "prog.h"
 
@@ -16,7 +17,8 @@ static _Noreturn void be_child(int index)
 	char *end = prog_log + strlen(prog_log);
 	char word[300];
 
-	snprintf(word, sizeof(word), "%.*schildren", (int)(strlen(prog_go) - strlen("go")), prog_go);
+	snprintf(word, sizeof(word), "%.*schildren", (int)(strlen(prog_go) - strlen("go")),
+		 prog_go);
 	snprintf(end, sizeof(prog_log) - (end - prog_log), ".%d", index);
 	while (!prog_now && access(word, F_OK))
 		prog_sleep_ms(20);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A parent, a child of it that has touched a part of its memory, and a child of that one. Each knows by /run/mitosis-child/id, which is
- * another one in each, that it has been forked. Logs: that of the parent, of its child with .1, of that one's child with .2.
+ * A parent, a child of it that has touched a part of its memory, and a child of that one. Each
+ * knows by /run/mitosis-child/id, which is another one in each, that it has been forked. Logs: that
+ * of the parent, of its child with .1, of that one's child with .2.
  */
 #include "prog.h"
 
@@ -50,7 +51,8 @@ int main(int argc, char **argv)
 			CHECK_CONTENT(area, QUARTER, 2, "what the child has written");
 			CHECK_CONTENT_AT(area, QUARTER, QUARTER, 1, "what the child has read");
 			CHECK_ZERO(area + 2 * QUARTER, QUARTER, "what the child has discarded");
-			CHECK_CONTENT_AT(area, 3 * QUARTER, QUARTER, 1, "what the child has never touched");
+			CHECK_CONTENT_AT(area, 3 * QUARTER, QUARTER, 1,
+					 "what the child has never touched");
 			prog_pass();
 		}
 	}

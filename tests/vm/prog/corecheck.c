@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* corecheck FILE ADDRESS LENGTH: whether a core file holds what target.c left at ADDRESS. Not moved itself. */
+/*
+ * corecheck FILE ADDRESS LENGTH: whether a core file holds what target.c left at ADDRESS. Not moved
+ * itself.
+ */
 #include "prog.h"
 #include <elf.h>
 

@@ -56,12 +56,14 @@ int main(int argc, char **argv)
 	for (int i = level; i < NPAGES; i += 7)
 		*(uint64_t *)(p + i * PAGE) = level;
 	for (int i = level; i < NPAGES; i += 7)
-		CHECK(*(uint64_t *)(p + i * PAGE) == (uint64_t)level, "level %d: page %d got another's write", level, i);
+		CHECK(*(uint64_t *)(p + i * PAGE) == (uint64_t)level,
+		      "level %d: page %d got another's write", level, i);
 	if (child)
 		wait_child(child, "cow");
 	for (int i = 0; i < NPAGES; i++)
 		if (i < level || (i - level) % 7)
-			CHECK_CONTENT(p + i * PAGE, PAGE, page_seed(i, level), "after the child ended");
+			CHECK_CONTENT(p + i * PAGE, PAGE, page_seed(i, level),
+				      "after the child ended");
 	if (level)
 		_exit(0);
 	prog_pass();

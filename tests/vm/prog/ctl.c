@@ -2,29 +2,41 @@
 /*
  * The module by hand, without CRIU.
  *
- *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to know. Environment, here and below: TRANSPORT
+ *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to
+ *		know. Environment, here and below: TRANSPORT
  *						(default here: rc), MITOSIS_INSECURE
  *	ctl release SNAPSHOT
  *	ctl regions SNAPSHOT			prints MM START NPAGES RKEY of each
- *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory is held, taken
- *						from them, and comes back over a link to this very machine.
- *						DRAIN_MS < 0: without a drain; ctl drain SNAPSHOT starts it later.
- *						Environment: BEYOND=PAGE,... is said to be held at the end of its
- *						region, and is not. The device refuses to read it, as it does memory
- *						that has failed, which no emulated device does. WRONG_KEY: all
- *						pages of large regions. CACHE: what is read is shared. PREFETCH: a policy.
- *						LINK_PORT: of this machine at ADDR, where somebody stands between
- *	ctl fork ADDR PARENT CLONE CHILD...	a snapshot of PARENT, whose copy-on-write clone ends, and which runs on; children, which have
- *						its mappings, get their memory from it and share what they read. One that cannot is
- *						killed, the others go on
+ *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory
+ *		is held, taken
+ *						from them, and comes back over a link to this very
+ *						machine. DRAIN_MS < 0: without a drain; ctl drain
+ *						SNAPSHOT starts it later. Environment:
+ *						BEYOND=PAGE,... is said to be held at the end of its
+ *						region, and is not. The device refuses to read it,
+ *						as it does memory that has failed, which no emulated
+ *						device does. WRONG_KEY: all pages of large regions.
+ *						CACHE: what is read is shared. PREFETCH: a policy.
+ *						LINK_PORT: of this machine at ADDR, where somebody
+ *						stands between
+ *	ctl fork ADDR PARENT CLONE CHILD...	a snapshot of PARENT, whose copy-on-write clone
+ *		ends, and which runs on; children, which have
+ *						its mappings, get their memory from it and share
+ *						what they read. One that cannot is killed, the
+ *						others go on
  *	ctl drain SNAPSHOT
- *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it; with STAY, when there is something to read, or nothing any more
- *	ctl read SNAPSHOT KEY DCT START NPAGES RKEY	a process whose memory is that run of a snapshot, if what is said of it is true. DCT is as
- *						hold prints it. Prints "read WORD", its first eight bytes, "killed", "refused" or "error: SENTENCE"
+ *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it; with STAY, when there is
+ *		something to read, or nothing any more
+ *	ctl read SNAPSHOT KEY DCT START NPAGES RKEY	a process whose memory is that run of a
+ *		snapshot, if what is said of it is true. DCT is as
+ *						hold prints it. Prints "read WORD", its first eight
+ *						bytes, "killed", "refused" or "error: SENTENCE"
  *	ctl stat NAME				one counter
  *	ctl close SNAPSHOT			the link
- *	ctl fuzz SEED N				messages of random content to the module; none may be believed
- *	ctl fail WHAT N COMMAND...		the Nth allocation of one of COMMAND's calls fails; status 3 when it has not so many
+ *	ctl fuzz SEED N				messages of random content to the module; none may
+ *		be believed
+ *	ctl fail WHAT N COMMAND...		the Nth allocation of one of COMMAND's calls fails;
+ *		status 3 when it has not so many
  */
 #include "prog.h"
 #include <dirent.h>
@@ -165,8 +177,9 @@ static void hold(char **argv, int argc)
 	proc_get(atoi(argv[1]), &proc);
 	run.start = strtoull(argv[2], NULL, 0);
 	run.npages = strtoull(argv[3], NULL, 0);
-	OK(mitosis_hold_create(ctl, transport, strcmp(transport, "dct") ? argv[0] : NULL, "test", argc > 4 ? atoi(argv[4]) : 0,
-			       insecure(), &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, transport, strcmp(transport, "dct") ? argv[0] : NULL, "test",
+			       argc > 4 ? atoi(argv[4]) : 0, insecure(), &id, key, &where),
+	   "hold");
 	OK(mitosis_hold_mm(ctl, id, proc.pid, &proc, NULL), "hold mm");
 	OK(mitosis_hold_pages(ctl, id, proc.pid, &run, 1), "hold pages");
 	OK(mitosis_hold_seal(ctl, id), "seal");
@@ -210,17 +223,20 @@ static void runs_find(pid_t pid, struct runs *runs)
 		DIE("%s: %s", path, strerror(errno));
 	while (fgets(line, sizeof(line), f)) {
 		/* Names of fields begin with letters that are hexadecimal digits, too. */
-		if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu %n", &first, &end, perms, &inode, &at) == 4) {
+		if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu %n", &first, &end, perms, &inode,
+			   &at) == 4) {
 			from = first;
 			to = end;
 			name = line + at;
 			anon = !inode && perms[3] == 'p' &&
-				(*name == '\n' || !*name || !strncmp(name, "[heap]", 6) || !strncmp(name, "[stack]", 7));
+			       (*name == '\n' || !*name || !strncmp(name, "[heap]", 6) ||
+				!strncmp(name, "[stack]", 7));
 			continue;
 		}
 		if (strncmp(line, "VmFlags:", 8))
 			continue;
-		skip = strstr(line, " lo ") || strstr(line, " ht ") || strstr(line, " io ") || strstr(line, " pf ");
+		skip = strstr(line, " lo ") || strstr(line, " ht ") || strstr(line, " io ") ||
+		       strstr(line, " pf ");
 		for (unsigned long p = from; anon && !skip && p < to; p += PAGE * 512) {
 			uint64_t map[512];
 			ssize_t n = (to - p) / PAGE < 512 ? (to - p) / PAGE : 512;
@@ -321,7 +337,9 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 	if (getenv("PREFETCH") && mitosis_prefetch_parse(getenv("PREFETCH"), &arm))
 		DIE("PREFETCH=%s is no policy", getenv("PREFETCH"));
 	stop_all(proc, pids, n);
-	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "lazify", 0, MITOSIS_HOLD_F_ONESHOT | insecure(), &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "lazify", 0,
+			       MITOSIS_HOLD_F_ONESHOT | insecure(), &id, key, &where),
+	   "hold");
 	printf("%016llx\n", (unsigned long long)id);
 	for (int i = 0; i < n; i++) {
 		runs_find(proc[i].pid, &runs[i]);
@@ -339,12 +357,15 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 
 		OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
 		beyond(&runs[i], &rs);
-		OK(mitosis_attach_add(ctl, id, proc[i].pid, 0, runs[i].run, runs[i].n, rs.region, rs.n), "attach");
+		OK(mitosis_attach_add(ctl, id, proc[i].pid, 0, runs[i].run, runs[i].n, rs.region,
+				      rs.n),
+		   "attach");
 		OK(mitosis_attach_arm(ctl, id, proc[i].pid, &proc[i], &arm), "arm");
 	}
 	for (int i = 0; i < n; i++)
 		kill(proc[i].pid, SIGCONT);
-	fprintf(stderr, "lazy: %llu pages of %d processes, snapshot %016llx\n", (unsigned long long)held, n, (unsigned long long)id);
+	fprintf(stderr, "lazy: %llu pages of %d processes, snapshot %016llx\n",
+		(unsigned long long)held, n, (unsigned long long)id);
 	if (drain_ms < 0)
 		return;
 	prog_sleep_ms(drain_ms);
@@ -352,9 +373,11 @@ static void lazify(const char *addr, long drain_ms, char **pids, int n)
 }
 
 /* What a restore does, with a socket of its own, that stays open as long as we live. */
-static int child_attach(uint64_t id, const uint8_t *key, const struct mitosis_where *where, uint32_t mm, const struct runs *runs,
-			const struct mitosis_proc *child, bool first)
+static int child_attach(uint64_t id, const uint8_t *key, const struct mitosis_where *where,
+			uint32_t mm, const struct runs *runs, const struct mitosis_proc *child,
+			bool first)
 {
+	struct mitosis_arm arm = { .flags = MITOSIS_ATTACH_F_CACHE };
 	struct regions rs = { .mm = mm };
 	char err[MITOSIS_ERROR_LEN];
 	int ret;
@@ -370,9 +393,10 @@ static int child_attach(uint64_t id, const uint8_t *key, const struct mitosis_wh
 		return ret;
 	}
 	OK(mitosis_region_get(ctl, id, region_add, &rs), "regions");
-	ret = TRY(mitosis_attach_add(ctl, id, mm, 0, runs->run, runs->n, rs.region, rs.n), first ? "attach" : "second attach");
-	return ret ? ret : TRY(mitosis_attach_arm(ctl, id, mm, child, &(struct mitosis_arm){ .flags = MITOSIS_ATTACH_F_CACHE }),
-			       first ? "arm" : "second arm");
+	ret = TRY(mitosis_attach_add(ctl, id, mm, 0, runs->run, runs->n, rs.region, rs.n),
+		  first ? "attach" : "second attach");
+	return ret ?: TRY(mitosis_attach_arm(ctl, id, mm, child, &arm),
+			  first ? "arm" : "second arm");
 }
 
 static pid_t fork_stopped[64];
@@ -401,7 +425,9 @@ static bool fork_by_hand(const char *addr, char **pids, int n)
 		fork_stopped[i] = proc[i].pid;
 	atexit(fork_go_on);
 	runs_find(proc[0].pid, &runs);
-	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "fork", 0, insecure(), &id, key, &where), "hold");
+	OK(mitosis_hold_create(ctl, NULL, addr_of_hold(addr), "fork", 0, insecure(), &id, key,
+			       &where),
+	   "hold");
 	OK(mitosis_hold_mm(ctl, id, proc[0].pid, &proc[0], &proc[1]), "hold mm");
 	kill(proc[1].pid, SIGKILL);
 	OK(mitosis_hold_pages(ctl, id, proc[0].pid, runs.run, runs.n), "hold pages");
@@ -441,7 +467,8 @@ static pid_t reader_start(const struct mitosis_run *run)
 	int status;
 
 	if (!pid) {
-		if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
+		if (mmap(at, len, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at)
 			DIE("there is something at %p: %s", at, strerror(errno));
 		raise(SIGSTOP);
 		printf("read %#lx\n", (unsigned long)*(volatile uint64_t *)at);
@@ -452,7 +479,8 @@ static pid_t reader_start(const struct mitosis_run *run)
 	return pid;
 }
 
-static void read_once(uint64_t id, const char *hex, const char *dct, const struct mitosis_run *run, uint32_t rkey)
+static void read_once(uint64_t id, const char *hex, const char *dct, const struct mitosis_run *run,
+		      uint32_t rkey)
 {
 	struct mitosis_region region = { .start = run->start, .npages = run->npages, .rkey = rkey };
 	struct mitosis_where where = { .addr = "" };
@@ -520,16 +548,21 @@ static void fuzz(uint64_t seed, int n)
 		struct nl_msg *msg = nlmsg_alloc_size(65536);
 		int flags = NLM_F_REQUEST | NLM_F_ACK | (rnd() % 4 ? 0 : NLM_F_DUMP), ret;
 
-		genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, flags, cmd, rnd() % 16 ? 1 : rnd());
+		genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, flags, cmd,
+			    rnd() % 16 ? 1 : rnd());
 		for (int k = rnd() % 12; k > 0; k--) {
 			static uint8_t buf[40000];
 			/* Mostly plausible lengths, sometimes far from it. */
-			int len = rnd() % 8 ? (int[]){ 1, 2, 4, 8, 16, 32, 64, 24 }[rnd() % 8] : (int)(rnd() % (rnd() % 4 ? 200 : sizeof(buf)));
+			int len = rnd() % 8 ? (int[]){ 1, 2, 4, 8, 16, 32, 64, 24 }[rnd() % 8] :
+					      (int)(rnd() % (rnd() % 4 ? 200 : sizeof(buf)));
 
 			for (int b = 0; b < len; b++)
 				buf[b] = rnd() % 3 ? rnd() : 0;
 			if (rnd() % 4 == 0 && len >= 8)
-				memcpy(buf, &(uint64_t[]){ 0x7f0000000000, ~0xfffULL, PAGE, getpid() }[rnd() % 4], 8);
+				memcpy(buf,
+				       &(uint64_t[]){ 0x7f0000000000, ~0xfffULL, PAGE,
+						      getpid() }[rnd() % 4],
+				       8);
 			nla_put(msg, rnd() % (__MITOSIS_A_MAX + 2), len, buf);
 		}
 		ret = nl_send_auto(sk, msg);
@@ -580,10 +613,12 @@ int main(int argc, char **argv)
 	else if (!strcmp(cmd, "link") && argc == 6)
 		link_once(strtoull(argv[2], NULL, 16), argv[3], argv[4], atoi(argv[5]));
 	else if (!strcmp(cmd, "regions") && argc == 3)
-		OK(mitosis_region_get(ctl, strtoull(argv[2], NULL, 16), region_print, NULL), "regions");
+		OK(mitosis_region_get(ctl, strtoull(argv[2], NULL, 16), region_print, NULL),
+		   "regions");
 	else if (!strcmp(cmd, "read") && argc == 8)
 		read_once(strtoull(argv[2], NULL, 16), argv[3], argv[4],
-			  &(struct mitosis_run){ .start = strtoull(argv[5], NULL, 0), .npages = strtoull(argv[6], NULL, 0) },
+			  &(struct mitosis_run){ .start = strtoull(argv[5], NULL, 0),
+						 .npages = strtoull(argv[6], NULL, 0) },
 			  strtoul(argv[7], NULL, 0));
 	else if (!strcmp(cmd, "stat") && argc == 3)
 		stat_print(argv[2]);

@@ -6,9 +6,11 @@
  * looks at the data. Sizes and times are those that mitosis chooses, so that what both ask the
  * device for can be compared.
  *
- *	dc peer LID DCTN KEY COMMAND	a peer of a snapshot's source, with whatever key and intentions
+ *	dc peer LID DCTN KEY COMMAND	a peer of a snapshot's source, with whatever key and
+ *		intentions
  *
- * COMMAND, and what it says, as "access" has it: read, again, write, atomic, send, imm. And of messages
+ * COMMAND, and what it says, as "access" has it: read, again, write, atomic, send, imm. And of
+ * messages
  *	junk SEED			as long as a reader's, and of random content
  */
 #include "prog.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * MADV_DONTNEED while other threads fault on the same pages and the drain installs them: when it has returned and
- * nobody writes, the page reads zero; a reader sees the content or zero, and never the content after zero.
+ * MADV_DONTNEED while other threads fault on the same pages and the drain installs them: when it
+ * has returned and nobody writes, the page reads zero; a reader sees the content or zero, and never
+ * the content after zero.
  */
 #include "prog.h"
 
@@ -31,7 +32,8 @@ static void *reader(void *arg)
 		i = x >> 31 ? (below + (x >> 8) % 16) % NPAGES : (x >> 8) % NPAGES;
 		v = *(volatile uint64_t *)(area + i * PAGE + 64);
 		want = content_word(9, (i * PAGE + 64) / 8);
-		CHECK(v == 0 || v == want, "page %d has neither its content nor zero: %#lx", i, (unsigned long)v);
+		CHECK(v == 0 || v == want, "page %d has neither its content nor zero: %#lx", i,
+		      (unsigned long)v);
 		CHECK(v == 0 || i >= below, "page %d has its content after it was dropped", i);
 		CHECK(v == 0 || !seen_zero[me][i], "page %d has its content again after zero", i);
 		seen_zero[me][i] = v == 0;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* MADV_DONTNEED and munmap on pages that are not here yet: they read zero from then on, and nothing else does. */
+/*
+ * MADV_DONTNEED and munmap on pages that are not here yet: they read zero from then on, and nothing
+ * else does.
+ */
 #include "prog.h"
 #include <linux/mman.h>
 
@@ -55,7 +58,8 @@ int main(int argc, char **argv)
 	CHECK_ZERO(split + PAGE, 4 * PAGE, "dropped across mappings");
 	CHECK_CONTENT_AT(split, 5 * PAGE, 2 * MB + 72 * PAGE, 5, "between the splits");
 	MUST(mprotect(split + 2 * MB + 77 * PAGE, 9 * PAGE, PROT_READ));
-	CHECK_CONTENT_AT(split, 2 * MB + 77 * PAGE, LEN - 2 * MB - 77 * PAGE, 5, "behind the splits");
+	CHECK_CONTENT_AT(split, 2 * MB + 77 * PAGE, LEN - 2 * MB - 77 * PAGE, 5,
+			 "behind the splits");
 
 	MUST(munmap(hole + MB, PAGE));
 	CHECK(madvise(hole + MB - PAGE, 3 * PAGE, MADV_DONTNEED) == -1 && errno == ENOMEM,
@@ -63,12 +67,17 @@ int main(int argc, char **argv)
 	CHECK_ZERO(hole + MB - PAGE, PAGE, "dropped before a hole");
 	CHECK_ZERO(hole + MB + PAGE, PAGE, "dropped behind a hole");
 	CHECK_CONTENT_AT(hole, 0, MB - PAGE, 6, "before the drop over a hole");
-	CHECK_CONTENT_AT(hole, MB + 2 * PAGE, LEN - MB - 2 * PAGE, 6, "behind the drop over a hole");
+	CHECK_CONTENT_AT(hole, MB + 2 * PAGE, LEN - MB - 2 * PAGE, 6,
+			 "behind the drop over a hole");
 
-	/* EAGAIN: a page did not come because memory was short, which inject-faults-dontneed sees to */
+	/*
+	 * EAGAIN: a page did not come because memory was short, which inject-faults-dontneed sees
+	 * to
+	 */
 	while (mlock(locked, 16 * PAGE))
 		CHECK(errno == EAGAIN, "mlock: %s", strerror(errno));
-	CHECK(madvise(locked, MB, MADV_DONTNEED) == -1 && errno == EINVAL, "MADV_DONTNEED drops locked memory");
+	CHECK(madvise(locked, MB, MADV_DONTNEED) == -1 && errno == EINVAL,
+	      "MADV_DONTNEED drops locked memory");
 	CHECK_CONTENT_AT(locked, 0, 16 * PAGE, 7, "locked memory after a refused MADV_DONTNEED");
 	MUST(madvise(locked, 16 * PAGE, MADV_DONTNEED_LOCKED));
 	CHECK_ZERO(locked, 16 * PAGE, "after MADV_DONTNEED_LOCKED");

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Processes of one tree that end in every way at any time while their memory comes in; the others are none the worse. */
+/*
+ * Processes of one tree that end in every way at any time while their memory comes in; the others
+ * are none the worse.
+ */
 #include "prog.h"
 #include <sys/resource.h>
 
@@ -12,7 +15,8 @@ static void *touch(void *arg)
 
 	for (int round = 0;; round++)
 		for (size_t off = 0; off < LEN; off += PAGE)
-			CHECK(*(volatile uint64_t *)(p + off + 8) == content_word(1, off / 8 + 1), "a page of a process about to end differs");
+			CHECK(*(volatile uint64_t *)(p + off + 8) == content_word(1, off / 8 + 1),
+			      "a page of a process about to end differs");
 	return NULL;
 }
 
@@ -27,7 +31,9 @@ static void live_and_die(int me, char *p, char *self)
 		long upto = content_word(me, 0) % (LEN / PAGE);
 
 		for (long i = 0; i < upto; i++)
-			CHECK(*(volatile uint64_t *)(p + LEN - PAGE - i * PAGE) == content_word(1, (LEN - PAGE - i * PAGE) / 8), "a page differs");
+			CHECK(*(volatile uint64_t *)(p + LEN - PAGE - i * PAGE) ==
+				      content_word(1, (LEN - PAGE - i * PAGE) / 8),
+			      "a page differs");
 	}
 	switch (me % 6) {
 	case 0:
@@ -77,11 +83,14 @@ int main(int argc, char **argv)
 	for (int i = 0; i < NCHILDREN; i++) {
 		CHECK(waitpid(pids[i], &status, 0) == pids[i], "waitpid: %s", strerror(errno));
 		if (i % 6 == 1 || i % 6 == 4)
-			CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "child %d ended with %#x", i, status);
+			CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+			      "child %d ended with %#x", i, status);
 		else if (i % 6 == 2)
-			CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "child %d ended with %#x", i, status);
+			CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT,
+			      "child %d ended with %#x", i, status);
 		else
-			CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "child %d ended with %#x", i, status);
+			CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "child %d ended with %#x",
+			      i, status);
 	}
 	CHECK_CONTENT(p, LEN, 1, "the survivor");
 	prog_pass();

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Private mappings of a file (its own program, which is the same on both machines): dirty pages, clean pages, .data and .bss. */
+/*
+ * Private mappings of a file (its own program, which is the same on both machines): dirty pages,
+ * clean pages, .data and .bss.
+ */
 #include "prog.h"
 
 static uint64_t data[8192] = { 1 };
@@ -31,12 +34,14 @@ int main(int argc, char **argv)
 
 	for (size_t off = 0; off < len; off += 2 * PAGE)
 		CHECK_CONTENT(p + off, PAGE, off, "dirty page of a private file mapping");
-	CHECK(!memcmp(p + PAGE, before, PAGE), "a clean page of a private file mapping differs from its file");
+	CHECK(!memcmp(p + PAGE, before, PAGE),
+	      "a clean page of a private file mapping differs from its file");
 	CHECK_CONTENT(data, sizeof(data), 1, ".data");
 	CHECK_CONTENT(bss, sizeof(bss), 2, ".bss");
 	CHECK(rodata[0] == 7 && rodata[511] == 9, ".rodata differs");
 	MUST(madvise(p, PAGE, MADV_DONTNEED));
-	CHECK(!memcmp(p, "\177ELF", 4), "a dropped page of a private file mapping is not the file's");
+	CHECK(!memcmp(p, "\177ELF", 4),
+	      "a dropped page of a private file mapping is not the file's");
 	content_fill(p + PAGE, PAGE, 77);
 	CHECK_CONTENT(p + PAGE, PAGE, 77, "page of a private file mapping, dirtied after the move");
 	prog_pass();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A parent and its children over a snapshot. Each finds its memory as it was when the snapshot was taken, writes to it, and sees
- * nothing of what the others write. The parent goes on writing a log meanwhile. A child's lines go to a log of its own.
+ * A parent and its children over a snapshot. Each finds its memory as it was when the snapshot was
+ * taken, writes to it, and sees nothing of what the others write. The parent goes on writing a log
+ * meanwhile. A child's lines go to a log of its own.
  *
  *	forked [MB [wait]]
  *
@@ -53,7 +54,8 @@ static _Noreturn void be_child(int index)
 	prog_sleep_ms(500);
 	CHECK_CONTENT(area, MB, 100 + index, "what a child has written");
 	CHECK_CONTENT_AT(area, MB, area_len - MB, 1, "the rest in a child");
-	CHECK(write(grow, "child\n", 6) == 6, "a child cannot write to the log: %s", strerror(errno));
+	CHECK(write(grow, "child\n", 6) == 6, "a child cannot write to the log: %s",
+	      strerror(errno));
 	/* memory of its own, and processes */
 	fd = MUST(fork());
 	if (!fd)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* MADV_WIPEONFORK and MADV_DONTFORK, set before the move or while lazy: the process keeps its content, children do not get it. */
+/*
+ * MADV_WIPEONFORK and MADV_DONTFORK, set before the move or while lazy: the process keeps its
+ * content, children do not get it.
+ */
 #include "prog.h"
 #include <setjmp.h>
 
@@ -47,7 +50,8 @@ int main(int argc, char **argv)
 			CHECK_ZERO(wipe, LEN, "MADV_WIPEONFORK in the child");
 			CHECK_ZERO(wipe_late, LEN, "MADV_WIPEONFORK while lazy, in the child");
 			CHECK(!is_mapped(dont), "MADV_DONTFORK memory is mapped in the child");
-			CHECK(!is_mapped(dont_late), "MADV_DONTFORK memory is mapped in the child, set while lazy");
+			CHECK(!is_mapped(dont_late),
+			      "MADV_DONTFORK memory is mapped in the child, set while lazy");
 			CHECK_CONTENT(undone, LEN, 5, "MADV_KEEPONFORK in the child");
 			_exit(0);
 		}

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* fork, vfork, posix_spawn and exec by a process whose memory is not all here: parents and children see their own. */
+/*
+ * fork, vfork, posix_spawn and exec by a process whose memory is not all here: parents and children
+ * see their own.
+ */
 #include "prog.h"
 #include <spawn.h>
 
@@ -11,7 +14,9 @@ static char *self;
 
 static void child_looks(int n)
 {
-	/* Its own half is untouched by anybody so far, and it writes where the parent looks later. */
+	/*
+	 * Its own half is untouched by anybody so far, and it writes where the parent looks later.
+	 */
 	CHECK_CONTENT_AT(area, n * MB / 4, MB / 4, 1, "fork child, before it wrote");
 	for (size_t off = 0; off < LEN; off += 16 * PAGE)
 		*(uint64_t *)(area + off + n * PAGE) = n;
@@ -37,7 +42,8 @@ static void *fork_in_thread(void *arg)
 		pid_t pid = MUST(fork());
 
 		if (!pid) {
-			CHECK_CONTENT_AT(area, LEN - MB + i * 16 * PAGE, 16 * PAGE, 1, "child of a thread");
+			CHECK_CONTENT_AT(area, LEN - MB + i * 16 * PAGE, 16 * PAGE, 1,
+					 "child of a thread");
 			_exit(0);
 		}
 		wait_child(pid, "child of a thread");

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Futexes in memory that is not here yet: private and shared keys, waiters from before the move, PI, conditions, semaphores. */
+/*
+ * Futexes in memory that is not here yet: private and shared keys, waiters from before the move,
+ * PI, conditions, semaphores.
+ */
 #include "prog.h"
 #include <linux/futex.h>
 #include <semaphore.h>
@@ -45,7 +48,8 @@ static void *wait_on_cond(void *arg)
 static void *ping_pong(void *arg)
 {
 	uint32_t me = (uintptr_t)arg;
-	int op = me & 2 ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, wake = me & 2 ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE;
+	int op = me & 2 ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE;
+	int wake = me & 2 ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE;
 
 	prog_wait();
 	/* Each round on a page of its own. */
@@ -116,10 +120,12 @@ int main(int argc, char **argv)
 	      "FUTEX_WAIT does not see the word's value: %s", strerror(errno));
 	CHECK(futex(&words[298 * 1024 + 1], FUTEX_WAIT, 299, &ms) == -1 && errno == ETIMEDOUT,
 	      "FUTEX_WAIT with a shared key does not see the word's value: %s", strerror(errno));
-	CHECK(futex(&words[297 * 1024 + 1], FUTEX_WAKE, 1, NULL) == 0, "FUTEX_WAKE fails: %s", strerror(errno));
+	CHECK(futex(&words[297 * 1024 + 1], FUTEX_WAKE, 1, NULL) == 0, "FUTEX_WAKE fails: %s",
+	      strerror(errno));
 
 	__atomic_store_n(&page->word, 1, __ATOMIC_RELEASE);
-	CHECK(futex(&page->word, FUTEX_WAKE_PRIVATE, 1, NULL) >= 0, "FUTEX_WAKE fails: %s", strerror(errno));
+	CHECK(futex(&page->word, FUTEX_WAKE_PRIVATE, 1, NULL) >= 0, "FUTEX_WAKE fails: %s",
+	      strerror(errno));
 	pthread_join(word, NULL);
 	pthread_mutex_lock(&page->mutex);
 	page->signalled = true;
@@ -135,7 +141,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 4; i++)
 		pthread_join(pp[i], NULL);
 	for (int i = 0; i < 200; i++)
-		CHECK(words[i * 1024] == 6 && words[i * 1024 + 1] == (uint32_t)i + 1, "word %d is %u", i, words[i * 1024]);
+		CHECK(words[i * 1024] == 6 && words[i * 1024 + 1] == (uint32_t)i + 1,
+		      "word %d is %u", i, words[i * 1024]);
 
 	/* Between processes. */
 	pid = MUST(fork());
@@ -150,7 +157,8 @@ int main(int argc, char **argv)
 	futex(sh_words, FUTEX_WAKE, 1, NULL);
 	wait_child(pid, "shared futex");
 	CHECK(sh_words[1] == 2, "the other process did not wake up");
-	CHECK(!pthread_mutex_lock(&page->pshared) && !pthread_mutex_unlock(&page->pshared), "a shared mutex fails");
+	CHECK(!pthread_mutex_lock(&page->pshared) && !pthread_mutex_unlock(&page->pshared),
+	      "a shared mutex fails");
 	CHECK_CONTENT(filler, MB, 1, "beside the futexes");
 	prog_pass();
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Reads that go past the page cache, under way at any time, into one half of pages whose other half is written to meanwhile. The device
- * writes to the page that it was given: one that has been copied on write since is another one.
+ * Reads that go past the page cache, under way at any time, into one half of pages whose other half
+ * is written to meanwhile. The device writes to the page that it was given: one that has been
+ * copied on write since is another one.
  *
  *	inflight direct		pread() with O_DIRECT, in a thread
  *	inflight aio		io_submit()
@@ -24,7 +25,8 @@ static void file_make(void)
 {
 	int fd = MUST(open(FILE_NAME ".new", O_WRONLY | O_CREAT | O_TRUNC, 0600));
 
-	CHECK(write(fd, content, NPAGES * PAGE) == (ssize_t)(NPAGES * PAGE), "write: %s", strerror(errno));
+	CHECK(write(fd, content, NPAGES * PAGE) == (ssize_t)(NPAGES * PAGE), "write: %s",
+	      strerror(errno));
 	MUST(fsync(fd));
 	close(fd);
 	MUST(rename(FILE_NAME ".new", FILE_NAME));
@@ -60,14 +62,16 @@ static void forget(void)
 static void look(unsigned long round)
 {
 	for (int i = 0; i < NPAGES; i++)
-		CHECK(!memcmp(lower(i), content + i * PAGE, HALF), "round %lu: what was read into page %d is not there: %#x", round, i,
+		CHECK(!memcmp(lower(i), content + i * PAGE, HALF),
+		      "round %lu: what was read into page %d is not there: %#x", round, i,
 		      *(unsigned char *)lower(i));
 }
 
 static void read_direct(int fd)
 {
 	for (int i = 0; i < NPAGES; i++)
-		CHECK(pread(fd, lower(i), HALF, i * PAGE) == (ssize_t)HALF, "O_DIRECT read: %s", strerror(errno));
+		CHECK(pread(fd, lower(i), HALF, i * PAGE) == (ssize_t)HALF, "O_DIRECT read: %s",
+		      strerror(errno));
 }
 
 static aio_context_t aio;
@@ -81,18 +85,23 @@ static void read_aio(int fd)
 	long got = 0, n;
 
 	for (int i = 0; i < NPAGES; i++) {
-		cb[i] = (struct iocb){ .aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = fd, .aio_buf = (uintptr_t)lower(i),
-				       .aio_nbytes = HALF, .aio_offset = i * PAGE };
+		cb[i] = (struct iocb){ .aio_lio_opcode = IOCB_CMD_PREAD,
+				       .aio_fildes = fd,
+				       .aio_buf = (uintptr_t)lower(i),
+				       .aio_nbytes = HALF,
+				       .aio_offset = i * PAGE };
 		cbs[i] = &cb[i];
 	}
 	CHECK(syscall(SYS_io_submit, aio, NPAGES, cbs) == NPAGES, "io_submit: %s", strerror(errno));
 	while (got < NPAGES) {
 		scribble(round++);
-		n = syscall(SYS_io_getevents, aio, 1, NPAGES - got, event + got, &(struct timespec){ 0, 2000000 });
+		n = syscall(SYS_io_getevents, aio, 1, NPAGES - got, event + got,
+			    &(struct timespec){ 0, 2000000 });
 		got += n > 0 ? n : 0;
 	}
 	for (int i = 0; i < NPAGES; i++)
-		CHECK(event[i].res == (long)HALF, "io_getevents: a read gives %lld", (long long)event[i].res);
+		CHECK(event[i].res == (long)HALF, "io_getevents: a read gives %lld",
+		      (long long)event[i].res);
 }
 
 static void read_uring(int fd)

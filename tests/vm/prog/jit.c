@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Code in anonymous memory, as a JIT has it, in the first executable mapping of the process: CRIU puts its own code there for a
- * moment. The code must run and its bytes be as they were.
+ * Code in anonymous memory, as a JIT has it, in the first executable mapping of the process: CRIU
+ * puts its own code there for a moment. The code must run and its bytes be as they were.
  */
 #include "prog.h"
 
@@ -23,7 +23,8 @@ int main(int argc, char **argv)
 	char *p;
 
 	prog_init(argc, argv);
-	p = mmap(AT, LEN, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	p = mmap(AT, LEN, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	CHECK(p == AT, "the low address is taken: %s", strerror(errno));
 	content_fill(p, LEN, 1);
 	for (int i = 0; i < 64; i++)
@@ -42,7 +43,8 @@ int main(int argc, char **argv)
 	}
 	for (int i = 32; i < 64; i++) {
 		emit(p + i * PAGE + 128, 2000 + i);
-		CHECK(((code)(p + i * PAGE + 128))() == 2000 + i, "new code of page %d does not run", i);
+		CHECK(((code)(p + i * PAGE + 128))() == 2000 + i,
+		      "new code of page %d does not run", i);
 	}
 	prog_pass();
 }

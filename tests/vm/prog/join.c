@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The death of the source's copy writes into its memory: clear_child_tid is cleared and held robust futexes get FUTEX_OWNER_DIED.
- * None of that may be seen here: pthread_join waits for a thread that lives, a robust mutex is busy while its owner lives.
+ * The death of the source's copy writes into its memory: clear_child_tid is cleared and held robust
+ * futexes get FUTEX_OWNER_DIED. None of that may be seen here: pthread_join waits for a thread that
+ * lives, a robust mutex is busy while its owner lives.
  */
 #include "prog.h"
 
@@ -26,7 +27,8 @@ static void *ask(void *arg)
 	for (int i = 0; i < 8; i++) {
 		int err = pthread_mutex_trylock(&mutexes[i]);
 
-		CHECK(err == EBUSY, "robust mutex %d of a living owner: trylock says %s", i, strerror(err));
+		CHECK(err == EBUSY, "robust mutex %d of a living owner: trylock says %s", i,
+		      strerror(err));
 	}
 	prog_sleep_ms(200);
 	CHECK(!atomic_load(&done), "the owner went on by itself");
@@ -59,8 +61,10 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 8; i++) {
 		int err = pthread_mutex_lock(&mutexes[i]);
 
-		CHECK(err == EOWNERDEAD, "robust mutex %d of a dead owner: lock says %s", i, strerror(err));
-		CHECK(!pthread_mutex_consistent(&mutexes[i]), "mutex %d does not become consistent", i);
+		CHECK(err == EOWNERDEAD, "robust mutex %d of a dead owner: lock says %s", i,
+		      strerror(err));
+		CHECK(!pthread_mutex_consistent(&mutexes[i]), "mutex %d does not become consistent",
+		      i);
 		pthread_mutex_unlock(&mutexes[i]);
 	}
 	prog_pass();

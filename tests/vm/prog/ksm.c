@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Pages that KSM has merged at the source, and mappings that it may merge at the destination while lazy. */
+/*
+ * Pages that KSM has merged at the source, and mappings that it may merge at the destination while
+ * lazy.
+ */
 #include "prog.h"
 
 #define NPAGES 512

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* mlock before the move, mlock and mlock2 while lazy, then mlockall; locked means resident and right. */
+/*
+ * mlock before the move, mlock and mlock2 while lazy, then mlockall; locked means resident and
+ * right.
+ */
 #include "prog.h"
 
 #define LEN (2 * MB)

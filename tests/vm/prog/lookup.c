@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* What a process finds out about its memory while it is lazy: documented differences and no others. */
+/*
+ * What a process finds out about its memory while it is lazy: documented differences and no others.
+ */
 #include "prog.h"
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
@@ -49,24 +51,28 @@ int main(int argc, char **argv)
 	if (!access("/proc/self/numa_maps", F_OK))
 		read_all("/proc/self/numa_maps");
 	read_all("/proc/self/environ");
-	CHECK(file_has("/proc/self/cmdline", argv[0], strlen(argv[0])), "/proc/self/cmdline does not have the program's name");
+	CHECK(file_has("/proc/self/cmdline", argv[0], strlen(argv[0])),
+	      "/proc/self/cmdline does not have the program's name");
 	CHECK(file_has("/proc/self/environ", "PATH=", 5), "/proc/self/environ has no PATH");
 	CHECK(!strcmp(getenv("MITOSIS_TEST_VALUE"), "spring"), "the environment differs");
 	CHECK(!file_has("/proc/self/maps", "mitosis.", 8), "/proc/self/maps names mitosis");
 	MUST(mincore(p, LEN, vec));
 	fd = MUST(open("/proc/self/pagemap", O_RDONLY));
 	for (int i = 0; i < 16; i++)
-		CHECK(pread(fd, &entry, 8, ((uintptr_t)p / PAGE + i * 16) * 8) == 8, "/proc/self/pagemap: %s", strerror(errno));
+		CHECK(pread(fd, &entry, 8, ((uintptr_t)p / PAGE + i * 16) * 8) == 8,
+		      "/proc/self/pagemap: %s", strerror(errno));
 	close(fd);
 
 	fd = syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (fd >= 0) {
 		struct uffdio_api api = { .api = UFFD_API };
-		struct uffdio_register reg = { .range = { (uintptr_t)q, LEN }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+		struct uffdio_register reg = { .range = { (uintptr_t)q, LEN },
+					       .mode = UFFDIO_REGISTER_MODE_MISSING };
 
 		MUST(ioctl(fd, UFFDIO_API, &api));
 		if (ioctl(fd, UFFDIO_REGISTER, &reg)) {
-			CHECK(errno == EINVAL, "UFFDIO_REGISTER of lazy memory: %s", strerror(errno));
+			CHECK(errno == EINVAL, "UFFDIO_REGISTER of lazy memory: %s",
+			      strerror(errno));
 			say("UFFDIO_REGISTER refused");
 		} else {
 			MUST(ioctl(fd, UFFDIO_UNREGISTER, &reg.range));
@@ -74,15 +80,21 @@ int main(int argc, char **argv)
 		fresh = map_anon(NULL, LEN, PROT_READ | PROT_WRITE);
 		reg.range.start = (uintptr_t)fresh;
 		MUST(ioctl(fd, UFFDIO_REGISTER, &reg));
-		struct uffdio_copy cp = { .dst = (uintptr_t)fresh, .src = (uintptr_t)p, .len = 16 * PAGE };
+		struct uffdio_copy cp = {
+			.dst = (uintptr_t)fresh,
+			.src = (uintptr_t)p,
+			.len = 16 * PAGE,
+		};
 
-		CHECK(!ioctl(fd, UFFDIO_COPY, &cp) && cp.copy == (long)(16 * PAGE), "UFFDIO_COPY from lazy memory: %s", strerror(errno));
+		CHECK(!ioctl(fd, UFFDIO_COPY, &cp) && cp.copy == (long)(16 * PAGE),
+		      "UFFDIO_COPY from lazy memory: %s", strerror(errno));
 		CHECK_CONTENT(fresh, 16 * PAGE, 1, "copied by UFFDIO_COPY");
 		close(fd);
 	}
 	fd = open("/proc/self/clear_refs", O_WRONLY);
 	if (fd >= 0) {
-		CHECK(write(fd, "4", 1) == 1 && write(fd, "1", 1) == 1, "/proc/self/clear_refs: %s", strerror(errno));
+		CHECK(write(fd, "4", 1) == 1 && write(fd, "1", 1) == 1, "/proc/self/clear_refs: %s",
+		      strerror(errno));
 		close(fd);
 	}
 	for (int advice = 0; advice <= 4; advice++) {
@@ -95,7 +107,8 @@ int main(int argc, char **argv)
 	madvise(q, LEN, 22 /* MADV_POPULATE_READ */);
 	madvise(q, LEN / 2, 23 /* MADV_POPULATE_WRITE */);
 	if (madvise(q, LEN, 25 /* MADV_COLLAPSE */))
-		CHECK(errno == EINVAL || errno == ENOMEM || errno == EAGAIN || errno == EBUSY, "MADV_COLLAPSE: %s", strerror(errno));
+		CHECK(errno == EINVAL || errno == ENOMEM || errno == EAGAIN || errno == EBUSY,
+		      "MADV_COLLAPSE: %s", strerror(errno));
 	MUST(madvise(q, LEN, MADV_DONTDUMP));
 	MUST(madvise(q, LEN, MADV_DODUMP));
 	MUST(madvise(q, LEN, MADV_NOHUGEPAGE));

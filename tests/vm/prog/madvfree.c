@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* MADV_FREE is refused while memory is lazy; what callers then do (MADV_DONTNEED) works, and nothing is lost. */
+/*
+ * MADV_FREE is refused while memory is lazy; what callers then do (MADV_DONTNEED) works, and
+ * nothing is lost.
+ */
 #include "prog.h"
 
 #define LEN (2 * MB)
@@ -20,7 +23,8 @@ int main(int argc, char **argv)
 	} else {
 		say("taken");
 		for (size_t off = 0; off < LEN / 2; off += PAGE)
-			CHECK(content_differs_at(p, off, PAGE, 1) < 0 || zero_differs(p + off, PAGE) < 0,
+			CHECK(content_differs_at(p, off, PAGE, 1) < 0 ||
+				      zero_differs(p + off, PAGE) < 0,
 			      "page %#zx after MADV_FREE is neither old nor zero", off);
 	}
 	content_fill(p, LEN / 2, 2);
@@ -29,7 +33,8 @@ int main(int argc, char **argv)
 
 	fresh = map_anon(NULL, LEN, PROT_READ | PROT_WRITE);
 	content_fill(fresh, LEN, 3);
-	CHECK(!madvise(fresh, LEN, MADV_FREE) || errno == EINVAL, "MADV_FREE on fresh memory: %s", strerror(errno));
+	CHECK(!madvise(fresh, LEN, MADV_FREE) || errno == EINVAL, "MADV_FREE on fresh memory: %s",
+	      strerror(errno));
 	content_fill(fresh, LEN, 4);
 	CHECK_CONTENT(fresh, LEN, 4, "fresh memory after MADV_FREE");
 	prog_pass();

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* mprotect on pages that are not here yet; mappings that were PROT_NONE or read-only when the process was moved. */
+/*
+ * mprotect on pages that are not here yet; mappings that were PROT_NONE or read-only when the
+ * process was moved.
+ */
 #include "prog.h"
 #include <setjmp.h>
 
@@ -44,7 +47,8 @@ int main(int argc, char **argv)
 	sigaction(SIGSEGV, &sa, NULL);
 	prog_ready();
 
-	CHECK(faults(none, false) && faults(none + LEN - 1, true), "PROT_NONE memory can be touched");
+	CHECK(faults(none, false) && faults(none + LEN - 1, true),
+	      "PROT_NONE memory can be touched");
 	MUST(mprotect(none, LEN / 2, PROT_READ));
 	CHECK_CONTENT_AT(none, 0, LEN / 2, 1, "PROT_NONE made readable");
 	CHECK(faults(none, true), "read-only memory can be written");
@@ -68,7 +72,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i + 3 < 512; i += 3)
 		MUST(mprotect(odd + i * PAGE, (1 + i % 2) * PAGE, i % 5 ? PROT_READ : PROT_NONE));
 	for (int i = 0; i + 3 < 512; i += 3)
-		MUST(mprotect(odd + i * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE | (i % 4 ? 0 : PROT_EXEC)));
+		MUST(mprotect(odd + i * PAGE, 2 * PAGE,
+			      PROT_READ | PROT_WRITE | (i % 4 ? 0 : PROT_EXEC)));
 	CHECK_CONTENT(odd, LEN, 3, "after mprotect at odd pages");
 	MUST(mprotect(odd, LEN, PROT_READ));
 	CHECK_CONTENT(odd, LEN, 3, "after mprotect of all at once");
@@ -79,7 +84,8 @@ int main(int argc, char **argv)
 	nfaults = 0;
 	for (int i = 0; i < 64; i++) {
 		if (i % 4 == 1)
-			CHECK(faults(guard + i * PAGE, i % 8 == 1), "guard page %d can be touched", i);
+			CHECK(faults(guard + i * PAGE, i % 8 == 1), "guard page %d can be touched",
+			      i);
 		else
 			CHECK_CONTENT_AT(guard, i * PAGE, PAGE, 5, "between guard pages");
 	}

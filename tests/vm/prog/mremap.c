@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* mremap of pages that are not here yet: moved, grown, shrunk, onto others, there and back, with the old range kept. */
+/*
+ * mremap of pages that are not here yet: moved, grown, shrunk, onto others, there and back, with
+ * the old range kept.
+ */
 #include "prog.h"
 
 #ifndef MREMAP_DONTUNMAP
@@ -12,13 +15,15 @@ static char *move(char *from, size_t old, size_t new, int flags, char *to)
 {
 	char *p = mremap(from, old, new, flags, to);
 
-	CHECK(p != MAP_FAILED, "mremap %#zx to %#zx with flags %d: %s", old, new, flags, strerror(errno));
+	CHECK(p != MAP_FAILED, "mremap %#zx to %#zx with flags %d: %s", old, new, flags,
+	      strerror(errno));
 	return p;
 }
 
 int main(int argc, char **argv)
 {
-	char *moved, *grown, *inplace, *shrunk, *onto, *target, *there, *keep, *keep2, *p, *q, *dup, *part, *swap1, *swap2, *tmp;
+	char *moved, *grown, *inplace, *shrunk, *onto, *target, *there, *keep, *keep2, *p, *q, *dup,
+		*part, *swap1, *swap2, *tmp;
 
 	prog_init(argc, argv);
 	moved = map_content(LEN, 1);
@@ -84,17 +89,23 @@ int main(int argc, char **argv)
 	MUST(munmap(keep2, LEN));
 	CHECK_CONTENT(dup, LEN, 8, "new range after the old one was unmapped");
 
-	/* A part from the middle, moved to before the rest, where it merges with nothing it should not. */
+	/*
+	 * A part from the middle, moved to before the rest, where it merges with nothing it should
+	 * not.
+	 */
 	p = map_anon(NULL, 64 * PAGE, PROT_NONE);
 	move(part + 100 * PAGE, 50 * PAGE, 50 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p);
 	for (int i = 0; i < 50; i++)
-		CHECK(content_differs(p + i * PAGE, 8, 9) != -1 || i == 0, "a page moved from the middle has the first's content");
+		CHECK(content_differs(p + i * PAGE, 8, 9) != -1 || i == 0,
+		      "a page moved from the middle has the first's content");
 	for (int i = 0; i < 50; i++)
 		for (int w = 0; w < 512; w += 51)
-			CHECK(((uint64_t *)(p + i * PAGE))[w] == content_word(9, (100 + i) * 512 + w),
+			CHECK(((uint64_t *)(p + i * PAGE))[w] ==
+				      content_word(9, (100 + i) * 512 + w),
 			      "page %d moved from the middle differs", i);
 	CHECK_CONTENT_AT(part, 0, 100 * PAGE, 9, "before what was moved from the middle");
-	CHECK_CONTENT_AT(part, 150 * PAGE, LEN - 150 * PAGE, 9, "behind what was moved from the middle");
+	CHECK_CONTENT_AT(part, 150 * PAGE, LEN - 150 * PAGE, 9,
+			 "behind what was moved from the middle");
 
 	/* Two areas swap their places page by page. */
 	tmp = map_anon(NULL, PAGE, PROT_READ | PROT_WRITE);

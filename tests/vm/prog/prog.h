@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the guest programs share: fill memory with computed content, say "ready", wait until they have been moved, check.
+ * What the guest programs share: fill memory with computed content, say "ready", wait until they
+ * have been moved, check.
  *
- * A program NAME appends lines to $TEST_DIR/NAME.log and opens that file anew for each line, because an open file would have to
- * be the same on both machines. It goes on when $TEST_DIR/NAME.go exists, which the runner makes on the destination only. Its last
- * line is "PASS" or "FAIL: sentence". With "now" as its first argument it does not wait.
+ * A program NAME appends lines to $TEST_DIR/NAME.log and opens that file anew for each line,
+ * because an open file would have to be the same on both machines. It goes on when
+ * $TEST_DIR/NAME.go exists, which the runner makes on the destination only. Its last line is "PASS"
+ * or "FAIL: sentence". With "now" as its first argument it does not wait.
  */
 #ifndef PROG_H
 #define PROG_H
@@ -63,12 +65,14 @@ static inline void say(const char *fmt, ...)
 	r_; })
 
 /*
- * CRIU 4.1 takes all memory for a stack, and copies it, when a thread's stack pointer is at the very beginning of a page: one process in 256 by
- * chance. These programs start until theirs has room in its page.
+ * CRIU 4.1 takes all memory for a stack, and copies it, when a thread's stack pointer is at the
+ * very beginning of a page: one process in 256 by chance. These programs start until theirs has
+ * room in its page.
  */
 static inline void prog_place_stack(char **argv)
 {
-	if (((uintptr_t)__builtin_frame_address(0) & (PAGE - 1)) < 3 * PAGE / 4 && strchr(argv[0], '/'))
+	if (((uintptr_t)__builtin_frame_address(0) & (PAGE - 1)) < 3 * PAGE / 4 &&
+	    strchr(argv[0], '/'))
 		execv(argv[0], argv);
 }
 
@@ -170,11 +174,13 @@ static inline long content_differs_at(const void *p, size_t off, size_t len, uin
 	return -1;
 }
 
-#define CHECK_CONTENT(p, len, seed, what) do { \
-	long at_ = content_differs(p, len, seed); \
-	CHECK(at_ < 0, "%s: byte %#lx of %#lx (page %p) has another content: %#lx", what, at_, (unsigned long)(len), \
-	      (void *)((char *)(p) + at_), (unsigned long)*(uint64_t *)((char *)(p) + at_)); \
-} while (0)
+#define CHECK_CONTENT(p, len, seed, what)                                                         \
+	do {                                                                                      \
+		long at_ = content_differs(p, len, seed);                                         \
+		CHECK(at_ < 0, "%s: byte %#lx of %#lx (page %p) has another content: %#lx", what, \
+		      at_, (unsigned long)(len), (void *)((char *)(p) + at_),                     \
+		      (unsigned long)*(uint64_t *)((char *)(p) + at_));                           \
+	} while (0)
 
 #define CHECK_CONTENT_AT(p, off, len, seed, what) do { \
 	long at_ = content_differs_at(p, off, len, seed); \
@@ -183,11 +189,13 @@ static inline long content_differs_at(const void *p, size_t off, size_t len, uin
 	      (unsigned long)*(uint64_t *)((char *)(p) + at_)); \
 } while (0)
 
-#define CHECK_ZERO(p, len, what) do { \
-	long at_ = zero_differs(p, len); \
-	CHECK(at_ < 0, "%s: byte %#lx of %#lx (page %p) is not zero: %#lx", what, at_, (unsigned long)(len), \
-	      (void *)((char *)(p) + at_), (unsigned long)*(uint64_t *)((char *)(p) + at_)); \
-} while (0)
+#define CHECK_ZERO(p, len, what)                                                               \
+	do {                                                                                   \
+		long at_ = zero_differs(p, len);                                               \
+		CHECK(at_ < 0, "%s: byte %#lx of %#lx (page %p) is not zero: %#lx", what, at_, \
+		      (unsigned long)(len), (void *)((char *)(p) + at_),                       \
+		      (unsigned long)*(uint64_t *)((char *)(p) + at_));                        \
+	} while (0)
 
 static inline void *map_anon(void *at, size_t len, int prot)
 {
@@ -197,7 +205,9 @@ static inline void *map_anon(void *at, size_t len, int prot)
 	return p;
 }
 
-/* An area of its own mapping: neighbours that cannot be touched keep others from merging with it. */
+/*
+ * An area of its own mapping: neighbours that cannot be touched keep others from merging with it.
+ */
 static inline char *map_content(size_t len, uint64_t seed)
 {
 	char *p = map_anon(NULL, len + 2 * PAGE, PROT_NONE);
@@ -213,7 +223,8 @@ static inline void wait_child(pid_t pid, const char *what)
 
 	while (waitpid(pid, &status, 0) < 0)
 		CHECK(errno == EINTR, "%s: waitpid: %s", what, strerror(errno));
-	CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "%s: child ended with status %#x", what, status);
+	CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "%s: child ended with status %#x", what,
+	      status);
 }
 
 #endif

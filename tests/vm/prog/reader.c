@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Reads more than its memory cgroup may have room for, twice; a child of it, which shares what it has not read itself, does as well, with a thread that
- * never stops reading. Then it waits until its log has been joined by a file .again, looks once more, and writes a little.
+ * Reads more than its memory cgroup may have room for, twice; a child of it, which shares what it
+ * has not read itself, does as well, with a thread that never stops reading. Then it waits until
+ * its log has been joined by a file .again, looks once more, and writes a little.
  */
 #include <pthread.h>
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* One process reads and writes another's memory that is not here yet: process_vm_readv, /proc/PID/mem, ptrace. */
+/*
+ * One process reads and writes another's memory that is not here yet: process_vm_readv,
+ * /proc/PID/mem, ptrace.
+ */
 #include "prog.h"
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -31,18 +34,21 @@ static void look_from_outside(pid_t pid)
 	CHECK_CONTENT(copy, LEN, 2, "read through /proc/PID/mem");
 	/* Even where the process itself may not read. */
 	n = pread(fd, copy, 16 * PAGE, (off_t)(uintptr_t)ro);
-	CHECK(n == (ssize_t)(16 * PAGE), "read of PROT_NONE memory through /proc/PID/mem gives %zd (%s)", n, strerror(errno));
+	CHECK(n == (ssize_t)(16 * PAGE),
+	      "read of PROT_NONE memory through /proc/PID/mem gives %zd (%s)", n, strerror(errno));
 	CHECK_CONTENT(copy, 16 * PAGE, 5, "PROT_NONE memory read through /proc/PID/mem");
 	close(fd);
 
 	MUST(ptrace(PTRACE_SEIZE, pid, NULL, NULL));
 	MUST(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL));
-	CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status), "the other process does not stop");
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status),
+	      "the other process does not stop");
 	for (size_t off = 0; off < LEN; off += 16 * PAGE) {
 		errno = 0;
 		uint64_t v = ptrace(PTRACE_PEEKDATA, pid, pt + off + 8, NULL);
 
-		CHECK(!errno && v == content_word(3, off / 8 + 1), "PTRACE_PEEKDATA gives %#lx (%s)", (unsigned long)v, strerror(errno));
+		CHECK(!errno && v == content_word(3, off / 8 + 1),
+		      "PTRACE_PEEKDATA gives %#lx (%s)", (unsigned long)v, strerror(errno));
 		MUST(ptrace(PTRACE_POKEDATA, pid, pt + off + PAGE, off));
 	}
 	MUST(ptrace(PTRACE_DETACH, pid, NULL, NULL));
@@ -82,7 +88,8 @@ int main(int argc, char **argv)
 	CHECK_CONTENT(poked, LEN / 2, 50, "what process_vm_writev wrote");
 	CHECK_CONTENT_AT(poked, LEN / 2, LEN / 2, 4, "behind what process_vm_writev wrote");
 	for (size_t off = 0; off < LEN; off += 16 * PAGE) {
-		CHECK(*(uint64_t *)(pt + off + PAGE) == off, "what ptrace wrote at %#zx is not there", off);
+		CHECK(*(uint64_t *)(pt + off + PAGE) == off,
+		      "what ptrace wrote at %#zx is not there", off);
 		CHECK_CONTENT_AT(pt, off, PAGE, 3, "before what ptrace wrote");
 		CHECK_CONTENT_AT(pt, off + PAGE + 8, 15 * PAGE - 8, 3, "behind what ptrace wrote");
 	}

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Memory that several processes share: shared anonymous and memfd; writes are seen by all after the move. */
+/*
+ * Memory that several processes share: shared anonymous and memfd; writes are seen by all after the
+ * move.
+ */
 #include "prog.h"
 
 #define LEN MB
@@ -38,6 +41,7 @@ int main(int argc, char **argv)
 		_exit(0);
 	}
 	wait_child(pid, "shared");
-	CHECK(*(uint64_t *)anon == 11 && *(uint64_t *)memfd == 12, "what the child wrote to shared memory is not seen");
+	CHECK(*(uint64_t *)anon == 11 && *(uint64_t *)memfd == 12,
+	      "what the child wrote to shared memory is not seen");
 	prog_pass();
 }

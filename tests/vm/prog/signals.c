@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Signal frames on memory that is not here yet, alternative stacks, pending and queued signals, timers across the move. */
+/*
+ * Signal frames on memory that is not here yet, alternative stacks, pending and queued signals,
+ * timers across the move.
+ */
 #include "prog.h"
 
 static char *alt, *barrier;
@@ -9,13 +12,15 @@ static void on_usr1(int sig, siginfo_t *si, void *ctx)
 {
 	char here;
 
-	CHECK(&here >= alt && &here < alt + 64 * PAGE, "the handler does not run on its alternative stack");
+	CHECK(&here >= alt && &here < alt + 64 * PAGE,
+	      "the handler does not run on its alternative stack");
 	atomic_fetch_add(&hits, 1);
 }
 
 static void on_rt(int sig, siginfo_t *si, void *ctx)
 {
-	CHECK(si->si_value.sival_int == atomic_load(&queued), "queued signal %d carries %d", atomic_load(&queued), si->si_value.sival_int);
+	CHECK(si->si_value.sival_int == atomic_load(&queued), "queued signal %d carries %d",
+	      atomic_load(&queued), si->si_value.sival_int);
 	atomic_fetch_add(&queued, 1);
 }
 
@@ -68,8 +73,10 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 256; i++)
 		*(uint64_t *)(barrier + (i * 37 % 256) * PAGE) = i;
 	for (int i = 0; i < 256; i++) {
-		CHECK(*(uint64_t *)(barrier + (i * 37 % 256) * PAGE) == (uint64_t)i, "a write through a write barrier is lost");
-		CHECK_CONTENT_AT(barrier, i * PAGE + 8, PAGE - 8, 2, "a page behind a write barrier");
+		CHECK(*(uint64_t *)(barrier + (i * 37 % 256) * PAGE) == (uint64_t)i,
+		      "a write through a write barrier is lost");
+		CHECK_CONTENT_AT(barrier, i * PAGE + 8, PAGE - 8, 2,
+				 "a page behind a write barrier");
 	}
 	alarm(1);
 	for (int i = 0; i < 2000 && !atomic_load(&alarms); i++)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Thousands of separate runs in hundreds of mappings, in a large reservation, with zero pages and never-touched pages between. */
+/*
+ * Thousands of separate runs in hundreds of mappings, in a large reservation, with zero pages and
+ * never-touched pages between.
+ */
 #include "prog.h"
 
 #define RESERVED (1UL << 36)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Speaks on its standard output: "parent" until it finds itself a child, which says "child", how many columns its standard input has where that is
- * a terminal, what it reads there when it is told to go on, and then more than a pipe or a terminal holds.
+ * Speaks on its standard output: "parent" until it finds itself a child, which says "child", how
+ * many columns its standard input has where that is a terminal, what it reads there when it is told
+ * to go on, and then more than a pipe or a terminal holds.
  */
 #include "prog.h"
 #include <sys/ioctl.h>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Pages that are in swap when the process is moved. The runner has switched swap on at the source. */
+/*
+ * Pages that are in swap when the process is moved. The runner has switched swap on at the source.
+ */
 #include "prog.h"
 
 #ifndef MADV_PAGEOUT

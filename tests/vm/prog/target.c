@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Memory for others to look at: a debugger, a core dump, a killer. It says where its content is and touches it no more;
- * with "touch" threads read it all over again, each a part of it in order, and say when all have been round. With "bad" a child
- * touches a page of its own when there is a file target.bad.
+ * Memory for others to look at: a debugger, a core dump, a killer. It says where its content is and
+ * touches it no more; with "touch" threads read it all over again, each a part of it in order, and
+ * say when all have been round. With "bad" a child touches a page of its own when there is a file
+ * target.bad.
  *
  *	target [now] [MB [touch [THREADS [bad]]|listen PORT [MB]]]
  *
@@ -19,8 +20,9 @@ static char *target_area;
 static size_t target_len;
 static int target_threads = 1;
 /*
- * Waited for without polling: many threads that poll leave a machine with a debug kernel no time for anything else. All are woken at once:
- * with a mutex alone each would first have to fault before it lets the next one go.
+ * Waited for without polling: many threads that poll leave a machine with a debug kernel no time
+ * for anything else. All are woken at once: with a mutex alone each would first have to fault
+ * before it lets the next one go.
  */
 static pthread_mutex_t target_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t target_cond = PTHREAD_COND_INITIALIZER;
@@ -64,7 +66,8 @@ static pid_t bad_start(void)
 	char *bad = map_anon(NULL, 3 * BLOCK, PROT_NONE);
 	pid_t pid;
 
-	bad = map_anon((char *)(((uintptr_t)bad + BLOCK - 1) & ~(BLOCK - 1)), PAGE, PROT_READ | PROT_WRITE);
+	bad = map_anon((char *)(((uintptr_t)bad + BLOCK - 1) & ~(BLOCK - 1)), PAGE,
+		       PROT_READ | PROT_WRITE);
 	content_fill(bad, PAGE, 2);
 	pid = MUST(fork());
 	if (!pid) {
@@ -146,7 +149,9 @@ int main(int argc, char **argv)
 	} else if (argc > arg + 3) {
 		size_t len = atoi(argv[arg + 3]) * MB;
 
-		memset(MUST(mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)), 1, len);
+		memset(MUST(mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+				 0)),
+		       1, len);
 	}
 	say("area %p %zu", target_area, target_len);
 	if (fd >= 0) {

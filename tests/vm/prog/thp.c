@@ -35,9 +35,11 @@ int main(int argc, char **argv)
 	CHECK_ZERO(late + HUGE, 3 * PAGE, "dropped from a huge page");
 	CHECK_CONTENT_AT(late, HUGE + 3 * PAGE, HUGE, 3, "behind a drop in a huge page");
 	p = map_anon(NULL, HUGE, PROT_NONE);
-	CHECK(mremap(late + 2 * HUGE, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, p) == p, "mremap of a huge page");
+	CHECK(mremap(late + 2 * HUGE, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, p) == p,
+	      "mremap of a huge page");
 	for (int i = 0; i < 512; i++)
-		CHECK(*(uint64_t *)(p + i * PAGE) == content_word(3, (2 * HUGE + i * PAGE) / 8), "page %d of a moved huge page differs", i);
+		CHECK(*(uint64_t *)(p + i * PAGE) == content_word(3, (2 * HUGE + i * PAGE) / 8),
+		      "page %d of a moved huge page differs", i);
 	CHECK_CONTENT_AT(late, 3 * HUGE, HUGE, 3, "behind a moved huge page");
 
 	MUST(mprotect(advised + 100 * PAGE, PAGE, PROT_READ | PROT_WRITE));
@@ -45,16 +47,20 @@ int main(int argc, char **argv)
 		*(uint64_t *)(advised + i * PAGE) = i;
 	for (int i = 0; i < N * 512; i++) {
 		if (i % 2) {
-			CHECK(*(uint64_t *)(advised + i * PAGE) == (uint64_t)i, "a write to page %d of a huge page is lost", i);
-			CHECK_CONTENT_AT(advised, i * PAGE + 8, PAGE - 8, 1, "beside a write to a huge page");
+			CHECK(*(uint64_t *)(advised + i * PAGE) == (uint64_t)i,
+			      "a write to page %d of a huge page is lost", i);
+			CHECK_CONTENT_AT(advised, i * PAGE + 8, PAGE - 8, 1,
+					 "beside a write to a huge page");
 		} else {
-			CHECK_CONTENT_AT(advised, i * PAGE, PAGE, 1, "unwritten page of a huge page");
+			CHECK_CONTENT_AT(advised, i * PAGE, PAGE, 1,
+					 "unwritten page of a huge page");
 		}
 	}
 	map_anon(plain + HUGE + 7 * PAGE, PAGE, PROT_READ | PROT_WRITE);
 	CHECK_ZERO(plain + HUGE + 7 * PAGE, PAGE, "the hole in a huge page, filled");
 	CHECK_CONTENT_AT(plain, 0, HUGE + 7 * PAGE, 2, "before the hole in a huge page");
-	CHECK_CONTENT_AT(plain, HUGE + 8 * PAGE, (N - 1) * HUGE - 8 * PAGE, 2, "behind the hole in a huge page");
+	CHECK_CONTENT_AT(plain, HUGE + 8 * PAGE, (N - 1) * HUGE - 8 * PAGE, 2,
+			 "behind the hole in a huge page");
 	for (int i = 0; i < 3; i++) {
 		pid_t pid = MUST(fork());
 

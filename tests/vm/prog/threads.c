@@ -25,10 +25,12 @@ static void *work(void *arg)
 		uint64_t index = (page - w->area) / 8, *word = (uint64_t *)page;
 
 		/* Word 0 counts the visits, the rest must be as filled. */
-		CHECK(word[0] == w->rounds / (AREA / PAGE), "page %p was visited %lu times, not %lu", page,
-		      (unsigned long)word[0], (unsigned long)(w->rounds / (AREA / PAGE)));
+		CHECK(word[0] == w->rounds / (AREA / PAGE),
+		      "page %p was visited %lu times, not %lu", page, (unsigned long)word[0],
+		      (unsigned long)(w->rounds / (AREA / PAGE)));
 		for (int i = 1; i < 512; i += 73)
-			CHECK(word[i] == content_word(seed, index + i), "word %d of page %p differs", i, page);
+			CHECK(word[i] == content_word(seed, index + i),
+			      "word %d of page %p differs", i, page);
 		word[0]++;
 		w->rounds++;
 		pthread_mutex_lock(&lock);
@@ -65,6 +67,7 @@ int main(int argc, char **argv)
 		CHECK(!pthread_join(w[i].thread, NULL), "pthread_join failed");
 		sum += w[i].rounds;
 	}
-	CHECK(sum == total, "threads did %lu rounds, but the mutex counted %lu", (unsigned long)sum, (unsigned long)total);
+	CHECK(sum == total, "threads did %lu rounds, but the mutex counted %lu", (unsigned long)sum,
+	      (unsigned long)total);
 	prog_pass();
 }

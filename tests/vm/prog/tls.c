@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Each thread's TLS, errno, rseq registration and CPU number are intact; cancellation and thread-specific data work. */
+/*
+ * Each thread's TLS, errno, rseq registration and CPU number are intact; cancellation and
+ * thread-specific data work.
+ */
 #include "prog.h"
 #include <sched.h>
 #include <sys/rseq.h>
@@ -23,9 +26,13 @@ static void rseq_look(long me)
 	if (!__rseq_size)
 		return;
 	CHECK((int)rs->cpu_id >= 0, "thread %ld: rseq has no CPU number (%d)", me, (int)rs->cpu_id);
-	CHECK((int)rs->cpu_id < sysconf(_SC_NPROCESSORS_CONF), "thread %ld: rseq's CPU number is %d", me, (int)rs->cpu_id);
+	CHECK((int)rs->cpu_id < sysconf(_SC_NPROCESSORS_CONF),
+	      "thread %ld: rseq's CPU number is %d", me, (int)rs->cpu_id);
 	CHECK(!rs->rseq_cs, "thread %ld: rseq_cs is set", me);
-	/* Registering the same again is EBUSY; EINVAL or success would mean that the kernel has lost or moved it. */
+	/*
+	 * Registering the same again is EBUSY; EINVAL or success would mean that the kernel has
+	 * lost or moved it.
+	 */
 	CHECK(syscall(SYS_rseq, rs, 32, 0, RSEQ_SIG) == -1 && errno == EBUSY,
 	      "thread %ld: rseq is not registered where it was: %s", me, strerror(errno));
 }
@@ -44,7 +51,8 @@ static void *work(void *arg)
 		errno = 1000 + me;
 	}
 	CHECK(errno == 1000 + me, "thread %ld: errno is %d", me, errno);
-	CHECK(tls_data[0] == (uint64_t)me && tls_data[1] == 6 && tls_data[2] == 7 && !tls_data[63], "thread %ld: its TLS data differs", me);
+	CHECK(tls_data[0] == (uint64_t)me && tls_data[1] == 6 && tls_data[2] == 7 && !tls_data[63],
+	      "thread %ld: its TLS data differs", me);
 	CHECK_CONTENT(tls_bss, sizeof(tls_bss), me, "TLS");
 	CHECK(pthread_getspecific(key) == arg, "thread %ld: its specific data differs", me);
 	rseq_look(me);
@@ -77,9 +85,11 @@ int main(int argc, char **argv)
 	CHECK(!pthread_cancel(t[3]), "pthread_cancel failed");
 	for (long i = 1; i < NTHREADS; i++) {
 		CHECK(!pthread_join(t[i], &ret), "pthread_join failed");
-		CHECK(ret == (i == 3 ? PTHREAD_CANCELED : (void *)i), "thread %ld returned %p", i, ret);
+		CHECK(ret == (i == 3 ? PTHREAD_CANCELED : (void *)i), "thread %ld returned %p", i,
+		      ret);
 	}
-	CHECK(atomic_load(&destroyed) == NTHREADS - 1, "%d destructors ran, not %d", atomic_load(&destroyed), NTHREADS - 1);
+	CHECK(atomic_load(&destroyed) == NTHREADS - 1, "%d destructors ran, not %d",
+	      atomic_load(&destroyed), NTHREADS - 1);
 	CHECK_CONTENT(filler, MB, 1, "beside TLS");
 	prog_pass();
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A parent whose children touch what they are told to. The Nth child on a machine has the log FILE.N, and waits for FILE.N.go, with one word:
- * "up" and "down" read the lower half of the memory in that order, "some" every other pair of its pages, "upper" the upper half. "write" reads the
+ * A parent whose children touch what they are told to. The Nth child on a machine has the log
+ * FILE.N, and waits for FILE.N.go, with one word: "up" and "down" read the lower half of the memory
+ * in that order, "some" every other pair of its pages, "upper" the upper half. "write" reads the
  * lower half, and then writes to the upper.
  */
 #include "prog.h"
@@ -17,12 +18,14 @@ static void touch(size_t page)
 
 static _Noreturn void be_child(void)
 {
-	char base[sizeof(prog_log) - 16], name[sizeof(prog_log)], go[sizeof(name) + 8], how[16] = "";
+	char base[sizeof(prog_log) - 16], name[sizeof(prog_log)], go[sizeof(name) + 8];
+	char how[16] = "";
 	size_t pages = LEN / 2 / PAGE, i;
 	int fd = -1, n;
 	FILE *f;
 
-	CHECK(snprintf(base, sizeof(base), "%s", prog_log) < (int)sizeof(base), "the path of the log is too long");
+	CHECK(snprintf(base, sizeof(base), "%s", prog_log) < (int)sizeof(base),
+	      "the path of the log is too long");
 	for (n = 0; fd < 0; n++) {
 		snprintf(name, sizeof(name), "%s.%d", base, n);
 		fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

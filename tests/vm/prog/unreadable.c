@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Memory of which the source cannot read two pages; see ctl lazify. All else is right, before the drain and after it. Who touches
- * one of the two is killed, and nobody else; and who discards one has it back.
+ * Memory of which the source cannot read two pages; see ctl lazify. All else is right, before the
+ * drain and after it. Who touches one of the two is killed, and nobody else; and who discards one
+ * has it back.
  */
 #include "prog.h"
 #include <sys/uio.h>
@@ -46,7 +47,8 @@ static void check_seen_from_outside(const char *what)
 		_exit(errno == EFAULT ? 0 : 3);
 	}
 	MUST(waitpid(pid, &status, 0));
-	CHECK(!status, "%s: reading the unreadable page from outside ends with status %#x", what, status);
+	CHECK(!status, "%s: reading the unreadable page from outside ends with status %#x", what,
+	      status);
 }
 
 int main(int argc, char **argv)
@@ -60,7 +62,8 @@ int main(int argc, char **argv)
 		area[i] = map_anon(base + i * BLOCK, (NPAGES + 1) * PAGE, PROT_READ | PROT_WRITE);
 		content_fill(area[i], NPAGES * PAGE, i);
 	}
-	say("beyond %lx,%lx", (unsigned long)area[0] + NPAGES * PAGE, (unsigned long)area[1] + NPAGES * PAGE);
+	say("beyond %lx,%lx", (unsigned long)area[0] + NPAGES * PAGE,
+	    (unsigned long)area[1] + NPAGES * PAGE);
 	prog_ready();
 	/* many: one page costs one connection */
 	for (int i = 0; i < 70; i++)
@@ -77,7 +80,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++)
 		CHECK_CONTENT(area[i], NPAGES * PAGE, i, "after the drain");
 	MUST(madvise(area[1] + (NPAGES - 1) * PAGE, 2 * PAGE, MADV_DONTNEED));
-	CHECK_ZERO(area[1] + (NPAGES - 1) * PAGE, 2 * PAGE, "a discarded page that could not be read");
+	CHECK_ZERO(area[1] + (NPAGES - 1) * PAGE, 2 * PAGE,
+		   "a discarded page that could not be read");
 	content_fill(area[1], (NPAGES + 1) * PAGE, 7);
 	CHECK_CONTENT(area[1], (NPAGES + 1) * PAGE, 7, "written after the drain");
 	prog_pass();

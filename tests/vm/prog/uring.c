@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* io_uring started while memory is lazy: plain, by worker threads, and with registered (pinned) buffers. */
+/*
+ * io_uring started while memory is lazy: plain, by worker threads, and with registered (pinned)
+ * buffers.
+ */
 #include "uring.h"
 #include <sys/uio.h>
 
@@ -41,11 +44,15 @@ int main(int argc, char **argv)
 	CHECK(n == (int)LEN, "io_uring write of a registered buffer gives %d", n);
 	CHECK(pread(fd, in, LEN, 0) == (ssize_t)LEN, "read: %s", strerror(errno));
 	CHECK_CONTENT(in, LEN, 5, "written from a registered buffer");
-	/* The pinned pages must be the process's own: what is read into them is seen, what it writes is written. */
+	/*
+	 * The pinned pages must be the process's own: what is read into them is seen, what it
+	 * writes is written.
+	 */
 	n = ring_do(IORING_OP_READ_FIXED, fd, fixed, LEN / 2, LEN, 0, 0);
 	CHECK(n == (int)LEN / 2, "io_uring read into a registered buffer gives %d", n);
 	CHECK_CONTENT(fixed, LEN / 2, 3, "read into a registered buffer");
-	CHECK_CONTENT_AT(fixed, LEN / 2, LEN / 2, 5, "behind what was read into a registered buffer");
+	CHECK_CONTENT_AT(fixed, LEN / 2, LEN / 2, 5,
+			 "behind what was read into a registered buffer");
 	content_fill(fixed, LEN, 6);
 	n = ring_do(IORING_OP_WRITE_FIXED, fd, fixed, LEN, 0, 0, 0);
 	CHECK(n == (int)LEN && pread(fd, in, LEN, 0) == (ssize_t)LEN, "io_uring write gives %d", n);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * A random walk of memory operations against a shadow, with threads that read, write, drop and futex on memory of their own.
+ * A random walk of memory operations against a shadow, with threads that read, write, drop and
+ * futex on memory of their own.
  *
  *	walk [now] SEED STEPS [PAGES [THREADS]]
  *
- * A quarter of the steps is taken before the move. A failure names the seed and the step; the same arguments take the same steps.
+ * A quarter of the steps is taken before the move. A failure names the seed and the step; the same
+ * arguments take the same steps.
  */
 #include "prog.h"
 #include <linux/futex.h>
@@ -89,7 +91,8 @@ static void page_look(const char *p, uint64_t tag, const char *what, unsigned in
 
 		if (w[words[k]] != want)
 			BAD("%s: word %d of page %u (%p) is %#lx, not %#lx%s", what, words[k], i, p,
-			    (unsigned long)w[words[k]], (unsigned long)want, w[words[k]] ? "" : " (it is zero)");
+			    (unsigned long)w[words[k]], (unsigned long)want,
+			    w[words[k]] ? "" : " (it is zero)");
 	}
 }
 
@@ -129,7 +132,9 @@ static void unmap(unsigned int i, unsigned int n)
 	shadow_set(i, n, UNMAPPED);
 }
 
-static const int prot_bits[] = { [RW] = PROT_READ | PROT_WRITE, [RO] = PROT_READ, [NONE] = PROT_NONE };
+static const int prot_bits[] = {
+	[RW] = PROT_READ | PROT_WRITE, [RO] = PROT_READ, [NONE] = PROT_NONE
+};
 
 /* munlock() ends at the first hole. */
 static void unlock(unsigned int i, unsigned int n)
@@ -162,16 +167,18 @@ static void do_mprotect(unsigned int i, unsigned int n)
 
 static void do_mmap(unsigned int i, unsigned int n)
 {
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (rnd() % 4 ? 0 : MAP_NORESERVE) | (rnd() % 16 ? 0 : MAP_POPULATE);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (rnd() % 4 ? 0 : MAP_NORESERVE) |
+		    (rnd() % 16 ? 0 : MAP_POPULATE);
 	enum prot prot = rnd() % 8 ? RW : RO;
 
-	CHECK(mmap(addr(i), n * PAGE, prot_bits[prot], flags, -1, 0) == addr(i), "mmap: %s", strerror(errno));
+	CHECK(mmap(addr(i), n * PAGE, prot_bits[prot], flags, -1, 0) == addr(i), "mmap: %s",
+	      strerror(errno));
 	shadow_set(i, n, prot);
 }
 
 /*
- * A range that spans mappings cannot be moved (EFAULT), and its target is unmapped then all the same.
- * Returns whether it was moved.
+ * A range that spans mappings cannot be moved (EFAULT), and its target is unmapped then all the
+ * same. Returns whether it was moved.
  */
 static bool yard_move(unsigned int i, unsigned int n, unsigned int y, int flags)
 {
@@ -252,7 +259,8 @@ static void do_onto(unsigned int i, unsigned int n)
 
 	if (!all(i, n, &prot) || (j < i + n && i < j + n))
 		return;
-	if (mremap(addr(i), n * PAGE, n * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, addr(j)) != addr(j)) {
+	if (mremap(addr(i), n * PAGE, n * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, addr(j)) !=
+	    addr(j)) {
 		if (errno != EFAULT)
 			BAD("mremap onto another: %s", strerror(errno));
 		unmap(j, n);
@@ -312,14 +320,17 @@ static void do_resize(unsigned int i, unsigned int n)
 
 static void do_advise(unsigned int i, unsigned int n)
 {
-	static const int advice[] = { MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_HUGEPAGE, MADV_NOHUGEPAGE,
-		MADV_DONTDUMP, MADV_DODUMP, MADV_MERGEABLE, MADV_UNMERGEABLE, 20 /* COLD */, 21 /* PAGEOUT */,
-		22 /* POPULATE_READ */, 23 /* POPULATE_WRITE */, 25 /* COLLAPSE */, MADV_FREE };
+	static const int advice[] = {
+		MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_HUGEPAGE,
+		MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_DODUMP, MADV_MERGEABLE, MADV_UNMERGEABLE,
+		20 /* COLD */, 21 /* PAGEOUT */, 22 /* POPULATE_READ */, 23 /* POPULATE_WRITE */,
+		25 /* COLLAPSE */, MADV_FREE
+	};
 	int a = advice[rnd() % (sizeof(advice) / sizeof(*advice))];
 
 	/* These reach only as far as they can; none changes a content but MADV_FREE, which may. */
-	if (madvise(addr(i), n * PAGE, a) && errno != ENOMEM && errno != EINVAL && errno != EFAULT && errno != EAGAIN &&
-	    errno != EBUSY && errno != EBADF)
+	if (madvise(addr(i), n * PAGE, a) && errno != ENOMEM && errno != EINVAL &&
+	    errno != EFAULT && errno != EAGAIN && errno != EBUSY && errno != EBADF)
 		BAD("madvise(%d): %s", a, strerror(errno));
 	note("  advice %d", a);
 	if (a == MADV_FREE)
@@ -464,12 +475,15 @@ static void do_fork_advice(unsigned int i, unsigned int n)
 	}
 	MUST(waitpid(pid, &status, 0));
 	if (status)
-		BAD("a child after %s ended with status %#x", wipe ? "MADV_WIPEONFORK" : "MADV_DONTFORK", status);
+		BAD("a child after %s ended with status %#x",
+		    wipe ? "MADV_WIPEONFORK" : "MADV_DONTFORK", status);
 	MUST(madvise(addr(i), n * PAGE, wipe ? MADV_KEEPONFORK : MADV_DOFORK));
 }
 
-static const char *const names[] = { "read", "write", "dontneed", "mprotect", "munmap", "mmap", "away", "dontunmap", "onto", "resize",
-	"advise", "mlock", "pipe", "fork", "exec", "forkadvice" };
+static const char *const names[] = {
+	"read", "write", "dontneed", "mprotect", "munmap", "mmap", "away", "dontunmap", "onto",
+	"resize", "advise", "mlock", "pipe", "fork", "exec", "forkadvice"
+};
 
 static void one_step(void)
 {
@@ -623,7 +637,8 @@ int main(int argc, char **argv)
 	nsteps = strtoul(argv[arg + 1], NULL, 10);
 	npages = argc > arg + 2 ? atoi(argv[arg + 2]) : 8192;
 	nthreads = argc > arg + 3 ? atoi(argv[arg + 3]) : 2;
-	CHECK(npages >= 2048 && npages <= MAX_PAGES && nthreads <= MAX_THREADS, "the arguments are out of range");
+	CHECK(npages >= 2048 && npages <= MAX_PAGES && nthreads <= MAX_THREADS,
+	      "the arguments are out of range");
 	self = realpath("/proc/self/exe", NULL);
 	rng = seed * 0x9e3779b97f4a7c15ULL + 1;
 	MUST(pipe(pipe_fds));
@@ -636,8 +651,10 @@ int main(int argc, char **argv)
 		if (rnd() % 8)
 			put(i);
 	for (uintptr_t i = 0; i < nthreads; i++)
-		CHECK(!pthread_create(&threads[i], NULL, slice_work, (void *)i), "pthread_create failed");
-	say("seed %lu steps %lu pages %u threads %u", (unsigned long)seed, nsteps, npages, nthreads);
+		CHECK(!pthread_create(&threads[i], NULL, slice_work, (void *)i),
+		      "pthread_create failed");
+	say("seed %lu steps %lu pages %u threads %u", (unsigned long)seed, nsteps, npages,
+	    nthreads);
 	walk(nsteps / 4);
 	prog_ready();
 	walk(nsteps - nsteps / 4);

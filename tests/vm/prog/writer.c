@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * Writes to its memory all the time, before it is moved, while, and after that, and knows what must be where: each page begins with its number and how
- * often it has been written to, which is counted elsewhere, too. It also gives pages back, and maps some anew.
+ * Writes to its memory all the time, before it is moved, while, and after that, and knows what must
+ * be where: each page begins with its number and how often it has been written to, which is counted
+ * elsewhere, too. It also gives pages back, and maps some anew.
  *
  *	writer [now] MB RATE HOT [SECONDS [aio | name | children]]
  *
- * RATE: KiB that are written to a second, 0: none; HOT: of all memory, the percentage that is. On the destination it writes for SECONDS (1) more, and then looks at
- * all. With "aio" it has a context of io_setup(), with "name" a name of two lines, with "children" a child at any time, each of which ends soon. Its log has "stopped MS" whenever it has stood still for longer than 20 ms, which on the destination is the move.
+ * RATE: KiB that are written to a second, 0: none; HOT: of all memory, the percentage that is. On
+ * the destination it writes for SECONDS (1) more, and then looks at all. With "aio" it has a
+ * context of io_setup(), with "name" a name of two lines, with "children" a child at any time, each
+ * of which ends soon. Its log has "stopped MS" whenever it has stood still for longer than 20 ms,
+ * which on the destination is the move.
  */
 #include "prog.h"
 #include <sys/prctl.h>
@@ -79,10 +83,13 @@ static void check(void)
 
 	for (size_t i = 0; i < npages; i++) {
 		const volatile uint64_t *p = (uint64_t *)(area + i * PAGE);
-		bool is_right = counts[i] ? p[0] == i && p[1] == counts[i] && p[PAGE / 8 - 1] == content_word(counts[i], i) :
-				!p[0] && !p[1] && !p[PAGE / 8 - 1];
+		bool is_right = counts[i] ? p[0] == i && p[1] == counts[i] &&
+						    p[PAGE / 8 - 1] == content_word(counts[i], i) :
+					    !p[0] && !p[1] && !p[PAGE / 8 - 1];
 
-		CHECK(is_right, "page %zu (%p) has been written to %u times, it says page %lu and %lu times", i, (void *)p, counts[i], p[0], p[1]);
+		CHECK(is_right,
+		      "page %zu (%p) has been written to %u times, it says page %lu and %lu times",
+		      i, (void *)p, counts[i], p[0], p[1]);
 		sum += counts[i];
 	}
 	CHECK(sum == total, "pages have been written to %lu times, they say %lu", total, sum);
