@@ -223,6 +223,15 @@ static void attr_array(struct nlattr **a, int attr, uint64_t *out, size_t n)
 		memcpy(out, nla_data(a[attr]), len < n * sizeof(*out) ? len : n * sizeof(*out));
 }
 
+/* One whose elements have this size, and stay the message's; -1: it is cut off, or not there. */
+static ssize_t attr_list(struct nlattr **a, int attr, size_t size, const void **list)
+{
+	if (!a[attr] || nla_len(a[attr]) % size)
+		return -1;
+	*list = nla_data(a[attr]);
+	return nla_len(a[attr]) / size;
+}
+
 static void attr_string(struct nlattr **a, int attr, char *buf, size_t len)
 {
 	buf[0] = 0;
@@ -808,16 +817,11 @@ int mitosis_hold_find(struct mitosis *ctl, uint64_t snapshot, struct mitosis_hol
 
 static int netlink_reply_region(struct nlattr **a, void *arg)
 {
+	const void *regions;
+	ssize_t n = attr_list(a, MITOSIS_A_REGIONS, sizeof(struct mitosis_region), &regions);
 	struct dump *dump = arg;
-	int len;
 
-	if (!a[MITOSIS_A_REGIONS])
-		return -EBADMSG;
-	len = nla_len(a[MITOSIS_A_REGIONS]);
-	if (len % sizeof(struct mitosis_region))
-		return -EBADMSG;
-	return dump->region(attr_u32(a, MITOSIS_A_MM), nla_data(a[MITOSIS_A_REGIONS]),
-			    len / sizeof(struct mitosis_region), dump->arg);
+	return n < 0 ? -EBADMSG : dump->region(attr_u32(a, MITOSIS_A_MM), regions, n, dump->arg);
 }
 
 int mitosis_region_get(struct mitosis *ctl, uint64_t snapshot, mitosis_region_cb cb, void *arg)
@@ -920,16 +924,11 @@ static int netlink_reply_attach(struct nlattr **a, void *arg)
 
 static int netlink_reply_record(struct nlattr **a, void *arg)
 {
+	const void *runs;
+	ssize_t n = attr_list(a, MITOSIS_A_RUNS, sizeof(struct mitosis_run), &runs);
 	struct dump *dump = arg;
-	int len;
 
-	if (!a[MITOSIS_A_RUNS])
-		return -EBADMSG;
-	len = nla_len(a[MITOSIS_A_RUNS]);
-	if (len % sizeof(struct mitosis_run))
-		return -EBADMSG;
-	return dump->record(attr_u32(a, MITOSIS_A_MM), nla_data(a[MITOSIS_A_RUNS]),
-			    len / sizeof(struct mitosis_run), dump->arg);
+	return n < 0 ? -EBADMSG : dump->record(attr_u32(a, MITOSIS_A_MM), runs, n, dump->arg);
 }
 
 int mitosis_record_get(struct mitosis *ctl, uint64_t snapshot, mitosis_record_cb cb, void *arg)
