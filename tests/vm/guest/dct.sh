@@ -18,13 +18,9 @@ cmd_figure() {
 	figure "$1"
 }
 
-at_least() {
-	[ "$(figure "$1")" -ge "$2" ]
-}
-
 # at_least FIGURE N: it becomes that.
 cmd_at_least() {
-	until_true 60 at_least "$1" "$2" || fail "$1 is $(figure "$1"), and not $2 yet"
+	until_true 60 at_least "$2" figure "$1" || fail "$1 is $(figure "$1"), and not $2 yet"
 }
 
 child_known() {
@@ -37,15 +33,11 @@ waiting() {
 	grep -ls pager "/proc/$1/task/"*/wchan | wc -l
 }
 
-wait_at_least() {
-	[ "$(waiting "$1")" -ge "$2" ]
-}
-
 # go_and_wait LEAST: its threads go, and so many wait.
 cmd_go_and_wait() {
 	child_known
 	touch $T/target.go
-	until_true 60 wait_at_least "$PID" "$1" || fail "$(waiting "$PID") threads wait for a page, and not $1: $(mitosis-cli list)"
+	until_true 60 at_least "$1" waiting "$PID" || fail "$(waiting "$PID") threads wait for a page, and not $1: $(mitosis-cli list)"
 }
 
 # The child's child waits for the page that it will not get.
@@ -55,7 +47,7 @@ cmd_bad_waits() {
 	bad=$(cat "/proc/$PID/task/"*/children)
 	touch $T/target.bad
 	# shellcheck disable=SC2086 # one
-	until_true 30 wait_at_least $bad 1 || fail "process $bad does not wait for its page: $(cat $T/target.log)"
+	until_true 30 at_least 1 waiting $bad || fail "process $bad does not wait for its page: $(cat $T/target.log)"
 }
 
 # All that has been said in there, and nothing wrong.

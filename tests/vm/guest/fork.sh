@@ -1069,17 +1069,13 @@ cmd_kill_reader() {
 	done
 }
 
-has_risen() {
-	[ "$(stat_of "$1")" -ge "$2" ]
-}
-
 # loses N: the read for which child N waits is what the link is lost by.
 cmd_loses() {
 	local down
 	down=$(stat_of link_down)
 	touch $T/forked.child.$1
 	until_true 20 child_waits "$1" || fail "child $1 does not wait for a page"
-	until_true 60 has_risen link_down $((down + 1)) || fail "nobody has noticed that the link is down"
+	until_true 60 at_least $((down + 1)) stat_of link_down || fail "nobody has noticed that the link is down"
 	child_waits "$1" || fail "child $1 does not wait any more: $(dmesg | grep mitosis: | tail -n 2)"
 }
 

@@ -55,6 +55,11 @@ until_true() {
 	done
 }
 
+# at_least N COMMAND...: what it prints is that, or more.
+at_least() {
+	[ "$("${@:2}")" -ge "$1" ]
+}
+
 # test_count N PATTERN FILE
 test_count() {
 	[ "$(grep -cE "$2" "$3")" = "$1" ]
