@@ -124,9 +124,21 @@ bool cli_transports_are_good(const char *transports)
 	return false;
 }
 
+void cli_own_settings(void)
+{
+	static const char *const names[] = {
+		"MITOSIS_TRANSPORT", "MITOSIS_INSECURE", "MITOSIS_ONESHOT", "MITOSIS_FOLLOW",
+		"MITOSIS_CACHE", "MITOSIS_NO_DRAIN", "MITOSIS_RECORD"
+	};
+	size_t i;
+
+	/* when one is there, be it empty, what the file says of it does not count */
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		setenv(names[i], "", 0);
+}
+
 void cli_set_insecure(bool insecure)
 {
-	/* when it is empty, what the plugin's file says does not count */
 	setenv("MITOSIS_INSECURE", insecure ? "1" : "", 1);
 }
 

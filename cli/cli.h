@@ -17,7 +17,7 @@
 /* Exit codes; documented in mitosis-cli(1). */
 enum cli_exit {
 	CLI_OK = 0,
-	CLI_FAILED = 1,		/* a migration: the process runs on where it was */
+	CLI_FAILED = 1,		/* a migration: the process runs on where it was, or has moved */
 	CLI_USAGE = 2,
 	CLI_REFUSED = 3,	/* a check found what would fail; nothing was touched */
 	CLI_DOUBT = 4,		/* frozen on both sides: mitosis-cli resolve */
@@ -211,6 +211,8 @@ void cli_set_insecure(bool insecure);
 bool cli_insecure(void);
 /* Whether it is 1 or not there; or says what is wrong. */
 bool cli_insecure_is_clear(void);
+/* What is for mitosis-cli to decide is not for the plugin's file, which is for criu by itself. */
+void cli_own_settings(void);
 /* Of a machine that could not be reached over any transport: {NAME: why}. */
 void check_reach(json_object *problems, json_object *unreached);
 json_object *check_describe(pid_t pid, bool tcp, json_object *problems);

@@ -682,6 +682,7 @@ int cmd_criu(int argc, char **argv)
 		*value++ = 0;
 		setenv(line, value, 1);
 	}
+	cli_own_settings();
 	free(text);
 	snprintf(file, sizeof(file), "%.*s/" CRIU_CONF, (int)strcspn(path, ":"), path);
 	setenv("CRIU_CONFIG_FILE", file, 1);

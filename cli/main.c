@@ -74,7 +74,12 @@ int main(int argc, char **argv)
 			       commands[i].args, commands[i].help);
 			return CLI_OK;
 		}
-		return cli_insecure_is_clear() ? commands[i].run(argc - 1, argv + 1) : CLI_USAGE;
+		if (!cli_insecure_is_clear())
+			return CLI_USAGE;
+		/* these two are criu with its settings, and nothing else */
+		if (commands[i].run != cmd_dump && commands[i].run != cmd_restore)
+			cli_own_settings();
+		return commands[i].run(argc - 1, argv + 1);
 	}
 	if (argc > 1)
 		fprintf(stderr, "mitosis-cli: no command %s: see mitosis-cli --help\n", argv[1]);

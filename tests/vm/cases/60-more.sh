@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Real programs, tools on a lazy process, there and back again, and CRIU without mitosis-cli.
 
-for c in redis python core gdb trace and_back bare stale; do
+for c in redis python core gdb trace and_back bare settings stale; do
 	add "more-${c//_/-}" 180 on a "/root/t/more.sh $c"
 done
 for how in fault drain; do

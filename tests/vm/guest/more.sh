@@ -181,6 +181,34 @@ cmd_trace() {
 	$D source_idle
 }
 
+# What is in the plugin's file for criu by itself is not mitosis-cli's: it would offer memory that it has not been told to, for one reader, and not
+# read what it has been told to.
+cmd_settings() {
+	local other=tcp conf=/etc/criu/mitosis-plugin.conf n
+	[ -z "${TRANSPORT:-}" ] || other=rc
+	for n in "" on_peer; do
+		$n cp -p $conf /root/plugin.conf
+	done
+	trap 'mv /root/plugin.conf /etc/criu/mitosis-plugin.conf; on_peer mv /root/plugin.conf /etc/criu/mitosis-plugin.conf' EXIT
+	printf 'MITOSIS_%s\n' INSECURE=1 ONESHOT=1 TRANSPORT=$other NO_DRAIN=1 > $conf
+	scp -q $conf "$PEER:$conf"
+	on_peer "$D prepare target"
+	$D start_server || exit 1
+	PID=$(sed -n 's/^ready //p' $T/target.log)
+	mitosis-cli prepare --pid "$PID" --name settings > $T/prepare.log 2>&1 || fail "prepare: $(tail -n 1 $T/prepare.log)"
+	mitosis-cli list --json > $T/list
+	! grep -qE '"oneshot": *true' $T/list || fail "the snapshot is for one reader"
+	! grep -qE "\"transport\": *\"$other\"" $T/list || fail "the snapshot is offered over $other"
+	# who is not told --insecure does not read what is offered unencrypted
+	on_peer "mitosis-cli resume settings --from a --json > $T/resume 2> $T/resume.err" || fail "resume: $(on_peer tail -n 1 $T/resume.err)"
+	on_peer "kill -KILL \$(sed -n 's/.*\"init\": *\([0-9]*\).*/\1/p' $T/resume)"
+	until_true 20 mitosis-cli release --all || fail "the snapshot is still read from"
+	migrate "$PID" "$PEER"
+	[ "$(on_peer "$D ask")" = "$PID right" ] || fail "it does not answer on $PEER"
+	on_peer "$D drains $PID" || exit 1
+	$D source_idle
+}
+
 # Images of a snapshot that has been let go: the restore fails and leaves nothing behind.
 cmd_stale() {
 	local dir=/root/stale
