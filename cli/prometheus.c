@@ -92,21 +92,23 @@ static void stat_print(unsigned int i, uint64_t value)
 	}
 }
 
-/* The module counts in powers of two; a bucket here has all below its bound. */
+/*
+ * The module counts in powers of two; a bucket here has all below its bound. They are the same for
+ * all machines and times, so that they can be added up: from 2^10 ns to the last of the module's
+ * that has a bound.
+ */
+#define LATENCY_FIRST	10
+
 static void latency_print(const uint64_t *latency, uint64_t sum_ns)
 {
-	unsigned int i, last = 0;
 	uint64_t n = 0;
+	unsigned int i;
 
-	for (i = 0; i < MITOSIS_LATENCY_MAX; i++)
-		if (latency[i])
-			last = i;
 	header("fault_latency_seconds", "histogram",
 	       "How long faults for a page of the source took");
-	for (i = 0; i <= last; i++) {
+	for (i = 0; i < MITOSIS_LATENCY_MAX; i++) {
 		n += latency[i];
-		/* the last of the module's has all that took longer */
-		if (i < MITOSIS_LATENCY_MAX - 1)
+		if (i >= LATENCY_FIRST && i < MITOSIS_LATENCY_MAX - 1)
 			printf("mitosis_fault_latency_seconds_bucket{le=\"%.9g\"} %" PRIu64 "\n",
 			       (double)(1ULL << i) / 1e9, n);
 	}

@@ -27,5 +27,8 @@ for name, figure in stats.items():
     n += 1
 assert n >= 30, "only %d figures are compared" % n
 latency = families["mitosis_fault_latency_seconds"]
+bounds = [float(s.labels["le"]) for s in latency.samples if s.name.endswith("_bucket")]
+assert len(bounds) == 30 and abs(bounds[0] - 1.024e-6) < 1e-12 and bounds[-1] == float("inf"), bounds
+assert all(abs(b / a - 2) < 1e-6 for a, b in zip(bounds, bounds[1:-1])), bounds
 buckets = [s.value for s in latency.samples if s.name.endswith("_bucket")]
 assert buckets == sorted(buckets) and buckets[-1] == value["mitosis_fault_latency_seconds_count"] == stats["faults_read"], buckets
