@@ -22,5 +22,5 @@ case $? in
 		sleep 10
 	done
 	;;
-*) echo "failed: the process runs on here" ;;
+*) echo "failed: the process runs on here, unless the message above says that it runs there" ;;
 esac
