@@ -824,11 +824,15 @@ out:
 	return ret;
 }
 
-static bool hold_is_mapped(struct page *page)
+/*
+ * Whether a process has the page still. One that is swapped out has none mapped, and gets this one
+ * when it comes back; what has been written to since then cannot be told from that.
+ */
+static bool hold_is_used(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
-	return atomic_read(&page->_mapcount) >= 0 ||
+	return atomic_read(&page->_mapcount) >= 0 || folio_test_swapcache(folio) ||
 	       (folio_test_large(folio) && folio_entire_mapcount(folio));
 }
 
@@ -848,7 +852,7 @@ int hold_changed(struct hold *hold, u64 *npages)
 		list_for_each_entry(region, &hm->regions, list) {
 			for (i = 0; i < region->npages; i++)
 				*npages += region->pages[i] != ZERO_PAGE(0) &&
-					   !hold_is_mapped(region->pages[i]);
+					   !hold_is_used(region->pages[i]);
 			cond_resched();
 			if (fatal_signal_pending(current)) {
 				ret = -EINTR;
