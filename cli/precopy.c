@@ -615,28 +615,30 @@ static bool part_next(struct part *part)
 	return true;
 }
 
-/* -EPIPE: the session has ended. */
+/* -EPIPE: the session has ended. -EAGAIN: not all of it has come in patience_s. */
 static int part_read(struct mitosis *ctl, struct wire *w, uint64_t snapshot, uint32_t mm,
-		     const struct part *part, uint64_t *kept)
+		     const struct part *part, int patience_s, uint64_t *kept)
 {
-	int tries = 0, ret;
+	uint64_t end = cli_now_ms() + patience_s * 1000ULL, pages;
+	int ret;
 
+	*kept = 0;
 	do {
-		tries++;
 		ret = mitosis_link_fill(ctl, snapshot, mm, part->runs, part->nruns,
-					part->pages->regions + part->first, part->nregions, kept);
+					part->pages->regions + part->first, part->nregions, &pages);
+		*kept += pages;
 		/* nothing is to come before we have answered, but its end */
 		if (ret == -EAGAIN && wire_has_input(w))
 			return -EPIPE;
-	} while (ret == -EAGAIN);
-	/* what an attempt before has kept is not counted again */
-	if (tries > 1)
-		*kept = part->npages;
+	} while (ret == -EAGAIN && cli_now_ms() < end);
+	/* what was kept and has gone meanwhile has been read once more */
+	*kept = *kept < part->npages ? *kept : part->npages;
 	return ret;
 }
 
 /* Reads a snapshot's pages; 1: the other side has enough. */
-static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_image *img)
+static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_image *img,
+		      int patience_s)
 {
 	struct part *part = calloc(1, sizeof(*part));
 	uint64_t left = mitosis_image_npages(img), kept = 0;
@@ -648,7 +650,8 @@ static int fill_image(struct mitosis *ctl, struct wire *w, const struct mitosis_
 	for (i = 0; i < img->nmms && !ret && !enough; i++) {
 		*part = (struct part){ .pages = &img->mms[i].pages };
 		while (!ret && !enough && part_next(part)) {
-			ret = part_read(ctl, w, img->snapshot, img->mms[i].pid, part, &kept);
+			ret = part_read(ctl, w, img->snapshot, img->mms[i].pid, part, patience_s,
+					&kept);
 			if (ret)
 				break;
 			left -= part->npages;
@@ -691,7 +694,7 @@ static int receive_round(struct mitosis *ctl, struct wire *w, const char *dir, u
 	if (!ret)
 		ret = mitosis_reach(ctl, img, give_up, err, sizeof(err));
 	if (!ret) {
-		ret = fill_image(ctl, w, img);
+		ret = fill_image(ctl, w, img, give_up + WIRE_STALL_S);
 		cli_test_step("filled");
 		if (ret)
 			snprintf(err, sizeof(err), "%s",
@@ -706,18 +709,25 @@ static int receive_round(struct mitosis *ctl, struct wire *w, const char *dir, u
 int precopy_receive(struct mitosis *ctl, struct wire *w, const char *dir, unsigned int give_up)
 {
 	json_object *o;
+	int rounds, ret;
 	bool round;
 
-	for (;;) {
+	for (rounds = 0;; rounds++) {
 		o = wire_recv(w, WIRE_DUMP_S * 1000);
+		if (!o && errno == ETIMEDOUT)
+			wire_send_error(w, "nothing has come there for %d s, neither a round of pre-copy nor a dump",
+					WIRE_DUMP_S);
 		round = o && json_object_object_get_ex(o, "precopy", NULL);
-		if (!round) {
-			int ret = o && json_object_object_get_ex(o, "dump", NULL) ? 0 : -1;
-
-			json_object_put(o);
-			return ret;
-		}
+		ret = o && json_object_object_get_ex(o, "dump", NULL) ? 0 : -1;
 		json_object_put(o);
+		if (!round)
+			return ret;
+		/* each keeps a link open */
+		if (rounds == PRECOPY_MAX) {
+			wire_send_error(w, "more than %d rounds of pre-copy have come there: install the same version of mitosis on both machines",
+					PRECOPY_MAX);
+			return -1;
+		}
 		if (receive_round(ctl, w, dir, give_up))
 			return -1;
 	}

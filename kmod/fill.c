@@ -13,9 +13,10 @@
 #define FILL_DEPTH 6
 /*
  * The caller keeps others from changing what generic netlink has, and has a session that may have
- * ended.
+ * ended: for silence, and for beginning reads.
  */
 #define FILL_WAIT_MS 2000
+#define FILL_CALL_MS 1000
 
 /* Reads that are on their way when the caller has gone end without it. */
 struct fill {
@@ -196,10 +197,11 @@ static int fill_next(struct fill_at *at, struct link *link, const struct mitosis
 int fill(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int nruns,
 	 const struct mitosis_region *regions, unsigned int nregions, u64 *npages)
 {
+	unsigned long end = jiffies + msecs_to_jiffies(FILL_CALL_MS);
 	struct fill *f = kzalloc(sizeof(*f), GFP_KERNEL);
 	struct fill_read *fr, *next;
+	bool more = true, cut = false;
 	struct fill_at at = {};
-	bool more = true;
 	unsigned int n;
 	int ret = 0;
 
@@ -222,8 +224,15 @@ int fill(struct link *link, u32 mm, const struct mitosis_run *runs, unsigned int
 			continue;
 		ret = fill_land(f, link);
 		*npages += max(ret, 0);
+		if (more && time_after(jiffies, end)) {
+			more = false;
+			cut = true;
+		}
 		cond_resched();
 	}
+	/* what is read and cannot be kept is not read again */
+	if (ret >= 0 && cut && *npages)
+		ret = -EAGAIN;
 	spin_lock_irq(&f->lock);
 	f->left = true;
 	spin_unlock_irq(&f->lock);

@@ -374,8 +374,8 @@ static int netlink_hold_base(struct sk_buff *req, struct genl_info *info)
 	return ret;
 }
 
-/* A reply to @cmd that has one number. */
-static int netlink_reply_u64(struct genl_info *info, u8 cmd, int attr, u64 value)
+/* A reply to @cmd that has one number; @error, unless it is 0, is what has kept it from its end. */
+static int netlink_reply_u64(struct genl_info *info, u8 cmd, int attr, u64 value, int error)
 {
 	struct sk_buff *skb;
 	void *hdr;
@@ -383,7 +383,8 @@ static int netlink_reply_u64(struct genl_info *info, u8 cmd, int attr, u64 value
 	skb = netlink_reply_new(info, cmd, &hdr);
 	if (!skb)
 		return -ENOMEM;
-	if (netlink_put_u64(skb, attr, value)) {
+	if (netlink_put_u64(skb, attr, value) ||
+	    (error && nla_put_u32(skb, MITOSIS_A_ERROR, -error))) {
 		nlmsg_free(skb);
 		return -EMSGSIZE;
 	}
@@ -405,7 +406,8 @@ static int netlink_hold_changed(struct sk_buff *req, struct genl_info *info)
 		return netlink_say(info, ret, "the snapshot is not sealed");
 	if (ret)
 		return ret;
-	return netlink_reply_u64(info, MITOSIS_CMD_HOLD_CHANGED, MITOSIS_A_PAGES_CHANGED, npages);
+	return netlink_reply_u64(info, MITOSIS_CMD_HOLD_CHANGED, MITOSIS_A_PAGES_CHANGED, npages,
+				 0);
 }
 
 static int netlink_hold_mm(struct sk_buff *req, struct genl_info *info)
@@ -725,9 +727,9 @@ static int netlink_link_fill(struct sk_buff *req, struct genl_info *info)
 		return netlink_say(info, ret, "the link to the source is lost for good, see dmesg");
 	if (ret == -EINVAL)
 		return netlink_say(info, ret, "a page of the runs is in no region");
-	if (ret)
+	if (ret && ret != -EAGAIN)
 		return ret;
-	return netlink_reply_u64(info, MITOSIS_CMD_LINK_FILL, MITOSIS_A_PAGES_FILLED, npages);
+	return netlink_reply_u64(info, MITOSIS_CMD_LINK_FILL, MITOSIS_A_PAGES_FILLED, npages, ret);
 }
 
 static int netlink_attach_add(struct sk_buff *req, struct genl_info *info)

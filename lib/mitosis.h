@@ -224,8 +224,9 @@ MITOSIS_API int mitosis_link_drain(struct mitosis *ctl, uint64_t snapshot);
 MITOSIS_API int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot);
 /*
  * Reads pages here before there is a process for them; at most MITOSIS_MAX_ARRAY runs and regions,
- * in which they are. pages: of them, what is here now and was not before. -EAGAIN: nothing has come
- * for two seconds; what has come before that is kept.
+ * in which they are. pages: of them, what is here now and was not before, when it fails, too.
+ * -EAGAIN: not all are here; nothing has come for two seconds, or this has gone on for one. The
+ * same again goes on.
  */
 MITOSIS_API int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 				  const struct mitosis_run *runs, size_t nruns,

@@ -719,9 +719,17 @@ int mitosis_link_close(struct mitosis *ctl, uint64_t snapshot)
 	return netlink_simple(ctl, MITOSIS_CMD_LINK_CLOSE, snapshot, "link to snapshot");
 }
 
+struct filled {
+	uint64_t pages;
+	uint32_t error;
+};
+
 static int netlink_reply_filled(struct nlattr **a, void *arg)
 {
-	*(uint64_t *)arg = attr_u64(a, MITOSIS_A_PAGES_FILLED);
+	*(struct filled *)arg = (struct filled){
+		.pages = attr_u64(a, MITOSIS_A_PAGES_FILLED),
+		.error = attr_u32(a, MITOSIS_A_ERROR),
+	};
 	return 0;
 }
 
@@ -729,9 +737,12 @@ int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 		      const struct mitosis_run *runs, size_t nruns,
 		      const struct mitosis_region *regions, size_t nregions, uint64_t *pages)
 {
+	struct filled filled = {};
 	struct nl_msg *msg;
 	char what[128];
+	int ret;
 
+	*pages = 0;
 	snprintf(what, sizeof(what), "pages of process %u of snapshot %016llx", mm,
 		 (unsigned long long)snapshot);
 	if (nruns > MITOSIS_MAX_ARRAY || nregions > MITOSIS_MAX_ARRAY)
@@ -745,7 +756,11 @@ int mitosis_link_fill(struct mitosis *ctl, uint64_t snapshot, uint32_t mm,
 	    nla_put(msg, MITOSIS_A_RUNS, nruns * sizeof(*runs), runs) ||
 	    nla_put(msg, MITOSIS_A_REGIONS, nregions * sizeof(*regions), regions))
 		return netlink_too_small(ctl, msg, what);
-	return netlink_call(ctl, msg, what, netlink_reply_filled, pages);
+	ret = netlink_call(ctl, msg, what, netlink_reply_filled, &filled);
+	*pages = filled.pages;
+	if (ret || !filled.error)
+		return ret;
+	return netlink_fail(ctl, -EAGAIN, "%s: not all have come yet", what);
 }
 
 /* What a dump calls for each message. */

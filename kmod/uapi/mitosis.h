@@ -71,11 +71,12 @@
  *		the key or has no such snapshot. EEXIST: it is open already, with this key, and
  *		stays so until the caller's socket is closed: attach to it. A link without
  *		attachments is closed with the socket of who opened it.
- * LINK_FILL	SNAPSHOT, MM, RUNS, REGIONS (both ascending) -> PAGES_FILLED
+ * LINK_FILL	SNAPSHOT, MM, RUNS, REGIONS (both ascending) -> PAGES_FILLED [, ERROR]
  *		Reads pages of the snapshot to this node's memory and returns when they are here,
  *		killably. They stay until memory is short or the link is closed; a process whose
- *		page is to come over this link by the same region key has it from there. EAGAIN:
- *		nothing has come for two seconds; ENOLINK: given up.
+ *		page is to come over this link by the same region key has it from there. ERROR is
+ *		EAGAIN when not all are here: nothing has come for two seconds, or it has gone on
+ *		for one; the same command again goes on. ENOLINK: given up.
  * ATTACH_ADD	SNAPSHOT, MM [, PARENT], RUNS and/or REGIONS and/or RECORD (ascending; repeat)
  *		Collects what the source holds for one address space, or what PARENT's source does,
  *		to which the caller has opened a link; and what of it is to be read before it is
