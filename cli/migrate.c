@@ -389,6 +389,9 @@ static int hold(struct migrate *m)
 	test_step(m, "dumped");
 	dirfd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ret = mitosis_dump_finish(m->ctl, dirfd, &info, err, sizeof(err));
+	/* the plugin takes a sealed one for ours: its own step may have died after that */
+	if (ret)
+		mitosis_dump_abandon(m->ctl, dirfd, 0);
 	close(dirfd);
 	if (ret == -ENOENT) {
 		/* the plugin's own step came first, has said why, and has taken its image away */
