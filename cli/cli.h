@@ -364,6 +364,8 @@ int wire_send_key(struct wire *w, const char *key);	/* {KEY: true} */
 int wire_send_error(struct wire *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Something has come, or the end of it. */
 bool wire_has_input(const struct wire *w);
+/* Whether wire_recv() need not wait any more: for a line, or for what it fails with. */
+bool wire_wait(struct wire *w, int timeout_ms);
 /* NULL: end of input, or errno ETIMEDOUT or ECANCELED. */
 json_object *wire_recv(struct wire *w, int timeout_ms);
 void wire_new_id(char id[17]);	/* random; of a session, or of a migration */
@@ -403,11 +405,13 @@ struct precopy {
 	json_object *(*expect)(void *arg, const char *key, int timeout_s);
 	void (*step)(void *arg);	/* after each round */
 	void *arg;
-	/* pages: the memory that must be left, see precopy_wanted() */
-	uint64_t reserve;
+	/* pages: the memory that must be left; and what is to be left for a round to be begun */
+	uint64_t reserve, need;
 	/* what has become of it */
-	/* it is written to as fast as it is read; memory is short here; there */
-	bool stale, tight, unkept;
+	/*
+	 * it is written to as fast as it is read; memory is short here; there; for one more round
+	 */
+	bool stale, tight, unkept, full;
 	uint64_t snapshots[PRECOPY_MAX];	/* the latest last */
 	unsigned int n;
 	/* the process stood still for so long at most, for the last round and for all */

@@ -24,18 +24,17 @@
 #define AUTO_MIN	(64 * MIB_PAGES)
 #define AUTO_LEFT	(4 * MIB_PAGES)
 #define AUTO_ROUNDS	4
-/* how often to see how much has been written to, and how much memory is left */
+/* how often to see how much has been written to */
 #define LOOK_MS		1000
 /* the part of the time that looking may take: the link is idle meanwhile */
 #define LOOK_SHARE	20
-/*
- * For copies of what is written to until it is seen that memory is short: what can be written in a
- * second or two.
- */
+/* how often to see how much memory is left: a thread copies 50 MiB in that time */
+#define ROOM_MS		100
+/* For copies of what is written to until it is seen that memory is short. */
 #define RESERVE_MIN	(32 * MIB_PAGES)
 #define RESERVE_SHARE	32	/* of the process's memory */
-/* likewise; what is to be left beyond that for a round to be begun */
-#define ROOM_SHARE	8
+/* for what the other side says at last, when it cannot be written to */
+#define LAST_WORD_S	5
 
 #define REGION_END(r)	((r)->start + (r)->npages * 4096ULL)
 
@@ -118,12 +117,14 @@ static uint64_t tree_room(pid_t pid)
 
 bool precopy_wanted(struct precopy *p)
 {
-	uint64_t pages, room, need;
+	uint64_t pages, room;
 
 	if (!p->rounds)
 		return false;
 	pages = tree_pages(p->pid);
 	p->reserve = pages / RESERVE_SHARE > RESERVE_MIN ? pages / RESERVE_SHARE : RESERVE_MIN;
+	/* it may write to all that it has while a round lasts, and how fast is not known */
+	p->need = pages + p->reserve;
 	if (p->rounds != PRECOPY_AUTO)
 		return true;
 	if (pages < AUTO_MIN) {
@@ -133,11 +134,10 @@ bool precopy_wanted(struct precopy *p)
 		return false;
 	}
 	room = tree_room(p->pid);
-	need = pages / ROOM_SHARE + p->reserve;
-	if (room < need) {
+	if (room < p->need) {
 		snprintf(p->chosen, sizeof(p->chosen),
 			 "no pre-copy: %.1f MiB of memory are left, on this machine or to a cgroup of the process, for copies of what it writes to meanwhile (less than %.1f MiB)",
-			 (double)room / MIB_PAGES, (double)need / MIB_PAGES);
+			 (double)room / MIB_PAGES, (double)p->need / MIB_PAGES);
 		return false;
 	}
 	return true;
@@ -333,6 +333,15 @@ static int round_hold(struct precopy *p, const char *dir, struct mitosis_image *
 	return ret ? round_failed("no memory is left") : 0;
 }
 
+/* Each step of a round can be long, and the process writes to its memory meanwhile. -ENOMEM. */
+static int round_room(struct precopy *p)
+{
+	if (!room_look(p))
+		return 0;
+	round_failed("memory is short here");
+	return -ENOMEM;
+}
+
 /* One more snapshot, which has what the ones before do not. A sentence when it fails. */
 static int round_begin(struct precopy *p, const char *dir, struct mitosis_image *img)
 {
@@ -358,7 +367,11 @@ static int round_begin(struct precopy *p, const char *dir, struct mitosis_image 
 	if (!ret)
 		ret = round_take(p, dir, img->snapshot);
 	if (!ret)
+		ret = round_room(p);
+	if (!ret)
 		ret = round_hold(p, dir, img);
+	if (!ret)
+		ret = round_room(p);
 	if (ret)
 		mitosis_release(p->ctl, img->snapshot);
 	else
@@ -394,20 +407,22 @@ static uint64_t round_changed(struct precopy *p)
 }
 
 /*
- * Until the other side says something. -1: it reads so slowly that copies of what is written to
- * have used up the memory.
+ * Until the other side has said something. -1, a sentence said: it does not, or it reads so slowly
+ * that copies of what is written to have used up the memory.
  */
 static int round_wait(struct precopy *p)
 {
-	struct pollfd in = { p->wire->in, POLLIN, 0 };
-	int i;
+	uint64_t end = cli_now_ms() + p->patience * 1000ULL;
 
-	for (i = 0; i < p->patience && !wire_has_input(p->wire); i++) {
-		if (poll(&in, 1, LOOK_MS))
-			continue;
+	while (!wire_wait(p->wire, ROOM_MS)) {
 		if (room_look(p)) {
 			precopy_drop(p);
 			cli_say("memory is short here while the other side reads: use --precopy=0");
+			return -1;
+		}
+		if (cli_now_ms() >= end) {
+			cli_say("no part of the memory has been read there for %d s: see whether it is overloaded or the link is down, or use --precopy=0",
+				p->patience);
 			return -1;
 		}
 	}
@@ -469,7 +484,7 @@ static int round_read(struct precopy *p, uint64_t pages)
  * written in the one before, and is shorter than that as long as the process writes less than the
  * link moves.
  */
-static bool round_again(const struct precopy *p, uint64_t pages)
+static bool round_again(struct precopy *p, uint64_t pages)
 {
 	if (p->tight || p->unkept)
 		return false;
@@ -479,8 +494,11 @@ static bool round_again(const struct precopy *p, uint64_t pages)
 	 * the process stands still for one more as long as for the last: less than the link takes
 	 * for what would move in it
 	 */
-	return !p->stale && p->n < AUTO_ROUNDS && p->changed > AUTO_LEFT &&
-	       2 * p->changed < pages && p->changed * p->ms > p->stop_ms * p->pages;
+	if (p->stale || p->n == AUTO_ROUNDS || p->changed <= AUTO_LEFT ||
+	    2 * p->changed >= pages || p->changed * p->ms <= p->stop_ms * p->pages)
+		return false;
+	p->full = tree_room(p->pid) < p->need;
+	return !p->full;
 }
 
 static void choose(struct precopy *p)
@@ -502,6 +520,7 @@ static void choose(struct precopy *p)
 		 (double)p->changed / MIB_PAGES,
 		 p->unkept ? ", and memory is short there: the rest comes afterwards" :
 		 p->stale  ? ", which is as fast as the link: the rest comes afterwards" :
+		 p->full   ? ", and memory is short for copies in another: the rest comes afterwards" :
 			     "");
 }
 
@@ -521,9 +540,10 @@ int precopy_run(struct precopy *p)
 		if (!img || work < 0) {
 			cli_say("directory %s cannot be made: %s", dir, strerror(errno));
 			ret = -EIO;
-		} else if (round_begin(p, dir, img)) {
+		} else if ((ret = round_begin(p, dir, img))) {
 			/* what cannot be had while it runs may be had when it stands still */
-			ret = p->rounds == PRECOPY_AUTO ? 0 : -EIO;
+			if (p->rounds == PRECOPY_AUTO || ret == -ENOMEM)
+				ret = 0;
 			again = false;
 			if (!p->n)
 				snprintf(p->chosen, sizeof(p->chosen),
@@ -544,8 +564,10 @@ int precopy_run(struct precopy *p)
 		mitosis_image_free(img);
 	}
 	/* they hold on to every page that has been copied since */
-	if (p->tight)
+	if (p->tight) {
 		precopy_drop(p);
+		choose(p);
+	}
 	return ret;
 }
 

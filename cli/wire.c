@@ -228,6 +228,19 @@ bool wire_has_input(const struct wire *w)
 	return w->len || poll(&p, 1, 0) > 0;
 }
 
+bool wire_wait(struct wire *w, int timeout_ms)
+{
+	uint64_t end = cli_now_ms() + timeout_ms, now;
+
+	errno = 0;
+	while (w->len <= WIRE_LINE_MAX && !(w->len && memchr(w->buf, '\n', w->len))) {
+		now = cli_now_ms();
+		if (wire_fill(w, now < end ? end - now : 0) <= 0)
+			return errno != ETIMEDOUT;
+	}
+	return true;
+}
+
 json_object *wire_recv(struct wire *w, int timeout_ms)
 {
 	json_object *obj;

@@ -64,3 +64,5 @@ add precopy-refused 240 drive precopy_refused
 # What pre-copy needs beside the process is not there.
 add precopy-held 240 drive precopy_held
 add precopy-tight 300 drive precopy_tight
+add precopy-stalled 180 drive precopy_stalled
+add precopy-finish-killed 240 drive precopy_finish_killed

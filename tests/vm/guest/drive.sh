@@ -194,25 +194,78 @@ cmd_precopy_held() {
 	[ -z "$(migrated precopy_rounds)" ] || fail "it was moved with what had come before"
 }
 
+# start_tight LIMIT ARGS...: a writer in a cgroup that has room for that much.
+start_tight() {
+	local group=/sys/fs/cgroup/tight
+	mkdir -p $group && echo "$1" > $group/memory.max && echo 0 > $group/memory.swap.max || fail "the cgroup cannot be made"
+	on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
+	echo $$ > $group/cgroup.procs
+	start writer "${@:2}"
+	echo $$ > /sys/fs/cgroup/cgroup.procs
+}
+
+end_tight() {
+	grep -qx 'oom_kill 0' /sys/fs/cgroup/tight/memory.events || fail "somebody was killed for want of memory"
+	rmdir /sys/fs/cgroup/tight
+}
+
 # In a cgroup that leaves little for copies of pages there is no pre-copy, or it is given up: nobody is killed.
 cmd_precopy_tight() {
-	local group=/sys/fs/cgroup/tight option why
-	mkdir -p $group && echo 110M > $group/memory.max && echo 0 > $group/memory.swap.max || fail "the cgroup cannot be made"
-	for option in --precopy=auto --precopy=2; do
-		why="memory became short"
-		[ $option != --precopy=auto ] || why="[12][0-9]\.[0-9] MiB of memory are left"
-		on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
-		echo $$ > $group/cgroup.procs
-		start writer 80 1024 50
-		echo $$ > /sys/fs/cgroup/cgroup.procs
+	local option how why
+	# what it writes in the last is faster than anybody looks
+	for how in "--precopy=auto 110M 1024 50" "--precopy=2 110M 1024 50" "--precopy=auto 150M 102400 100"; do
+		option=${how%% *} why="memory became short"
+		[ $option != --precopy=auto ] || why="[1-7][0-9]\.[0-9] MiB of memory are left"
+		# shellcheck disable=SC2086 # its words
+		set -- $how
+		start_tight "$2" 80 "$3" "$4"
 		MIGRATE="--json $option" migrate || migrate_failed $?
 		cat $T/migrate.log
 		grep -q "^mitosis-cli: no pre-copy: $why" $T/migrate.log || fail "with $option it is not said that memory is short"
 		[ -z "$(migrated precopy_rounds)" ] || fail "with $option it is moved with what had come before"
 		on_peer "/root/t/drive.sh finish writer $PID 60" || exit 1
 		until_true 20 idle_source || fail "the source still holds memory"
+		end_tight
 	done
-	rmdir $group
+}
+
+# Memory is looked after while the other side is in the middle of a word.
+cmd_precopy_stalled() {
+	local rc=0
+	start_tight 130M 80 5120 100
+	MIGRATE="--precopy=1 --ssh /root/t/half_word.py" migrate || rc=$?
+	cat $T/migrate.log
+	[ $rc = 1 ] || fail "migrate ends with $rc"
+	grep -q 'memory is short here while the other side reads' $T/migrate.log || fail "it is not said that memory is short"
+	until_true 20 idle_source || fail "memory is held"
+	! is_gone "$PID" || fail "the process has ended"
+	tree_kill "$PID"
+	end_tight
+	on_peer "/root/t/drive.sh no_receiver 20" || exit 1
+}
+
+# What completes a dump is killed when it has sealed the snapshot: nothing is left of that, nor of what it leaves pages to.
+cmd_precopy_finish_killed() {
+	local plugin=/root/plugin rc=0
+	rm -rf $plugin && cp -r /usr/lib/mitosis/criu $plugin
+	cat > $plugin/mitosis-dump-finish <<-'END'
+	#!/bin/sh
+	exec strace -f -qq -o /dev/null -e trace=renameat,renameat2,rename -e inject=renameat,renameat2,rename:signal=KILL /usr/lib/mitosis/criu/mitosis-dump-finish "$@"
+	END
+	on_peer "/root/t/drive.sh prepare writer" || fail "machine $PEER does not answer"
+	start writer 16 0 0
+	export MITOSIS_PLUGIN_DIR=$plugin
+	MIGRATE=--precopy=1 migrate || rc=$?
+	unset MITOSIS_PLUGIN_DIR
+	cat $T/migrate.log
+	[ $rc = 1 ] || fail "migrate ends with $rc"
+	grep -q "process $PID runs on here" $T/migrate.log || fail "it is not said what has become of the process"
+	! is_gone "$PID" || fail "the process has ended"
+	until_true 20 idle_source || fail "memory is held: $(mitosis-cli list)"
+	on_peer "/root/t/drive.sh no_receiver 20 && /root/t/drive.sh prepare writer" || exit 1
+	migrate || migrate_failed $?
+	on_peer "/root/t/drive.sh finish writer $PID 60" || exit 1
+	until_true 20 idle_source || fail "the source still holds memory"
 }
 
 cmd_precopy_evicted_start() {
