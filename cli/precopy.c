@@ -379,22 +379,40 @@ static int round_begin(struct precopy *p, const char *dir, struct mitosis_image 
 	return ret;
 }
 
-/* Tells the destination of it. A sentence when it fails. */
-static int round_send(struct precopy *p, const char *dir, const struct mitosis_image *img)
+/* A sentence when it fails: nobody has heard of the round then. */
+static int round_describe(const char *dir, struct mitosis_image *img)
 {
-	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = -1;
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	char err[MITOSIS_ERROR_LEN];
+
+	if (dirfd < 0)
+		return round_failed(strerror(errno));
+	/* what earlier ones have is not read from this one */
+	mitosis_image_drop_inherited(img);
+	ret = mitosis_image_write(dirfd, img, err, sizeof(err));
+	close(dirfd);
+	return ret ? round_failed(err) : 0;
+}
+
+/* The session has ended, and says why if it can. */
+static int round_lost(struct precopy *p)
+{
+	json_object_put(p->expect(p->arg, "last word", LAST_WORD_S));
+	return -1;
+}
+
+/* Tells the destination of it. A sentence when it fails. */
+static int round_send(struct precopy *p, const char *dir)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	uint64_t bytes = 0;
 
-	if (dirfd < 0 || mitosis_image_write(dirfd, img, err, sizeof(err)))
-		cli_say("%s", dirfd < 0 ? strerror(errno) : err);
-	else
-		ret = wire_send_key(p->wire, "precopy") ||
-		      wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
-		      wire_send_key(p->wire, "end") ? -1 : 0;
+	ret = wire_send_key(p->wire, "precopy") ||
+	      wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
+	      wire_send_key(p->wire, "end");
 	if (dirfd >= 0)
 		close(dirfd);
-	return ret;
+	return ret ? round_lost(p) : 0;
 }
 
 /* Written to of what this round has, as far as can be seen. */
@@ -473,7 +491,7 @@ static int round_read(struct precopy *p, uint64_t pages)
 		}
 		more = left && !p->stale && !p->tight && !p->unkept;
 		if (wire_send_key(p->wire, more ? "more" : "enough"))
-			return -1;
+			return round_lost(p);
 	} while (more);
 	p->ms += cli_now_ms() - begin;
 	return 0;
@@ -548,9 +566,16 @@ int precopy_run(struct precopy *p)
 			if (!p->n)
 				snprintf(p->chosen, sizeof(p->chosen),
 					 "no pre-copy: the process cannot be had a snapshot of while it runs, see above");
+		} else if (round_describe(dir, img)) {
+			/* nor could what the dump leaves to it */
+			precopy_drop(p);
+			ret = p->rounds == PRECOPY_AUTO ? 0 : -EIO;
+			again = false;
+			snprintf(p->chosen, sizeof(p->chosen),
+				 "no pre-copy: what it has read cannot be described, see above");
 		} else {
 			pages = mitosis_image_npages(img);
-			ret = round_send(p, dir, img);
+			ret = round_send(p, dir);
 			if (!ret)
 				ret = round_read(p, pages);
 			again = !ret && round_again(p, pages);

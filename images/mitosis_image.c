@@ -63,20 +63,18 @@ static void image_free_pages(struct mitosis_image_pages *pages)
 	free(pages->regions);
 }
 
-void mitosis_image_free(struct mitosis_image *img)
+void mitosis_image_drop_inherited(struct mitosis_image *img)
 {
 	size_t i, j;
 
-	if (!img)
-		return;
-	for (i = 0; i < img->naddrs; i++)
-		free(img->addrs[i]);
 	for (i = 0; i < img->nmms; i++) {
-		for (j = 0; j < img->mms[i].ninherited; j++)
-			image_free_pages(&img->mms[i].inherited[j].pages);
-		free(img->mms[i].inherited);
-		image_free_pages(&img->mms[i].pages);
-		free(img->mms[i].pagemap);
+		struct mitosis_image_mm *mm = &img->mms[i];
+
+		for (j = 0; j < mm->ninherited; j++)
+			image_free_pages(&mm->inherited[j].pages);
+		free(mm->inherited);
+		mm->inherited = NULL;
+		mm->ninherited = 0;
 	}
 	for (i = 0; i < img->nparents; i++) {
 		explicit_bzero(img->parents[i].key, sizeof(img->parents[i].key));
@@ -84,6 +82,23 @@ void mitosis_image_free(struct mitosis_image *img)
 		free(img->parents[i].addr);
 	}
 	free(img->parents);
+	img->parents = NULL;
+	img->nparents = 0;
+}
+
+void mitosis_image_free(struct mitosis_image *img)
+{
+	size_t i;
+
+	if (!img)
+		return;
+	mitosis_image_drop_inherited(img);
+	for (i = 0; i < img->naddrs; i++)
+		free(img->addrs[i]);
+	for (i = 0; i < img->nmms; i++) {
+		image_free_pages(&img->mms[i].pages);
+		free(img->mms[i].pagemap);
+	}
 	explicit_bzero(img->key, sizeof(img->key));
 	explicit_bzero(&img->dct, sizeof(img->dct));
 	free(img->addrs);

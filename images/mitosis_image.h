@@ -117,6 +117,8 @@ struct mitosis_image_mm *mitosis_image_find_mm(const struct mitosis_image *img, 
 /* How many pages there are to be read of this snapshot, and of those that it inherits from. */
 uint64_t mitosis_image_npages(const struct mitosis_image *img);
 uint64_t mitosis_image_ninherited(const struct mitosis_image *img);
+/* Leaves what is this snapshot's own. */
+void mitosis_image_drop_inherited(struct mitosis_image *img);
 
 /*
  * Looks at everything that can be judged without the source: numbers, order, limits, and that

@@ -667,6 +667,26 @@ static void image_survives_the_file(void)
 	}
 }
 
+static void image_drops_inherited(void)
+{
+	struct mitosis_image *img = sample_image(), *out;
+	uint64_t pages = mitosis_image_npages(img);
+	void *buf;
+	size_t len;
+
+	CU_ASSERT(mitosis_image_ninherited(img) > 0);
+	mitosis_image_drop_inherited(img);
+	CU_ASSERT_EQUAL(mitosis_image_ninherited(img), 0);
+	CU_ASSERT_EQUAL(img->nparents, 0);
+	CU_ASSERT_EQUAL(mitosis_image_npages(img), pages);
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_format(img, &buf, &len, err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL_FATAL(mitosis_image_parse(buf, len, &out, err, sizeof(err)), 0);
+	images_are_equal(img, out);
+	mitosis_image_free(out);
+	mitosis_image_free(img);
+	free(buf);
+}
+
 /* All pages, or one in so many: 64 KiB a GiB is what is promised. */
 static void image_is_small(void)
 {
@@ -1221,6 +1241,7 @@ static CU_TestInfo check_tests[] = {
 
 static CU_TestInfo format_tests[] = {
 	{ "survives the file", image_survives_the_file },
+	{ "drops what is inherited", image_drops_inherited },
 	{ "below 64 KiB a GiB", image_is_small },
 	{ "too many runs of pages", image_of_too_many_runs },
 	{ "not written when bad", image_not_written_when_bad },
