@@ -41,6 +41,8 @@ for m in a b; do
 	if [ -n "$PACKAGES" ]; then
 		$RIG put $m "$TOP/scripts/deb/machine.sh" /root/
 		run $m -- "/root/machine.sh && modprobe mitosis && { modprobe -q mitosis_${TRANSPORT:-rc} || true; }"
+		# as its unit would
+		[ "$TRANSPORT" != tcp ] || run $m -- '! modinfo nvme-keyring > /dev/null 2>&1 || ! command -v tlshd > /dev/null || setsid -f tlshd -s < /dev/null >> /run/tlshd.log 2>&1'
 		run $m -- 'dpkg -s mitosis mitosis-dkms | grep -E "^(Package|Version)" | paste -s -d " "'
 	else
 		tar -C "$TOP/build/tests/vm/payload-$KERNEL" -cf - . | run $m -- "tar -C / -xf - && echo $TRANSPORT > /root/t/transport && /root/t/setup.sh"

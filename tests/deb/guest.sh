@@ -59,6 +59,6 @@ if [ $status = 0 ]; then
 		status=1
 	fi
 	step a 2400 refused_source upgrade || status=1
-	step a 900 refused_reader gone || status=1
+	step a 2400 refused_reader taken_over gone || status=1
 fi
 exit $status

@@ -95,6 +95,14 @@ refused_reader() {
 	mitosis-cli release --all
 }
 
+# With nothing held the other version takes over at once, with the modules that were loaded. They are told apart by number only.
+taken_over() {
+	modprobe mitosis_tcp
+	apt_run --allow-downgrades install /packages/old/*.deb
+	verdict "another version is loaded at once" "$(loaded mitosis)" "$old"
+	verdict "and mitosis_tcp with it" "$(loaded mitosis_tcp)" "$old"
+}
+
 gone() {
 	for _ in $(seq 100); do
 		mitosis-cli stats | grep -qE '^(attached|links|snapshots) *[1-9]' || break

@@ -70,7 +70,7 @@ check-mlx5-core: vm-payload-6.12 mlx5-model $(VECTORS)
 check-dct-%: vm-payload-% mlx5-model
 	@$(call run_vm,dct,$*,$(or $(ONLY),$(VM_CORE)|^(dct|lost-source|more|one-copy|precopy)),--mlx5)
 check-tcp-%: vm-payload-%
-	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^(tcp|loss|lost-source|precopy)),--transport tcp)
+	@$(call run_vm,tcp,$*,$(or $(ONLY),$(VM_CORE)|^(tcp|loss|lost-source|more|one-copy|precopy)),--transport tcp)
 check-tcp-core: vm-payload-6.12
 	@$(call run_vm,tcp,6.12,$(VM_TCP_CORE),--transport tcp)
 

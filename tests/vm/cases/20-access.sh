@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 # Who may do what: peers on the network, and users of the netlink interface.
-# shellcheck disable=SC2016 # expanded in the machine
+# shellcheck disable=SC2016,SC2154 # expanded in the machine; pid is of lost_start
 
 add_rdma access 240 on b /root/t/access.sh
 add_tcp tcp-peers 300 on b /root/t/tcp_peers.sh
@@ -31,6 +31,31 @@ tcp_loopback() {
 	on a 'MITOSIS_INSECURE=0 mitosis-cli check --transport tcp --loopback 2>&1 | grep -q "neither yes nor no"' || fail "a no is taken for a yes"
 }
 add_tcp tcp-loopback 120 tcp_loopback
+
+# Offered at an address of IPv6, and at no other: read, cut off in the middle, and read on; also unencrypted.
+tcp_ipv6() {
+	local m n=0 insecure=
+	has_tls || insecure=--insecure
+	for m in a b; do
+		on $m "ip -6 addr replace fd77::$((++n))/64 dev eth0 nodad"
+	done
+	on a "mitosis-cli check --transport tcp --loopback --addr fd77::1 $insecure"
+	lost_start 120 "MIGRATE='--addr fd77::1'"
+	there reads_over tcp
+	on b 'mitosis-cli list --json' | grep -q '"source": *"fd77::1"' || fail "it is not read from fd77::1: $(on b mitosis-cli list)"
+	cable b down
+	go
+	there waits "$pid"
+	sleep 10
+	cable b up
+	on b 'touch /tmp/mitosis-test-go'
+	goes_on
+	on a "MIGRATE='--addr fd77::1 --insecure' /root/t/drive.sh prog dontneed"
+	for m in a b; do
+		on $m "ip -6 addr flush dev eth0 to fd77::/64"
+	done
+}
+add_tcp tcp-ipv6 240 tcp_ipv6
 
 # With --insecure, too, so that it is known that the look-out sees what there is.
 tcp_wire() {

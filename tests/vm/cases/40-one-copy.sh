@@ -70,7 +70,7 @@ add one-copy-held-too-much 150 held_too_much
 # ssh gets through, what would bring the memory does not: the process is not touched.
 unreached() {
 	local rc=0
-	without_link on a "/root/t/drive.sh failing 'source is not reached over transport rc' --transport rc" || rc=$?
+	without_link on a "/root/t/drive.sh failing 'source is not reached over transport ${TRANSPORT:-rc}' --transport ${TRANSPORT:-rc}" || rc=$?
 	on a '! test -e /run/mitosis/*/dump.log' || fail "criu has dumped"
 	return $rc
 }

@@ -98,6 +98,36 @@ interrupted_too_long() {
 	on a '/root/t/drive.sh prog dontneed'
 }
 
+# silent_for SECONDS TIMEOUT: the source stands still for that long, and whether that is told then.
+silent_for() {
+	local down n
+	on b "echo $2 > /sys/module/mitosis_tcp/parameters/timeout"
+	lost_start 120
+	down=$(figure b link_down)
+	rig pause a
+	go
+	for ((n = 0; n < $1; n++)); do
+		sleep 1
+		[ "$(figure b link_down)" = "$down" ] || break
+	done
+	rig resume a
+	silence=$(($(figure b link_down) - down))
+	echo "time-out $2: $silence connections lost after $n s"
+	on b 'touch /tmp/mitosis-test-go'
+	goes_on
+}
+
+# How long a machine may say nothing is a setting.
+timeout_set() {
+	local silence
+	silent_for 30 3
+	is_at_least "connections lost with a time-out of 3 s" "$silence" 1
+	silent_for 12 30
+	[ "$silence" = 0 ] || fail "with a time-out of 30 s the connection is lost after 12"
+	on b 'echo 6 > /sys/module/mitosis_tcp/parameters/timeout'
+}
+add_tcp loss-timeout 240 timeout_set
+
 add_tcp loss-cable-5 240 interrupted cable b 5 120
 add_tcp loss-cable-30 240 interrupted cable b 30 120
 add_tcp loss-cable-30-given-up 240 interrupted_too_long cable b 8

@@ -47,7 +47,7 @@ machines() {
 
 # redis_start PODMAN-OPTION...: container r
 redis_start() {
-	podman run -d --name r --memory $LIMIT -v data:/data "$@" $IMAGE "${REDIS[@]}" > /dev/null || fail "podman starts no container"
+	podman run -d --name r --memory $LIMIT --pids-limit 100 --cpus 1.5 -v data:/data "$@" $IMAGE "${REDIS[@]}" > /dev/null || fail "podman starts no container"
 	until_true 20 podman exec r redis-cli ping || fail "redis does not start"
 	podman exec r redis-cli debug populate 20000 key 64 > /dev/null
 	podman exec r redis-cli set marker 1 > /dev/null
@@ -71,13 +71,22 @@ configure() {
 	esac
 }
 
+# Its limits are what they were, its processes are in them, and its memory is charged to it.
+limits_hold() {
+	local group
+	group=/sys/fs/cgroup/libpod_parent/libpod-$(podman inspect -f '{{.Id}}' r)
+	[ "$(cat "$group"/{memory,pids,cpu}.max | paste -s)" = "$LIMIT	100	150000 100000" ] || fail "the container's limits are $(cat "$group"/{memory,pids,cpu}.max | paste -s)"
+	grep -q populated.1 "$group/cgroup.events" || fail "nothing is in the container's cgroup"
+	# of which the keys are 4 MiB at least
+	[ "$(sed -n 's/^anon //p' "$group/memory.stat")" -ge $((4 << 20)) ] || fail "the container's memory is not charged to it: $(grep ^anon "$group/memory.stat")"
+}
+
 # What must be so where container r has come to, after its memory.
 cmd_arrived() {
 	local digest=$1
 	until_true "${DRAIN:-60}" idle_links || fail "memory does not arrive"
 	[ "$(redis_digest)" = "$digest" ] || fail "redis's digest was $digest and is $(redis_digest)"
-	[ "$(cat /sys/fs/cgroup/libpod_parent/libpod-"$(podman inspect -f '{{.Id}}' r)"/memory.max)" = $LIMIT ] || fail "the container has lost its memory limit"
-	grep -q populated.1 /sys/fs/cgroup/libpod_parent/libpod-"$(podman inspect -f '{{.Id}}' r)"/cgroup.events || fail "nothing is in the container's cgroup"
+	limits_hold
 	podman exec r sh -c 'cat /data/appendonlydir/*.aof' | grep -q marker || fail "the volume has not come"
 }
 
@@ -192,7 +201,7 @@ client_end() {
 # Memory, limits and volume where the container is, while a client writes to it.
 cmd_limits() {
 	[ "$(podman exec r redis-cli dbsize)" -ge 20002 ] || fail "redis has lost keys"
-	[ "$(cat /sys/fs/cgroup/libpod_parent/libpod-"$(podman inspect -f '{{.Id}}' r)"/memory.max)" = $LIMIT ] || fail "the container has lost its memory limit"
+	limits_hold
 	podman exec r sh -c 'cat /data/appendonlydir/*.aof' | grep -q counter || fail "the volume has not come"
 }
 
