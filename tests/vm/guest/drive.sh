@@ -163,8 +163,8 @@ cmd_precopy_auto() {
 	cat $T/migrate.log
 	grep -q '^mitosis-cli: pre-copy: [0-9] round' $T/migrate.log || fail "it is not said what was chosen"
 	[ "$(migrated pages_precopied)" -gt $((60 * 256)) ] || fail "$(migrated pages_precopied) pages had come before"
-	# as much as the processor can; it gives some of it back all the time
-	MIGRATE=--json cmd_prog writer 128 409600 100
+	# as much as the processor can
+	MIGRATE=--json cmd_prog writer 80 409600 100 1 keep
 	cat $T/migrate.log
 	grep -q '^mitosis-cli: pre-copy: 1 round,.*, which is as fast as the link: the rest comes afterwards' $T/migrate.log || fail "it is not said that rounds do not help"
 }

@@ -4,13 +4,13 @@
  * be where: each page begins with its number and how often it has been written to, which is counted
  * elsewhere, too. It also gives pages back, and maps some anew.
  *
- *	writer [now] MB RATE HOT [SECONDS [aio | name | children]]
+ *	writer [now] MB RATE HOT [SECONDS [aio | name | children | keep]]
  *
  * RATE: KiB that are written to a second, 0: none; HOT: of all memory, the percentage that is. On
  * the destination it writes for SECONDS (1) more, and then looks at all. With "aio" it has a
  * context of io_setup(), with "name" a name of two lines, with "children" a child at any time, each
- * of which ends soon. Its log has "stopped MS" whenever it has stood still for longer than 20 ms,
- * which on the destination is the move.
+ * of which ends soon; with "keep" it gives nothing back. Its log has "stopped MS" whenever it has
+ * stood still for longer than 20 ms, which on the destination is the move.
  */
 #include "prog.h"
 #include <sys/prctl.h>
@@ -23,6 +23,7 @@ static char *area;
 static uint32_t *counts;	/* 0: never, or given back: zero */
 static size_t npages;
 static uint64_t total, seed = 1;
+static bool keep;
 
 static uint64_t now_ms(void)
 {
@@ -61,7 +62,7 @@ static void step(size_t hot)
 {
 	size_t i = draw(hot), n = hot / 16 ? draw(hot / 16) + 1 : 1;
 
-	switch (draw(4096)) {
+	switch (keep ? 2 : draw(4096)) {
 	case 0:
 		n = i + n > npages ? npages - i : n;
 		MUST(madvise(area + i * PAGE, n * PAGE, MADV_DONTNEED));
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
 	seconds = (size_t)argc > at + 3 ? strtoul(argv[at + 3], NULL, 10) : 1;
 	CHECK(npages && (hot || !rate), "usage: writer [now] MB RATE HOT [SECONDS]");
 	also = (size_t)argc > at + 4 ? argv[at + 4] : "";
+	keep = !strcmp(also, "keep");
 	if (!strcmp(also, "aio"))
 		MUST(syscall(SYS_io_setup, 1, &context));
 	if (!strcmp(also, "name"))
