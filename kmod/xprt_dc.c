@@ -20,18 +20,14 @@
  * Who may destroy what, and when a device goes away
  * -------------------------------------------------
  *   hca       One for each usable device. Its memory has a count; what is on the device is released
- *   by dc_remove() alone, which the
- *             removal of the device and the module's exit wait for. Others that make or destroy
- *             anything on the device hold hca->lock and find hca->gone.
+ *             by dc_remove() alone, which the removal of the device and the module's exit wait for.
+ *             Others that make or destroy anything on the device hold hca->lock and find hca->gone.
  *   exposure  expose_teardown() releases what it has on the device; dc_expose_destroy() and
- *   dc_remove() call it,
- *             ex->objects serialises them.
+ *             dc_remove() call it, ex->objects serialises them.
  *   conn      Has nothing but an address handle there. Its operations are in a queue's hands from
- *   conn->nops on; it is freed when
- *             there are none any more.
+ *             conn->nops on; it is freed when there are none any more.
  *   queue     An initiator and what is posted on it. Only queue_work_fn() and pool_stop() change
- *   the initiator's state; state
- *             QUEUE_UP is what lets others post.
+ *             the initiator's state; state QUEUE_UP is what lets others post.
  *
  * Lock order: dc_lock, hca->lock, ex->objects; queue->lock and conn->lock (softirq) never at once,
  * and no callback under either.

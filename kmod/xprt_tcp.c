@@ -17,13 +17,11 @@
  * Who may destroy what
  * --------------------
  *   peer      Owned by its work item: others set a bit in peer->flags and have it run; peer_work()
- *   alone tears down. Each queued run
- *             has a reference.
+ *             alone tears down. Each queued run has a reference.
  *   exposure  Has peers that have shown its key. xtcp_expose_destroy() waits until they are gone; a
- *   page is looked up by peer_work()
- *             only.
+ *             page is looked up by peer_work() only.
  *   conn      conn_work() alone has the READs that are under way, and the socket; xtcp_conn_close()
- *   waits for it.
+ *             waits for it.
  *
  * Lock order: xtcp_lock, ex->lock and xtcp_place_lock are never held at once. sk_callback_lock is
  * the innermost. A socket's operations take its lock, so none is called under a lock of ours.

@@ -6,7 +6,7 @@
  *	  fork			says what fork() costs: "fork: NS"
  *	  register		says what it costs to register its memory with rxe0: "register: NS"
  *	  parent		runs on. From when parent.go exists it says what gaps it has seen in
- *		its life: "gap NS", the largest last
+ *				its life: "gap NS", the largest last
  *
  * A child reads as many pages as $TEST_DIR/parent.work says, in a random order, and writes to one
  * in eight. When it has found them right it writes "bench: answer" to the file that parent.work

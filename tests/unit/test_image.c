@@ -39,10 +39,7 @@ static void refused(const struct mitosis_image *img, const char *word)
 	CU_ASSERT_PTR_NOT_NULL(strstr(err, word));
 }
 
-/*
- * --- pagemap
- * ------------------------------------------------------------------------------------------
- */
+/* -------- pagemap -------- */
 
 static void pagemap_runs_are_found(void)
 {
@@ -244,10 +241,7 @@ static void pagemap_names(void)
 	CU_ASSERT_EQUAL(pagemap_name_pid("pages-1.img"), 0);
 }
 
-/*
- * --- mitosis.img: the check
- * ---------------------------------------------------------------------------
- */
+/* -------- mitosis.img: the check -------- */
 
 static void image_good_ones(void)
 {
@@ -588,10 +582,7 @@ static void image_mms_are_sorted(void)
 	mitosis_image_free(img);
 }
 
-/*
- * --- mitosis.img: the file
- * ----------------------------------------------------------------------------
- */
+/* -------- mitosis.img: the file -------- */
 
 static void pages_are_equal(const struct mitosis_image_pages *a,
 			    const struct mitosis_image_pages *b)
@@ -964,10 +955,7 @@ static void image_bomb_of_runs(void)
 	free(pages.lazy.data);
 }
 
-/*
- * --- the directory
- * ------------------------------------------------------------------------------------
- */
+/* -------- the directory -------- */
 
 static int scratch_open(char *path)
 {
@@ -1064,10 +1052,7 @@ static void file_empty(void)
 	scratch_close(dirfd, path);
 }
 
-/*
- * --- files.img
- * ----------------------------------------------------------------------------------------
- */
+/* -------- files.img -------- */
 
 static void files_lose_sizes(void)
 {
@@ -1133,10 +1118,7 @@ static void files_garbage(void)
 			-EINVAL);
 }
 
-/*
- * --- tty-info.img
- * -------------------------------------------------------------------------------------
- */
+/* -------- tty-info.img -------- */
 
 static void ttys_lose_sessions(void)
 {

@@ -3,15 +3,14 @@
  * The module by hand, without CRIU.
  *
  *	ctl hold ADDR PID START NPAGES [LEASE]	a snapshot of one run: prints what a peer has to
- *		know. Environment, here and below: TRANSPORT
+ *						know. Environment, here and below: TRANSPORT
  *						(default here: rc), MITOSIS_INSECURE
  *	ctl release SNAPSHOT
  *	ctl regions SNAPSHOT			prints MM START NPAGES RKEY of each
  *	ctl lazify ADDR DRAIN_MS PID...		makes living processes lazy in place: their memory
- *		is held, taken
- *						from them, and comes back over a link to this very
- *						machine. DRAIN_MS < 0: without a drain; ctl drain
- *						SNAPSHOT starts it later. Environment:
+ *						is held, taken from them, and comes back over a link
+ *						to this very machine. DRAIN_MS < 0: without a drain;
+ *						ctl drain SNAPSHOT starts it later. Environment:
  *						BEYOND=PAGE,... is said to be held at the end of its
  *						region, and is not. The device refuses to read it,
  *						as it does memory that has failed, which no emulated
@@ -20,23 +19,24 @@
  *						LINK_PORT: of this machine at ADDR, where somebody
  *						stands between
  *	ctl fork ADDR PARENT CLONE CHILD...	a snapshot of PARENT, whose copy-on-write clone
- *		ends, and which runs on; children, which have
- *						its mappings, get their memory from it and share
- *						what they read. One that cannot is killed, the
- *						others go on
+ *						ends, and which runs on; children, which have its
+ *						mappings, get their memory from it and share what
+ *						they read. One that cannot is killed, the others go
+ *						on
  *	ctl drain SNAPSHOT
  *	ctl link SNAPSHOT KEY ADDR PORT		opens a link and closes it; with STAY, when there is
- *		something to read, or nothing any more
- *	ctl read SNAPSHOT KEY DCT START NPAGES RKEY	a process whose memory is that run of a
- *		snapshot, if what is said of it is true. DCT is as
- *						hold prints it. Prints "read WORD", its first eight
- *						bytes, "killed", "refused" or "error: SENTENCE"
+ *						something to read, or nothing any more
+ *	ctl read SNAPSHOT KEY DCT START NPAGES RKEY
+ *						a process whose memory is that run of a snapshot, if
+ *						what is said of it is true. DCT is as hold prints
+ *						it. Prints "read WORD", its first eight bytes,
+ *						"killed", "refused" or "error: SENTENCE"
  *	ctl stat NAME				one counter
  *	ctl close SNAPSHOT			the link
  *	ctl fuzz SEED N				messages of random content to the module; none may
- *		be believed
+ *						be believed
  *	ctl fail WHAT N COMMAND...		the Nth allocation of one of COMMAND's calls fails;
- *		status 3 when it has not so many
+ *						status 3 when it has not so many
  */
 #include "prog.h"
 #include <dirent.h>

@@ -7,10 +7,10 @@
  * device for can be compared.
  *
  *	dc peer LID DCTN KEY COMMAND	a peer of a snapshot's source, with whatever key and
- *		intentions
+ *					intentions
  *
- * COMMAND, and what it says, as "access" has it: read, again, write, atomic, send, imm. And of
- * messages
+ * COMMAND, and what it says, as "access" has it: read, again, write, atomic, send, imm; and, of
+ * messages,
  *	junk SEED			as long as a reader's, and of random content
  */
 #include "prog.h"
