@@ -424,7 +424,7 @@ struct precopy {
 int precopy_parse(const char *text);
 /* Whether there is to be any. */
 bool precopy_wanted(struct precopy *p);
-/* Not 0, a sentence said: it failed, and the process runs on. */
+/* Then the dump may come. Not 0, a sentence said: it failed, and the process runs on. */
 int precopy_run(struct precopy *p);
 /* Lets go of the snapshots: nothing is left to them. */
 void precopy_drop(struct precopy *p);

@@ -818,10 +818,6 @@ static int precopy(struct migrate *m)
 		p->step = precopy_step;
 		p->arg = m;
 		ret = precopy_run(p);
-		if (!ret && wire_send_key(&m->wire, "dump")) {
-			json_object_put(remote_expect(m, "last word", 5));
-			ret = -1;
-		}
 	}
 	if (!ret && *p->chosen)
 		cli_say("%s", p->chosen);

@@ -380,18 +380,13 @@ static int round_begin(struct precopy *p, const char *dir, struct mitosis_image 
 }
 
 /* A sentence when it fails: nobody has heard of the round then. */
-static int round_describe(const char *dir, struct mitosis_image *img)
+static int round_describe(int dirfd, struct mitosis_image *img)
 {
-	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	char err[MITOSIS_ERROR_LEN];
 
-	if (dirfd < 0)
-		return round_failed(strerror(errno));
 	/* what earlier ones have is not read from this one */
 	mitosis_image_drop_inherited(img);
-	ret = mitosis_image_write(dirfd, img, err, sizeof(err));
-	close(dirfd);
-	return ret ? round_failed(err) : 0;
+	return mitosis_image_write(dirfd, img, err, sizeof(err)) ? round_failed(err) : 0;
 }
 
 /* The session has ended, and says why if it can. */
@@ -402,17 +397,15 @@ static int round_lost(struct precopy *p)
 }
 
 /* Tells the destination of it. A sentence when it fails. */
-static int round_send(struct precopy *p, const char *dir)
+static int round_send(struct precopy *p, int dirfd)
 {
-	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 	uint64_t bytes = 0;
 
-	ret = wire_send_key(p->wire, "precopy") ||
-	      wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
-	      wire_send_key(p->wire, "end");
-	if (dirfd >= 0)
-		close(dirfd);
-	return ret ? round_lost(p) : 0;
+	if (wire_send_key(p->wire, "precopy") ||
+	    wire_send_file(p->wire, dirfd, MITOSIS_IMAGE_NAME, &bytes) ||
+	    wire_send_key(p->wire, "end"))
+		return round_lost(p);
+	return 0;
 }
 
 /* Written to of what this round has, as far as can be seen. */
@@ -566,7 +559,7 @@ int precopy_run(struct precopy *p)
 			if (!p->n)
 				snprintf(p->chosen, sizeof(p->chosen),
 					 "no pre-copy: the process cannot be had a snapshot of while it runs, see above");
-		} else if (round_describe(dir, img)) {
+		} else if (round_describe(work, img)) {
 			/* nor could what the dump leaves to it */
 			precopy_drop(p);
 			ret = p->rounds == PRECOPY_AUTO ? 0 : -EIO;
@@ -575,7 +568,7 @@ int precopy_run(struct precopy *p)
 				 "no pre-copy: what it has read cannot be described, see above");
 		} else {
 			pages = mitosis_image_npages(img);
-			ret = round_send(p, dir);
+			ret = round_send(p, work);
 			if (!ret)
 				ret = round_read(p, pages);
 			again = !ret && round_again(p, pages);
@@ -593,6 +586,8 @@ int precopy_run(struct precopy *p)
 		precopy_drop(p);
 		choose(p);
 	}
+	if (!ret && wire_send_key(p->wire, "dump"))
+		ret = round_lost(p);
 	return ret;
 }
 

@@ -228,26 +228,12 @@ bool wire_has_input(const struct wire *w)
 	return w->len || poll(&p, 1, 0) > 0;
 }
 
-bool wire_wait(struct wire *w, int timeout_ms)
+/* The end of the first line in the buffer; NULL as wire_recv(). */
+static char *wire_line(struct wire *w, int timeout_ms)
 {
-	uint64_t end = cli_now_ms() + timeout_ms, now;
-
-	errno = 0;
-	while (w->len <= WIRE_LINE_MAX && !(w->len && memchr(w->buf, '\n', w->len))) {
-		now = cli_now_ms();
-		if (wire_fill(w, now < end ? end - now : 0) <= 0)
-			return errno != ETIMEDOUT;
-	}
-	return true;
-}
-
-json_object *wire_recv(struct wire *w, int timeout_ms)
-{
-	json_object *obj;
 	/* for the whole line: what comes drop by drop is not in time */
 	uint64_t end = cli_now_ms() + timeout_ms, now;
 	char *nl;
-	size_t n;
 
 	errno = 0;
 	while (!(nl = w->len ? memchr(w->buf, '\n', w->len) : NULL)) {
@@ -259,6 +245,22 @@ json_object *wire_recv(struct wire *w, int timeout_ms)
 		if (wire_fill(w, now < end ? end - now : 0) <= 0)
 			return NULL;
 	}
+	return nl;
+}
+
+bool wire_wait(struct wire *w, int timeout_ms)
+{
+	return wire_line(w, timeout_ms) || errno != ETIMEDOUT;
+}
+
+json_object *wire_recv(struct wire *w, int timeout_ms)
+{
+	char *nl = wire_line(w, timeout_ms);
+	json_object *obj;
+	size_t n;
+
+	if (!nl)
+		return NULL;
 	*nl = 0;
 	obj = json_tokener_parse(w->buf);
 	n = nl + 1 - w->buf;

@@ -1286,8 +1286,9 @@ static int netlink_inherit_hold(struct netlink_inherit *n, const struct hold_mm 
 
 static int netlink_inherit_get(struct sk_buff *skb, struct netlink_callback *cb)
 {
-	struct netlink_dump d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) };
-	struct netlink_inherit n = { .d = d };
+	struct netlink_inherit n = {
+		.d = { .skb = skb, .cb = cb, .snapshot = netlink_dump_snapshot(cb) },
+	};
 	struct hold *hold = hold_get(n.d.snapshot);
 	struct pager_inherit *in;
 	struct hold_same *hs;

@@ -241,8 +241,8 @@ static u64 prefetch_plan(struct attach *at, u64 pg, unsigned int *n)
 			low = pg & ~(u64)(p->window - 1);
 			high = low + p->window;
 		} else if (p->policy == MITOSIS_PREFETCH_SEQUENTIAL) {
-			high = min(pg + prefetch_upwards(at, pg), (b->block + 1)
-									  << PAGER_BLOCK_SHIFT);
+			high = min(pg + prefetch_upwards(at, pg),
+				   (b->block + 1) << PAGER_BLOCK_SHIFT);
 		}
 		while (from > low && prefetch_wants(at, b, from - 1))
 			from--;
